@@ -1,0 +1,1 @@
+//! rbx-dockerfile

@@ -1,0 +1,5 @@
+//! Image formats.
+
+/// placeholder
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference;

@@ -1,0 +1,155 @@
+//! The event stream of a build, in the shapes of BuildKit's `client.SolveStatus`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+/// One thing that happened during a build.
+///
+/// Progress output, JSON, editor progress and failure diagnostics are folds over these.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A vertex was announced, started, or ended. The newest event of a digest replaces those before it.
+    Vertex(Vertex),
+    /// A countable part of a vertex moved on, such as a layer being fetched.
+    Status(VertexStatus),
+    /// A step wrote output.
+    Log(Log),
+    /// Something to tell the user once the build is over.
+    Warning(Warning),
+}
+
+/// A node of the build graph: one step, as people see it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Vertex {
+    /// Identity within the build, `sha256:…`.
+    pub digest: String,
+    /// Digests of the vertices this one waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    /// What people read, such as `[builder 2/3] RUN make`.
+    pub name: String,
+    /// When it began; `None` while it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When it ended, well or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed: Option<Timestamp>,
+    /// The result came from the cache.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Vertices shown as one.
+    #[serde(rename = "progressGroup", skip_serializing_if = "Option::is_none")]
+    pub progress_group: Option<ProgressGroup>,
+}
+
+/// Several vertices that people see as one line.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ProgressGroup {
+    /// Identity of the group.
+    pub id: String,
+    /// Name of the group.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// Progress of a countable part of a vertex.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VertexStatus {
+    /// Identity within the vertex, such as a layer's digest.
+    pub id: String,
+    /// The vertex it belongs to.
+    pub vertex: String,
+    /// What people read.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Units in all, usually bytes; 0 when unknown.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub total: u64,
+    /// Units done.
+    pub current: u64,
+    /// When this was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<Timestamp>,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Which descriptor a step wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// Output of a step, as it came: not cut at lines, not necessarily UTF-8.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// The vertex that wrote it.
+    pub vertex: String,
+    /// Which descriptor.
+    pub stream: Stream,
+    /// The bytes.
+    pub data: Vec<u8>,
+    /// When it was read.
+    pub timestamp: Timestamp,
+}
+
+/// Something to tell the user once the build is over.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Warning {
+    /// The vertex it belongs to.
+    pub vertex: String,
+    /// 1 is the default; higher is less important.
+    pub level: u32,
+    /// One line.
+    pub short: String,
+    /// More lines.
+    pub detail: Vec<String>,
+    /// Where it is explained.
+    pub url: String,
+    /// The file it is about, by name.
+    pub file: String,
+    /// Lines of that file, first and last, from 1.
+    pub lines: Vec<(u32, u32)>,
+    /// The text of that file.
+    pub source: String,
+}
+
+/// The sending end of an event stream. Cheap to clone; sending never blocks and never fails: where nobody
+/// listens any more, events are dropped.
+#[derive(Debug, Clone)]
+pub struct EventSender(mpsc::UnboundedSender<Event>);
+
+impl EventSender {
+    /// Sends one event.
+    pub fn send(&self, event: Event) {
+        let _ = self.0.send(event);
+    }
+}
+
+/// An event stream: the end that builders write and the end that renderers read. It ends when the last sender
+/// is dropped.
+pub fn events() -> (EventSender, mpsc::UnboundedReceiver<Event>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (EventSender(sender), receiver)
+}
+
+/// Free-form answers of exporters, as `--metadata-file` prints them.
+pub type Metadata = BTreeMap<String, serde_json::Value>;

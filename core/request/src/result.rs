@@ -1,0 +1,17 @@
+//! What a build answers.
+
+use crate::event::Metadata;
+
+/// What a build made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BuildResult {
+    /// Digest of the image's manifest, or of its index when several platforms were built, `sha256:…`.
+    pub image_digest: Option<String>,
+    /// Digest of the image's configuration when one platform was built: the image ID of engines without the
+    /// containerd store.
+    pub config_digest: Option<String>,
+    /// Every exporter's answer, in the keys of `--metadata-file` (`containerimage.digest`, `image.name`, …).
+    pub metadata: Metadata,
+    /// Lines for the user once all is done, such as where the image is and how to take it out.
+    pub notes: Vec<String>,
+}

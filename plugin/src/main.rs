@@ -1,0 +1,2 @@
+//! docker-rbx
+fn main() {}
