@@ -1,0 +1,46 @@
+//! Tests and benchmarks.
+
+use std::process::Command;
+
+use crate::House;
+use crate::run::{self, Outcome};
+
+/// Everything that continuous integration checks, the cheap first. `arguments` go to the test runner.
+pub(crate) fn test(house: &House, arguments: &[String]) -> Outcome {
+    let cargo = |words: &[&str]| {
+        let mut command = cargo(house);
+        command.args(words);
+        command
+    };
+    run::visibly(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run::visibly(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // End-to-end tests run these two programs as a user would.
+    run::visibly(&mut cargo(&["build", "--quiet", "-p", "docker-rbx", "-p", "rbx-lsp"]))?;
+    run::visibly(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]))?;
+    if run::output(&mut cargo(&["nextest", "--version"])).is_ok() {
+        run::visibly(cargo(&["nextest", "run", "--workspace"]).args(arguments))
+    } else {
+        // The same tests in the runner that comes with Rust: no half hour of compiling another one first.
+        println!("cargo-nextest is not installed (cargo install --locked cargo-nextest); using cargo test");
+        run::visibly(
+            cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"]).args(arguments),
+        )
+    }
+}
+
+/// Builds both sides in release mode and measures them.
+pub(crate) fn bench(house: &House, arguments: &[String]) -> Outcome {
+    run::visibly(cargo(house).args(["build", "--release", "-p", "docker-rbx", "-p", "rbx-tests"]))?;
+    run::visibly(
+        Command::new(house.target.join("release/rbx-bench"))
+            .env("RBX_PARTS", &house.parts)
+            .env("RBX_BIN", house.target.join("release/docker-rbx"))
+            .args(arguments),
+    )
+}
+
+fn cargo(house: &House) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(&house.root).env("RBX_PARTS", &house.parts);
+    command
+}
