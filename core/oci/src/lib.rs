@@ -1,5 +1,9 @@
-//! Image formats.
+//! Image formats: references, digests, manifests, configurations, layer archives, compression and OCI layouts.
 
-/// placeholder
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference;
+mod digest;
+mod entry;
+mod reference;
+
+pub use digest::{Digest, DigestError, Sha256Reader, Sha256Writer, VerifiedReader};
+pub use entry::{Entry, EntryKind};
+pub use reference::{Reference, ReferenceError};
