@@ -1,1 +1,24 @@
-//! rbx-tests
+//! Tests on real parts.
+//!
+//! A container registry, Docker Engine with its BuildKit and buildx run on the test machine ([`Parts`], [`Engine`],
+//! [`Registry`]), and what docker-rbx builds is compared with what they build, file by file ([`corpus`], [`compare`]).
+//!
+//! Nothing here returns errors: a missing part or a daemon that does not start is a failed test, and the message says
+//! what to do.
+
+mod command;
+pub mod compare;
+pub mod corpus;
+mod daemon;
+mod engine;
+mod image;
+mod images;
+mod parts;
+mod registry;
+
+pub use command::rbx;
+pub use engine::{Engine, Store};
+pub use image::{Entry, Image, Kind, Layer};
+pub use images::DEBIAN_ARCHITECTURES;
+pub use parts::Parts;
+pub use registry::{PASSWORD, Registry, RegistryOptions, USER};

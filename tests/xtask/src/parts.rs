@@ -42,15 +42,15 @@ pub(crate) fn fetch(house: &House) -> Outcome {
 
     let record = parts.join("versions");
     let complete = |text: &String| text.lines().next() == Some(RECIPE);
-    let versions = match fs::read_to_string(&record).ok().filter(complete) {
-        Some(versions) => versions,
-        None => {
+    let recorded = fs::read_to_string(&record).ok().filter(complete);
+    let versions = recorded.map_or_else(
+        || {
             let versions = fetch_anew(parts)?;
-            fs::write(&record, &versions)
-                .map_err(|error| format!("cannot write {}: {error}", record.display()))?;
-            versions
-        }
-    };
+            fs::write(&record, &versions).map_err(|error| format!("{}: {error}", record.display()))?;
+            Ok::<_, String>(versions)
+        },
+        Ok,
+    )?;
     println!("parts in {}:", parts.display());
     for line in versions.lines().skip(1) {
         let (package, version) = line.split_once(' ').unwrap_or((line, ""));

@@ -1,0 +1,403 @@
+//! The corpus: builds that docker-rbx and BuildKit must do alike.
+//!
+//! A case is a directory of `tests/corpus`:
+//!
+//! - `Dockerfile`; `registry.test` in it stands for the address of a registry with the base images,
+//! - `context/`: the build context, if it needs files (the Dockerfile is put there too),
+//! - `prepare.sh`: run in a copy of the context, for what git does not keep (links, modes, times, attributes),
+//! - `args`: more arguments of `build`, one per line,
+//! - `explained`: differences that are meant, one per line: what it begins with, ` # `, why. Each must occur.
+//!
+//! Every file of the context is dated 3 February 2020 unless `prepare.sh` gave it a time before 2024.
+//!
+//! What BuildKit built is kept with the parts (`goldens/`), so the Engine runs only when a case is new or changed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sha2::{Digest, Sha256};
+
+use crate::compare::{self, Difference};
+use crate::{Engine, Image, Parts, Registry, Store, rbx};
+
+/// Changes when goldens made before are of no use.
+const RECIPE: &str = "goldens 1";
+
+/// What a build came to.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It wrote images.
+    Built(Vec<Image>),
+    /// It failed.
+    Failed {
+        /// With this exit status.
+        status: i32,
+        /// And this line, the last that begins with `ERROR:`.
+        error: String,
+    },
+}
+
+/// One case of the corpus.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The name of its directory.
+    pub name: String,
+    directory: PathBuf,
+}
+
+impl Case {
+    /// All cases by name.
+    ///
+    /// # Panics
+    ///
+    /// If the corpus cannot be read, or a directory of it has no Dockerfile.
+    pub fn all() -> Vec<Self> {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+        let entries = fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{}: {error}", corpus.display()));
+        let mut cases: Vec<Self> = entries
+            .map(|entry| entry.expect("the corpus can be read").path())
+            .map(|directory| {
+                assert!(directory.join("Dockerfile").exists(), "{} has no Dockerfile", directory.display());
+                let name =
+                    directory.file_name().expect("a listed path has a name").to_string_lossy().into_owned();
+                Self { name, directory }
+            })
+            .collect();
+        cases.sort_by(|left, right| left.name.cmp(&right.name));
+        cases
+    }
+
+    /// Builds this case with docker-rbx and with BuildKit (or reads what that built before) and compares.
+    ///
+    /// # Errors
+    ///
+    /// The differences that nothing explains, and the explanations that explain nothing.
+    pub fn check(&self) -> Result<(), String> {
+        let parts = Parts::locate();
+        let golden = self.golden(&parts);
+        let registry = Registry::with_images();
+        let work = Workspace::new();
+        let (outcome, output) =
+            work.build(self, rbx(&parts, work.path()), &["--builder", "embedded"], &registry);
+        self.judge(&golden, &outcome)
+            .map_err(|report| format!("{report}\ndocker-rbx said:\n{}", tail(&output)))
+    }
+
+    /// What BuildKit makes of this case.
+    ///
+    /// # Panics
+    ///
+    /// If no Engine can be run.
+    pub fn golden(&self, parts: &Parts) -> Outcome {
+        let directory = parts.directory().join("goldens");
+        fs::create_dir_all(&directory).expect("a directory for goldens can be made");
+        let path = |case: &Self| directory.join(format!("{}-{}", case.name, case.key(parts)));
+        if !path(self).exists() {
+            // One process makes all that are missing with one Engine; the others wait for it.
+            let _lock = parts.lock("goldens");
+            let missing: Vec<Self> = Self::all().into_iter().filter(|case| !path(case).exists()).collect();
+            if !missing.is_empty() {
+                let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+                for case in missing {
+                    let work = Workspace::new();
+                    let (_, output) = work.build(&case, engine.buildx(), &["--provenance=false"], &registry);
+                    work.keep(&output, &path(&case));
+                }
+            }
+        }
+        read_outcome(&path(self))
+    }
+
+    /// Names everything that BuildKit's result depends on.
+    fn key(&self, parts: &Parts) -> String {
+        let mut hash = Sha256::new();
+        hash.update(RECIPE);
+        hash.update(crate::images::RECIPE);
+        hash.update(parts.versions());
+        let mut pending = vec![self.directory.clone()];
+        let mut files = BTreeMap::new();
+        while let Some(directory) = pending.pop() {
+            for entry in fs::read_dir(&directory).expect("a case can be read") {
+                let path = entry.expect("a case can be read").path();
+                if path.is_dir() && !path.is_symlink() {
+                    pending.push(path.clone());
+                }
+                files.insert(path.clone(), path);
+            }
+        }
+        files.remove(&self.directory.join("explained"));
+        for path in files.values() {
+            let name = path.strip_prefix(&self.directory).expect("a file of the case");
+            hash.update(name.as_os_str().as_encoded_bytes());
+            if path.is_file() {
+                let content = fs::read(path).expect("a case can be read");
+                hash.update([is_executable(path).into()]);
+                hash.update(content.len().to_le_bytes());
+                hash.update(content);
+            }
+        }
+        hex::encode(&hash.finalize()[..12])
+    }
+
+    /// Whether an outcome is like BuildKit's, explained differences aside.
+    ///
+    /// # Errors
+    ///
+    /// What is not, for a person to read.
+    pub fn judge(&self, golden: &Outcome, outcome: &Outcome) -> Result<(), String> {
+        let differences = differences(golden, outcome);
+        let explained = fs::read_to_string(self.directory.join("explained")).unwrap_or_default();
+        explain(&differences, &explained)
+    }
+}
+
+/// How two outcomes differ; the first is BuildKit's.
+pub fn differences(left: &Outcome, right: &Outcome) -> Vec<Difference> {
+    match (left, right) {
+        (Outcome::Built(left), Outcome::Built(right)) => compare::archives(left, right),
+        (
+            Outcome::Failed { status: left, error: left_error },
+            Outcome::Failed { status: right, error: right_error },
+        ) => {
+            let mut differences = Vec::new();
+            for (place, left, right) in
+                [("exit status", &left.to_string(), &right.to_string()), ("error", left_error, right_error)]
+            {
+                if left != right {
+                    let (left, right) = (Some(left.clone()), Some(right.clone()));
+                    differences.push(Difference { place: place.to_owned(), left, right });
+                }
+            }
+            differences
+        }
+        (left, right) => {
+            let say = |outcome: &Outcome| match outcome {
+                Outcome::Built(images) => format!("{} images", images.len()),
+                Outcome::Failed { status, error } => format!("failed with {status}: {error}"),
+            };
+            vec![Difference { place: "outcome".to_owned(), left: Some(say(left)), right: Some(say(right)) }]
+        }
+    }
+}
+
+/// Holds differences against the lines of an `explained` file.
+///
+/// # Errors
+///
+/// The differences that no line explains, and the lines that explain nothing, for a person to read.
+pub fn explain(differences: &[Difference], explained: &str) -> Result<(), String> {
+    let mut reasons: Vec<(&str, bool)> = Vec::new();
+    for line in explained.lines().filter(|line| !line.trim().is_empty()) {
+        let Some((beginning, _)) = line.split_once(" # ") else {
+            return Err(format!("`explained` gives no reason in {line:?}"));
+        };
+        reasons.push((beginning.trim(), false));
+    }
+    let mut report = String::new();
+    for difference in differences {
+        let line = difference.to_string();
+        match reasons.iter_mut().find(|(beginning, _)| line.starts_with(beginning)) {
+            Some((_, used)) => *used = true,
+            None => report.push_str(&format!("  {line}\n")),
+        }
+    }
+    if !report.is_empty() {
+        report.insert_str(0, "BuildKit | docker-rbx\n");
+    }
+    for (beginning, _) in reasons.iter().filter(|(_, used)| !used) {
+        report.push_str(&format!("explained, but no difference: {beginning}\n"));
+    }
+    if report.is_empty() { Ok(()) } else { Err(report) }
+}
+
+/// A directory for one build of one case. Dropping it removes it.
+#[derive(Debug)]
+pub struct Workspace(tempfile::TempDir);
+
+impl Workspace {
+    /// Makes an empty one.
+    ///
+    /// # Panics
+    ///
+    /// If there can be no temporary directory.
+    #[expect(clippy::new_without_default, reason = "it makes a directory")]
+    pub fn new() -> Self {
+        Self(
+            tempfile::Builder::new()
+                .prefix("rbx-case-")
+                .tempdir()
+                .expect("a temporary directory can be made"),
+        )
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Builds a case with a program that takes `build` and `arguments`.
+    ///
+    /// # Panics
+    ///
+    /// If the context cannot be made or the program cannot be run.
+    pub fn build(
+        &self,
+        case: &Case,
+        mut program: Command,
+        arguments: &[&str],
+        registry: &Registry,
+    ) -> (Outcome, Output) {
+        let context = self.prepare(case, registry);
+        let own = fs::read_to_string(case.directory.join("args")).unwrap_or_default();
+        let output = program
+            .current_dir(self.path())
+            .arg("build")
+            .args(arguments)
+            .args(["--progress=plain", "--network=host"])
+            .arg(format!("--output=type=oci,dest={}", self.archive().display()))
+            .args(own.lines().filter(|line| !line.is_empty()))
+            .arg(&context)
+            .output()
+            .expect("the program can be run");
+        (read(&output, &self.archive(), registry), output)
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.path().join("image.tar")
+    }
+
+    /// Copies the context, runs `prepare.sh` in it and fixes modes and times.
+    fn prepare(&self, case: &Case, registry: &Registry) -> PathBuf {
+        let context = self.path().join("context");
+        fs::create_dir(&context).expect("a directory for the context can be made");
+        let source = case.directory.join("context");
+        if source.exists() {
+            run(Command::new("cp").arg("-a").arg(source.join(".")).arg(&context));
+        }
+        let dockerfile =
+            fs::read_to_string(case.directory.join("Dockerfile")).expect("a case has a Dockerfile");
+        fs::write(context.join("Dockerfile"), dockerfile.replace("registry.test", registry.address()))
+            .expect("the Dockerfile can be written");
+        // git keeps one bit of a mode, and the rest is the umask of whoever checked out.
+        run(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(&context));
+        let script = case.directory.join("prepare.sh");
+        if script.exists() {
+            run(Command::new("sh").arg("-eu").arg(script).current_dir(&context).env("TZ", "UTC"));
+        }
+        run(Command::new("find").arg(&context).env("TZ", "UTC").args([
+            "-newermt",
+            "2024-01-01",
+            "-exec",
+            "touch",
+            "-h",
+            "-d",
+            "2020-02-03 04:05:06",
+            "{}",
+            "+",
+        ]));
+        context
+    }
+
+    /// Moves the result to where goldens are; complete or not there.
+    fn keep(&self, output: &Output, golden: &Path) {
+        let directory = self.path().join("golden");
+        fs::create_dir(&directory).expect("a directory can be made");
+        if output.status.success() {
+            fs::copy(self.archive(), directory.join("image.tar")).expect("the image can be kept");
+        }
+        let status = output.status.code().unwrap_or(-1);
+        fs::write(directory.join("status"), status.to_string()).expect("the exit status can be kept");
+        fs::write(directory.join("log"), &output.stderr).expect("the log can be kept");
+        run(Command::new("cp").arg("-a").arg(&directory).arg(golden.with_extension("new")));
+        fs::rename(golden.with_extension("new"), golden).expect("the golden can be put in place");
+    }
+}
+
+fn read(output: &Output, archive: &Path, registry: &Registry) -> Outcome {
+    if output.status.success() {
+        return Outcome::Built(Image::read_all(archive));
+    }
+    let error = last_error(&String::from_utf8_lossy(&output.stderr));
+    Outcome::Failed {
+        status: output.status.code().unwrap_or(-1),
+        error: error.replace(registry.address(), "registry.test"),
+    }
+}
+
+fn read_outcome(golden: &Path) -> Outcome {
+    let archive = golden.join("image.tar");
+    if archive.exists() {
+        return Outcome::Built(Image::read_all(&archive));
+    }
+    let text = |name| fs::read_to_string(golden.join(name)).unwrap_or_default();
+    Outcome::Failed { status: text("status").parse().unwrap_or(-1), error: last_error(&text("log")) }
+}
+
+fn last_error(log: &str) -> String {
+    let error = log.lines().rev().find(|line| line.starts_with("ERROR:"));
+    error.unwrap_or_default().to_owned()
+}
+
+fn tail(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o100 != 0)
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(place: &str) -> Difference {
+        Difference { place: place.to_owned(), left: Some("1".to_owned()), right: None }
+    }
+
+    #[test]
+    fn explanations_cover_and_must_be_needed() {
+        let differences = [difference("root /a mode"), difference("root /b mode")];
+        assert_eq!(explain(&[], ""), Ok(()));
+        assert_eq!(explain(&differences, "root / # all of them\n"), Ok(()));
+        assert_eq!(
+            explain(&differences, "root /a # that one\nconfig # none\n").unwrap_err(),
+            "BuildKit | docker-rbx\n  root /b mode: 1 | nothing\nexplained, but no difference: config\n"
+        );
+        assert!(explain(&differences, "root /\n").unwrap_err().contains("no reason"));
+    }
+
+    #[test]
+    fn outcomes_differ_in_status_and_error() {
+        let failed = |status, error: &str| Outcome::Failed { status, error: error.to_owned() };
+        let places = |left, right| {
+            differences(&left, &right).into_iter().map(|difference| difference.place).collect::<Vec<_>>()
+        };
+        assert_eq!(places(failed(1, "ERROR: a"), failed(1, "ERROR: a")), Vec::<String>::new());
+        assert_eq!(places(failed(1, "ERROR: a"), failed(2, "ERROR: b")), ["exit status", "error"]);
+        assert_eq!(places(Outcome::Built(Vec::new()), failed(1, "ERROR: a")), ["outcome"]);
+    }
+
+    /// Two runs of BuildKit agree: what the comparison finds in docker-rbx is not noise.
+    #[test]
+    fn buildkit_agrees_with_itself() {
+        let parts = Parts::locate();
+        let goldens: Vec<_> = Case::all().into_iter().map(|case| (case.golden(&parts), case)).collect();
+        let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+        for (golden, case) in goldens {
+            let work = Workspace::new();
+            let (outcome, _) = work.build(&case, engine.buildx(), &["--provenance=false"], &registry);
+            let differences = differences(&golden, &outcome);
+            assert!(differences.is_empty(), "{}: {}", case.name, explain(&differences, "").unwrap_err());
+        }
+    }
+}
