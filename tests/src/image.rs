@@ -46,7 +46,7 @@ pub struct Entry {
     pub mtime: u64,
     /// Size of the content in bytes.
     pub size: u64,
-    /// SHA-256 of a regular file's content.
+    /// A regular file's content: quoted if it is a short text, else its SHA-256.
     pub content: Option<String>,
     /// Target of a link.
     pub link: Option<String>,
@@ -199,13 +199,19 @@ fn read_layer(tar: &[u8]) -> Layer {
         let (uid, gid) = (header.uid().expect("an owner"), header.gid().expect("a group"));
         let mut content = Vec::new();
         entry.read_to_end(&mut content).expect("a whole tar entry");
-        let digest = (kind == Kind::File).then(|| hex::encode(Sha256::digest(&content)));
+        let shown = (kind == Kind::File).then(|| show(&content));
         let size = content.len() as u64;
         let link = if kind == Kind::HardLink { link.map(|link| normal(link.as_bytes())) } else { link };
-        layer
-            .push((path, Entry { kind, mode, uid, gid, mtime, size, content: digest, link, device, xattrs }));
+        layer.push((path, Entry { kind, mode, uid, gid, mtime, size, content: shown, link, device, xattrs }));
     }
     layer
+}
+
+fn show(content: &[u8]) -> String {
+    match std::str::from_utf8(content) {
+        Ok(text) if text.len() <= 400 => format!("{text:?}"),
+        _ => hex::encode(Sha256::digest(content)),
+    }
 }
 
 /// A path without `./`, leading and trailing slashes; the root is empty.
@@ -259,8 +265,10 @@ impl Root {
 
     fn remove_below(&mut self, directory: &str) {
         let prefix = format!("{directory}/");
-        self.names
-            .retain(|name, _| !name.starts_with(&prefix) && !(directory.is_empty() && !name.is_empty()));
+        let is_below = |name: &String| {
+            if directory.is_empty() { !name.is_empty() } else { name.starts_with(&prefix) }
+        };
+        self.names.retain(|name, _| !is_below(name));
     }
 
     fn finish(self) -> BTreeMap<String, Entry> {

@@ -47,7 +47,7 @@ pub(crate) fn make(parts: &Parts, directory: &Path) {
         layout.finish();
     }
     let storage = directory.join("registry");
-    let registry = Registry::on(parts.clone(), RegistryOptions::default(), Some(&storage));
+    let registry = Registry::on(parts, RegistryOptions::default(), Some(&storage));
     for name in configurations().keys() {
         registry.push(&directory.join(name), &format!("{name}:latest"));
     }

@@ -56,11 +56,11 @@ impl Registry {
     pub fn with(options: RegistryOptions) -> Self {
         let parts = Parts::locate();
         let storage = options.images.then(|| parts.images().join("registry"));
-        Self::on(parts, options, storage.as_deref())
+        Self::on(&parts, options, storage.as_deref())
     }
 
     /// Starts a registry on existing storage, which it only reads if `options.images` says so.
-    pub(crate) fn on(parts: Parts, options: RegistryOptions, storage: Option<&Path>) -> Self {
+    pub(crate) fn on(parts: &Parts, options: RegistryOptions, storage: Option<&Path>) -> Self {
         let mut log = String::new();
         // Another process may take the free port before the registry does.
         for _ in 0..3 {
@@ -202,7 +202,10 @@ mod tests {
         let registry = Registry::with_images();
         let manifest = crane(&registry, &["manifest", &format!("{}/busybox", registry.address())]).unwrap();
         for architecture in ["amd64", "arm64", "arm", "386", "ppc64le", "riscv64", "s390x"] {
-            assert!(manifest.contains(&format!("\"architecture\":\"{architecture}\"")), "{architecture}: {manifest}");
+            assert!(
+                manifest.contains(&format!("\"architecture\":\"{architecture}\"")),
+                "{architecture}: {manifest}"
+            );
         }
         let layout = registry.parts.layout("busybox");
         let destination = format!("{}/own", registry.address());

@@ -99,16 +99,23 @@ fn times_of_the_build_are_equal_and_kept_times_are_not() {
 
 #[test]
 fn attributes_of_files() {
-    assert_eq!(change_top(|file| file.mode = 0o600), ["root /file mode", "root /other mode", "layer 1 /file mode"]);
+    assert_eq!(
+        change_top(|file| file.mode = 0o600),
+        ["root /file mode", "root /other mode", "layer 1 /file mode"]
+    );
     assert_eq!(change_top(|file| file.mode = 0o4644)[0], "root /file mode");
-    assert_eq!(change_top(|file| file.uid = 5), ["root /file owner", "root /other owner", "layer 1 /file owner"]);
+    assert_eq!(
+        change_top(|file| file.uid = 5),
+        ["root /file owner", "root /other owner", "layer 1 /file owner"]
+    );
     assert_eq!(change_top(|file| file.gid = 5)[0], "root /file owner");
     assert_eq!(change_top(|file| file.size = 4), ["root /file size", "root /other size"]);
     assert_eq!(
         change_top(|file| file.content = Some("def".to_owned())),
         ["root /file content", "root /other content"]
     );
-    let capability = |file: &mut Entry| drop(file.xattrs.insert("security.capability".to_owned(), vec![1, 0]));
+    let capability =
+        |file: &mut Entry| drop(file.xattrs.insert("security.capability".to_owned(), vec![1, 0]));
     assert_eq!(
         change_top(capability),
         ["root /file xattr security.capability", "root /other xattr security.capability"]
@@ -155,7 +162,8 @@ fn configuration_history_and_manifest() {
     assert_eq!(places(created_by), ["config.history[0].created_by"]);
     let comment = |image: &mut Image| image.config["history"][0]["comment"] = "d".into();
     assert_eq!(places(comment), ["config.history[0].comment"]);
-    let empty = |image: &mut Image| drop(image.config["history"][1].as_object_mut().unwrap().remove("empty_layer"));
+    let empty =
+        |image: &mut Image| drop(image.config["history"][1].as_object_mut().unwrap().remove("empty_layer"));
     assert_eq!(places(empty), ["config.history[1].empty_layer"]);
     let shorter = |image: &mut Image| drop(image.config["history"].as_array_mut().unwrap().pop());
     assert_eq!(places(shorter), ["config.history"]);
