@@ -1,1 +1,51 @@
-//! rbx-store
+//! The store: everything the embedded engine keeps, under one directory that any number of processes share.
+//!
+//! Records are in an `SQLite` database, content in files:
+//!
+//! ```text
+//! <root>/v1/store.db               records: layers, blobs, chains, build results, images, pins
+//!           blobs/sha256/<hex>     blobs
+//!           members/<ab>/<hex>     compressed pieces of layer archives
+//!           layers/<id>            layer indexes
+//!           trees/<id>/fs          layer trees
+//!           stat/<hex>             one stat cache for each context root
+//!           leases/<lease>         locked while its process lives
+//!           tmp/<lease>.<number>   what is being written
+//! ```
+//!
+//! A file gets its name by a rename, when it is complete, in a transaction that also records it; collection removes
+//! records first, and then, again holding the database's write lock, the files that no record names. So a process
+//! that is killed leaves at worst a file that nothing refers to, and no process sees a record without its file.
+//!
+//! Objects are not synced to disk one by one. After a power failure some may be short or empty; everything that is
+//! read back is checked for that, and what is damaged counts as missing.
+
+mod blobs;
+mod collect;
+mod error;
+mod ids;
+mod images;
+mod index;
+mod layers;
+mod leases;
+mod members;
+mod records;
+mod remove;
+mod schema;
+mod stat_cache;
+mod store;
+mod sweep;
+mod trees;
+
+pub use blobs::{Blob, BlobWriter};
+pub use collect::{Collected, Policy, Usage};
+pub use error::StoreError;
+pub use ids::{ContentDigest, InvalidId, Key, KeyHasher, LayerId};
+pub use images::{Image, NewImage};
+pub use index::{IndexEntry, IndexError, LayerIndex};
+pub use layers::{BlobInfo, Layer, NewLayer};
+pub use leases::Lease;
+pub use records::Record;
+pub use stat_cache::{FileStat, StatCache};
+pub use store::Store;
+pub use trees::{PreparedTree, TempDir};

@@ -1,0 +1,144 @@
+//! What can go wrong in the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rbx_oci::Digest;
+
+use crate::LayerId;
+
+/// A failure of the store. Cached things that are missing are no failure: look-ups say `None`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was tried, such as `cannot create`.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The database refused or is damaged.
+    #[error("cannot use the store's database {}", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A later version of the program made the store.
+    #[error("the store is of a newer format ({found}, this program knows {known}): {}", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The latest format known here.
+        known: i64,
+    },
+    /// The store belongs to another user.
+    #[error("the store belongs to user {owner}, this is user {user}: {}", path.display())]
+    Owner {
+        /// The store's directory.
+        path: PathBuf,
+        /// Who made it.
+        owner: u32,
+        /// Who asks.
+        user: u32,
+    },
+    /// The store's trees were made under other user and group ids.
+    #[error("the store's trees have the ids of another id map ({recorded}, now {given}): {}", path.display())]
+    IdMap {
+        /// The store's directory.
+        path: PathBuf,
+        /// The map recorded at first use.
+        recorded: String,
+        /// The map asked for.
+        given: String,
+    },
+    /// A file of the store is not what was written.
+    #[error("damaged: {reason}: {}", path.display())]
+    Damaged {
+        /// The file, or the database.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What arrived is not what was announced.
+    #[error("got {actual} ({actual_size} bytes), expected {expected} ({expected_size} bytes)")]
+    Mismatch {
+        /// The digest announced.
+        expected: Digest,
+        /// The size announced.
+        expected_size: u64,
+        /// The digest of what arrived.
+        actual: Digest,
+        /// Its size.
+        actual_size: u64,
+    },
+    /// A blob larger than its reader allows.
+    #[error("{size} bytes where at most {limit} are allowed: {digest}")]
+    TooLarge {
+        /// The blob.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// The reader's limit.
+        limit: u64,
+    },
+    /// A layer that is not, or no longer, in the store.
+    #[error("no such layer in the store: {0}")]
+    NoLayer(LayerId),
+    /// Members that a layer is said to consist of are not in the store.
+    #[error("{missing} of {total} members are not in the store, of layer {layer}")]
+    NoMembers {
+        /// The layer.
+        layer: LayerId,
+        /// How many members are missing.
+        missing: usize,
+        /// Of how many.
+        total: usize,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        Self::Io { action, path: path.as_ref().to_owned(), source: source.into() }
+    }
+
+    pub(crate) fn damaged(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.as_ref().to_owned(), reason: reason.into() }
+    }
+}
+
+/// A failure inside a transaction, which does not know the database's path.
+#[derive(Debug)]
+pub(crate) enum TxError {
+    Sql(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for TxError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for TxError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl TxError {
+    pub(crate) fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Sql(source) => StoreError::Database { path: path.to_owned(), source },
+            Self::Store(error) => error,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Directory trees: layers as an overlay mounts them, and temporary directories.
+
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::OptionalExtension;
+
+use crate::blobs::Temporary;
+use crate::leases::Pinned;
+use crate::store::Inner;
+use crate::{LayerId, Lease, Store, StoreError};
+
+/// A tree being made. Dropped without being committed, it is removed.
+#[derive(Debug)]
+pub struct PreparedTree {
+    pub(crate) temporary: Temporary,
+    fs: PathBuf,
+    work: PathBuf,
+}
+
+impl PreparedTree {
+    /// The tree itself: an empty directory of mode 0755 to fill, or to mount as an overlay's `upperdir`.
+    pub fn fs(&self) -> &Path {
+        &self.fs
+    }
+
+    /// An empty directory beside it, for an overlay's `workdir`.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// Removes what the tree does not need once it is complete.
+    pub(crate) fn finish(&self) {
+        self.temporary.store.remove(&self.work);
+    }
+}
+
+/// A directory for whatever a build needs, removed when dropped or when its process is gone.
+#[derive(Debug)]
+pub struct TempDir(Temporary);
+
+impl TempDir {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl Store {
+    /// Makes an empty directory of mode 0700 on the store's file system.
+    pub fn temp_dir(&self) -> Result<TempDir, StoreError> {
+        let temporary = Temporary::new(&self.inner)?;
+        create_directory(&temporary.path)?;
+        Ok(TempDir(temporary))
+    }
+
+    /// Starts a tree.
+    pub fn new_tree(&self) -> Result<PreparedTree, StoreError> {
+        let temporary = Temporary::new(&self.inner)?;
+        let (fs, work) = (temporary.path.join("fs"), temporary.path.join("work"));
+        for path in [&temporary.path, &fs, &work] {
+            create_directory(path)?;
+        }
+        // Whatever the umask: it becomes the root directory of containers.
+        std::fs::set_permissions(&fs, Permissions::from_mode(0o755))
+            .map_err(|source| StoreError::io("cannot set the mode of", &fs, source))?;
+        Ok(PreparedTree { temporary, fs, work })
+    }
+
+    /// Gives a layer its tree, and the path of the tree it has from then on: if it has one already, that one.
+    pub fn commit_tree(&self, lease: &Lease, id: LayerId, tree: PreparedTree) -> Result<PathBuf, StoreError> {
+        let inner = &self.inner;
+        let path = inner.tree_path(&id);
+        tree.finish();
+        let PreparedTree { temporary, .. } = tree;
+        // What a process that was killed between rename and commit may have left.
+        let mut stale = None;
+        inner.write(|tx| {
+            let mut statement = tx.prepare_cached("SELECT has_tree FROM layers WHERE id = ?1")?;
+            let has_tree: Option<bool> = statement.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
+            let Some(has_tree) = has_tree else { return Err(StoreError::NoLayer(id).into()) };
+            lease.pins().pin(tx, Pinned::Layer, id.as_bytes())?;
+            if has_tree && path.exists() {
+                return Ok(());
+            }
+            if path.exists() {
+                stale = Some(inner.discard(&path)?);
+            }
+            temporary.rename(&path)?;
+            tx.prepare_cached("UPDATE layers SET has_tree = 1, tree_bytes = NULL WHERE id = ?1")?
+                .execute([id.as_bytes()])?;
+            Ok(())
+        })?;
+        lease.pins().remember(Pinned::Layer, id.as_bytes());
+        if let Some(stale) = stale {
+            inner.remove(&stale);
+        }
+        Ok(path.join("fs"))
+    }
+
+    /// The directory tree of a layer, if it is there. The layer should be held by a lease.
+    pub fn tree(&self, id: LayerId) -> Option<PathBuf> {
+        let path = self.inner.tree_path(&id).join("fs");
+        path.exists().then_some(path)
+    }
+}
+
+impl Inner {
+    pub(crate) fn tree_path(&self, id: &LayerId) -> PathBuf {
+        self.v1.join("trees").join(id.to_string())
+    }
+
+    /// Renames something to a temporary name, to be removed at leisure.
+    pub(crate) fn discard(&self, path: &Path) -> Result<PathBuf, StoreError> {
+        let temporary = self.temporary_path()?;
+        std::fs::rename(path, &temporary).map_err(|source| StoreError::io("cannot rename", path, source))?;
+        Ok(temporary)
+    }
+}
+
+fn create_directory(path: &Path) -> Result<(), StoreError> {
+    let created = DirBuilder::new().mode(0o700).create(path);
+    created.map_err(|source| StoreError::io("cannot create", path, source))
+}
