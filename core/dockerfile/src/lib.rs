@@ -1,1 +1,48 @@
-//! rbx-dockerfile
+//! The Dockerfile language: text → lossless tokens → typed instructions → stages; and `.dockerignore`.
+//!
+//! [`parse`] never fails: it answers a tree with a place for everything, and what is wrong as data. [`evaluate`] is a
+//! pure function of that tree and a [`Scope`]: builds, lint and the editor all ask it what a file means for a
+//! platform. The language is that of BuildKit's front end 1.20, its error messages included.
+
+mod body;
+mod diagnostic;
+mod dockerfile;
+mod evaluate;
+mod expand;
+mod expose;
+mod go;
+mod heredoc;
+mod ignore;
+mod instruction;
+mod line;
+mod op;
+mod parse;
+mod run;
+mod signal;
+mod span;
+mod stage;
+mod step;
+mod suggest;
+mod tokens;
+mod variables;
+mod words;
+
+pub use diagnostic::{Diagnostic, Phase, Severity};
+pub use dockerfile::{Comment, Directive, Directives, Dockerfile};
+pub use evaluate::{evaluate, proxy_variables};
+pub use expand::{
+    ExpandError, ExpandOptions, expand, expand_keep_quotes, expand_with, expand_words, expand_words_with,
+};
+pub use ignore::{BadPattern, DirState, Ignore, IgnoreError, Verdict, go_match};
+pub use instruction::{
+    ArgBody, Body, CommandLine, Files, Flag, FlagKind, FlagSpec, FromBody, HealthBody, Heredoc, Instruction,
+    Keyword, Pair, Word,
+};
+pub use line::{Line, LineKind};
+pub use op::{Command, Copy, From, Healthcheck, InlineFile, Op, Remote, Run, Source};
+pub use parse::parse;
+pub use run::{Device, Mount, MountKind, Network, Security, Sharing};
+pub use span::{LineIndex, Span};
+pub use stage::{Base, BaseFacts, Evaluation, Scope, Stage, Step};
+pub use tokens::{Token, TokenKind};
+pub use variables::Variables;

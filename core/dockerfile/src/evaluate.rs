@@ -1,0 +1,556 @@
+//! Evaluation: from instructions to stages for one platform.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rbx_platform::Platform;
+
+use crate::diagnostic::{Diagnostic, Phase, Severity};
+use crate::dockerfile::Dockerfile;
+use crate::expand::{ExpandError, expand};
+use crate::instruction::{Body, FromBody, Instruction, Keyword, Word};
+use crate::op::From;
+use crate::parse::parse;
+use crate::run::MountOptions;
+use crate::span::Span;
+use crate::stage::{Base, BaseFacts, Evaluation, Scope};
+use crate::step::Runner;
+
+/// Bytes of triggers in all stages together, at most. Triggers multiply: without a bound ten thousand of them in ten
+/// thousand stages would be a hundred million steps.
+const MAX_TRIGGERS: usize = 16 << 20;
+/// What a trigger costs beside its text.
+const TRIGGER_COST: usize = 100;
+
+/// Evaluates a Dockerfile for a platform: what every `FROM` means, which stages the target needs, and every step with
+/// its variables expanded. What is unknown (a base's environment) is taken as empty. Errors of the text itself are in
+/// [`Dockerfile::diagnostics`] and not repeated; instructions that have them are left out.
+pub fn evaluate(file: &Dockerfile, scope: &Scope<'_>) -> Evaluation {
+    let mut resolver = Resolver {
+        file,
+        scope,
+        contexts: contexts(scope.named_contexts),
+        globals: HashMap::new(),
+        drafts: Vec::new(),
+        names: HashMap::new(),
+        external: 0,
+        diagnostics: Vec::new(),
+    };
+    resolver.globals();
+    resolver.bases();
+    let triggers = resolver.triggers();
+    resolver.commands(&triggers);
+    let target = resolver.target();
+    resolver.cycles();
+    resolver.reach(target);
+    let mut evaluation =
+        Runner::new(scope, resolver.globals, file.escape).run(resolver.drafts, resolver.external);
+    evaluation.target = target;
+    let mut diagnostics = resolver.diagnostics;
+    diagnostics.append(&mut evaluation.diagnostics);
+    diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+    evaluation.diagnostics = diagnostics;
+    evaluation
+}
+
+/// The proxies among the build arguments, in upper and lower case. BuildKit sets them for every `RUN` without making
+/// them part of its cache key or the image.
+pub fn proxy_variables(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"] {
+        let given =
+            build_args.iter().rfind(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_empty());
+        if let Some((_, value)) = given {
+            variables.push((name.to_owned(), value.clone()));
+            variables.push((name.to_lowercase(), value.clone()));
+        }
+    }
+    variables
+}
+
+/// A stage whose base is known, before its steps are.
+pub(crate) struct Draft<'a> {
+    pub(crate) name: Option<String>,
+    pub(crate) from: &'a Instruction,
+    pub(crate) base: Base,
+    /// A named context stands in the place of the whole stage.
+    pub(crate) replaced: bool,
+    pub(crate) platform: Platform,
+    pub(crate) facts: Option<&'a BaseFacts>,
+    /// The instructions after the `FROM`.
+    instructions: &'a [Instruction],
+    pub(crate) commands: Vec<Step<'a>>,
+    pub(crate) needs: BTreeSet<usize>,
+    pub(crate) reachable: bool,
+}
+
+impl Draft<'_> {
+    /// The stage in messages.
+    pub(crate) fn label(&self, index: usize) -> String {
+        self.name.clone().unwrap_or_else(|| format!("stage-{index}"))
+    }
+}
+
+/// An instruction to be carried out.
+pub(crate) struct Step<'a> {
+    pub(crate) instruction: &'a Instruction,
+    /// The text its heredocs are in.
+    pub(crate) text: &'a str,
+    /// It is a trigger: its place is this `FROM`.
+    pub(crate) trigger_of: Option<Span>,
+    /// Where `COPY --from` and each mount of `RUN` take files from.
+    pub(crate) sources: Vec<From>,
+}
+
+impl Step<'_> {
+    /// Where to report a finding at `span`.
+    pub(crate) fn place(&self, span: Span) -> Span {
+        self.trigger_of.unwrap_or(span)
+    }
+}
+
+struct Resolver<'a> {
+    file: &'a Dockerfile,
+    scope: &'a Scope<'a>,
+    /// From a name in short form to the name as given.
+    contexts: HashMap<String, &'a str>,
+    globals: HashMap<String, String>,
+    drafts: Vec<Draft<'a>>,
+    /// The last stage of each name.
+    names: HashMap<String, usize>,
+    /// How many sources of `COPY --from` and mounts are no stages: BuildKit counts them among its states.
+    external: usize,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Resolver<'a> {
+    fn error(&mut self, span: Span, message: impl Into<String>) {
+        self.diagnostics.push(Diagnostic::error(Phase::Evaluation, span, message));
+    }
+
+    /// The automatic arguments, then the `ARG`s before the first `FROM`.
+    fn globals(&mut self) {
+        let (target, build) = (self.scope.target_platform, self.scope.build_platform);
+        let last = self.file.stages().last().and_then(|stage| stage_name(&stage[0]));
+        let stage = self.scope.target.map(str::to_owned).or(last).unwrap_or_else(|| "default".to_owned());
+        let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+        for (name, value) in [
+            ("BUILDPLATFORM", build.to_string()),
+            ("BUILDOS", build.os.clone()),
+            ("BUILDOSVERSION", optional(&build.os_version)),
+            ("BUILDARCH", build.architecture.clone()),
+            ("BUILDVARIANT", optional(&build.variant)),
+            ("TARGETPLATFORM", target.format_all()),
+            ("TARGETOS", target.os.clone()),
+            ("TARGETOSVERSION", optional(&target.os_version)),
+            ("TARGETARCH", target.architecture.clone()),
+            ("TARGETVARIANT", optional(&target.variant)),
+            ("TARGETSTAGE", stage),
+        ] {
+            let value = self.scope.build_args.get(name).cloned().unwrap_or(value);
+            self.globals.insert(name.to_owned(), value);
+        }
+        let before_stages =
+            self.file.instructions.iter().take_while(|instruction| instruction.keyword != Keyword::From);
+        for instruction in before_stages {
+            let Body::Arg(list) = &instruction.body else { continue };
+            for arg in list {
+                let given = self.scope.build_args.get(&arg.name.text).cloned();
+                let value = match (given, &arg.value) {
+                    (Some(given), _) => given,
+                    (None, Some(default)) => match self.expand_global(default) {
+                        Ok(value) => value,
+                        Err(error) => {
+                            self.error(default.span, error.to_string());
+                            continue;
+                        }
+                    },
+                    (None, None) => continue,
+                };
+                self.globals.insert(arg.name.text.clone(), value);
+            }
+        }
+    }
+
+    fn expand_global(&self, word: &Word) -> Result<String, ExpandError> {
+        expand(&word.text, self.file.escape, &|name| self.globals.get(name).cloned())
+    }
+
+    /// What each `FROM` means.
+    fn bases(&mut self) {
+        let file = self.file;
+        for stage in file.stages() {
+            let index = self.drafts.len();
+            let from = &stage[0];
+            let mut draft = Draft {
+                name: stage_name(from),
+                from,
+                base: Base::Unresolved,
+                replaced: false,
+                platform: self.scope.target_platform.clone(),
+                facts: None,
+                instructions: &stage[1..],
+                commands: Vec::new(),
+                needs: BTreeSet::new(),
+                reachable: false,
+            };
+            if let Body::From(body) = &from.body {
+                self.base(body, &mut draft);
+            }
+            if let Some(name) = &draft.name {
+                self.names.insert(name.clone(), index);
+            }
+            self.drafts.push(draft);
+        }
+    }
+
+    fn base(&mut self, body: &FromBody, draft: &mut Draft<'a>) {
+        let name = match self.expand_global(&body.image) {
+            Ok(name) => name,
+            Err(error) => return self.error(body.image.span, error.to_string()),
+        };
+        if name.is_empty() {
+            let message = format!("base name ({}) should not be blank", body.image.text);
+            return self.error(body.image.span, message);
+        }
+        if let Some(flag) = draft.from.flag_value("platform") {
+            match self.platform(flag) {
+                Ok(platform) => draft.platform = platform,
+                Err(diagnostic) => return self.diagnostics.push(diagnostic),
+            }
+        }
+        if let Some(context) = draft.name.as_deref().and_then(|name| self.context(name, &draft.platform)) {
+            draft.base = Base::Context(context);
+            draft.replaced = true;
+        } else if let Some(&index) = self.names.get(&name) {
+            draft.base = Base::Stage(index);
+            // A stage on a stage has that one's platform, whatever its own flag says.
+            draft.platform = self.drafts[index].platform.clone();
+            draft.needs.insert(index);
+        } else if name == "scratch" {
+            draft.base = Base::Scratch;
+            draft.platform = self.scope.target_platform.clone();
+        } else {
+            draft.facts = self.scope.bases.get(&(name.clone(), draft.platform.clone()));
+            draft.base = match self.context(&name, &draft.platform) {
+                Some(context) => Base::Context(context),
+                None => Base::Image(name),
+            };
+        }
+        if draft.replaced
+            && let Base::Context(context) = &draft.base
+        {
+            draft.facts = self.scope.bases.get(&(context.clone(), draft.platform.clone()));
+        }
+    }
+
+    fn platform(&self, flag: &Word) -> Result<Platform, Diagnostic> {
+        let error = |message: String| Diagnostic::error(Phase::Evaluation, flag.span, message);
+        let text = self.expand_global(flag).map_err(|reason| {
+            error(format!("failed to process arguments for platform {}: {reason}", flag.text))
+        })?;
+        let unset = || {
+            flag.text
+                .split(['$', '{', '}', '/', ':'])
+                .find(|name| !name.is_empty() && flag.text.contains('$') && !self.globals.contains_key(*name))
+        };
+        let suggest = |diagnostic: Diagnostic| match unset() {
+            Some(name) => {
+                let mut known: Vec<&str> = self.globals.keys().map(String::as_str).collect();
+                known.sort_unstable();
+                diagnostic.suggest(name, known, false)
+            }
+            None => diagnostic,
+        };
+        if text.is_empty() {
+            return Err(suggest(error(format!("empty platform value from expression {}", flag.text))));
+        }
+        Platform::parse(&text)
+            .map_err(|reason| suggest(error(format!("failed to parse platform {}: {reason}", flag.text))))
+    }
+
+    /// The named context of that name, for the platform before that for all.
+    fn context(&self, name: &str, platform: &Platform) -> Option<String> {
+        if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
+            return None;
+        }
+        let name = familiar(name);
+        let specific = format!("{name}::{}", platform.format_all());
+        let found = self.contexts.get(&specific).or_else(|| self.contexts.get(name));
+        found.map(|&name| name.to_owned())
+    }
+
+    /// The parsed triggers of each stage's base.
+    fn triggers(&mut self) -> Vec<Vec<Dockerfile>> {
+        let mut all = Vec::new();
+        let mut left = MAX_TRIGGERS;
+        for index in 0..self.drafts.len() {
+            let draft = &self.drafts[index];
+            let span = draft.from.span;
+            let mut expressions = match &draft.base {
+                _ if left == 0 => Vec::new(),
+                Base::Stage(base) => on_build_of(self.drafts[*base].instructions, &self.file.text),
+                Base::Image(_) | Base::Context(_) if !draft.replaced => {
+                    draft.facts.map(|facts| facts.on_build.clone()).unwrap_or_default()
+                }
+                _ => Vec::new(),
+            };
+            let cost: usize = expressions.iter().map(|expression| expression.len() + TRIGGER_COST).sum();
+            let mut parsed = Vec::new();
+            if cost > left {
+                self.error(span, format!("triggers are larger than {MAX_TRIGGERS} bytes"));
+                expressions.clear();
+                left = 0;
+            }
+            left -= cost.min(left);
+            for expression in expressions {
+                let trigger = parse(&expression);
+                let wrong = trigger.diagnostics.iter().find(|found| {
+                    found.severity == Severity::Error
+                        && matches!(found.phase, Phase::Syntax | Phase::Instruction)
+                });
+                let message = match (wrong, trigger.instructions.as_slice()) {
+                    (Some(wrong), _) => Some(wrong.to_string()),
+                    (None, [one]) if one.keyword == Keyword::From => {
+                        Some("*instructions.Stage is not a command type".to_owned())
+                    }
+                    (None, [_]) => None,
+                    (None, _) => Some("onbuild trigger should be a single expression".to_owned()),
+                };
+                match message {
+                    // A stage's own trigger has its error where it is written.
+                    Some(_) if matches!(self.drafts[index].base, Base::Stage(_)) => {}
+                    Some(message) => self.error(span, message),
+                    None => parsed.push(trigger),
+                }
+            }
+            all.push(parsed);
+        }
+        all
+    }
+
+    /// The instructions of each stage with what they take files from.
+    fn commands<'b>(&mut self, triggers: &'b [Vec<Dockerfile>])
+    where
+        'b: 'a,
+    {
+        let text = self.file.text.as_str();
+        for index in 0..self.drafts.len() {
+            if self.drafts[index].replaced {
+                continue;
+            }
+            let span = self.drafts[index].from.span;
+            let own = self.drafts[index].instructions.iter().map(|instruction| (instruction, text, None));
+            let inherited = triggers[index].iter().flat_map(|trigger| {
+                trigger.instructions.iter().map(|it| (it, trigger.text.as_str(), Some(span)))
+            });
+            let all: Vec<_> = inherited.chain(own).collect();
+            for (instruction, text, trigger_of) in all {
+                let mut step = Step { instruction, text, trigger_of, sources: Vec::new() };
+                step.sources = self.sources(&step, index);
+                for source in &step.sources {
+                    match source {
+                        From::Stage(needed) => {
+                            self.drafts[index].needs.insert(*needed);
+                        }
+                        From::Context => {}
+                        From::Image(_) | From::Named(_) | From::Scratch => self.external += 1,
+                    }
+                }
+                self.drafts[index].commands.push(step);
+            }
+        }
+    }
+
+    fn sources(&mut self, step: &Step<'_>, index: usize) -> Vec<From> {
+        match step.instruction.body {
+            Body::Copy(_) => {
+                let Some(flag) = step.instruction.flag_value("from").filter(|flag| !flag.text.is_empty())
+                else {
+                    return vec![From::Context];
+                };
+                match self.copy_from(&flag.text, &self.drafts[index].platform) {
+                    Ok(from) => vec![from],
+                    Err(message) => {
+                        self.error(step.place(flag.span), message);
+                        vec![From::Context]
+                    }
+                }
+            }
+            Body::Run(_) => {
+                let platform = self.drafts[index].platform.clone();
+                let mounts = step.instruction.flags.iter().filter(|flag| flag.name.text == "mount");
+                mounts
+                    .map(|flag| match flag.value.as_ref().map(|value| MountOptions::source(&value.text)) {
+                        Some(Some(name)) => self.source(&name, &platform),
+                        // BuildKit registers `scratch` for a mount without a source.
+                        _ => From::Scratch,
+                    })
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn copy_from(&self, name: &str, platform: &Platform) -> Result<From, String> {
+        let expanded = expand(name, self.file.escape, &|_| None).map_err(|error| error.to_string())?;
+        if expanded != name {
+            return Err(
+                "variable expansion is not supported for --from, define a new stage with FROM using ARG \
+                        from global scope as a workaround"
+                    .to_owned(),
+            );
+        }
+        match name.parse::<i64>() {
+            Ok(number) => usize::try_from(number)
+                .ok()
+                .filter(|&index| index < self.drafts.len())
+                .map(From::Stage)
+                .ok_or_else(|| format!("invalid stage index {number}")),
+            Err(_) => Ok(self.source(name, platform)),
+        }
+    }
+
+    /// What a name means that is no base: the last stage of that name, a context or an image.
+    fn source(&self, name: &str, platform: &Platform) -> From {
+        if let Some(&index) = self.names.get(&name.to_lowercase()) {
+            From::Stage(index)
+        } else if name == "scratch" {
+            From::Scratch
+        } else {
+            match self.context(name, platform) {
+                Some(context) => From::Named(context),
+                None => From::Image(name.to_owned()),
+            }
+        }
+    }
+
+    fn target(&mut self) -> Option<usize> {
+        let Some(name) = self.scope.target.filter(|name| !name.is_empty()) else {
+            return self.drafts.len().checked_sub(1);
+        };
+        if let Some(&index) = self.names.get(&name.to_lowercase()) {
+            return Some(index);
+        }
+        let number = name.parse().ok().filter(|&index: &usize| index < self.drafts.len());
+        if number.is_none() && !self.drafts.is_empty() {
+            let labels: Vec<String> =
+                self.drafts.iter().enumerate().map(|(i, draft)| draft.label(i)).collect();
+            let message = format!("target stage {} could not be found", crate::go::quoted(name));
+            let error = Diagnostic::error(Phase::Evaluation, Span::of(0, 0), message);
+            self.diagnostics.push(error.suggest(name, labels.iter().map(String::as_str), false));
+        }
+        number
+    }
+
+    /// Finds stages that copy from one another in a circle.
+    fn cycles(&mut self) {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Mark {
+            New,
+            Open,
+            Done,
+        }
+        // Bases always come before: only files can go in circles.
+        let edges: Vec<Vec<(usize, Span)>> = self
+            .drafts
+            .iter()
+            .map(|draft| {
+                let mut edges = Vec::new();
+                for step in &draft.commands {
+                    for source in &step.sources {
+                        if let From::Stage(index) = source {
+                            edges.push((*index, step.place(step.instruction.span)));
+                        }
+                    }
+                }
+                edges
+            })
+            .collect();
+        let mut marks = vec![Mark::New; edges.len()];
+        for root in 0..edges.len() {
+            if marks[root] != Mark::New {
+                continue;
+            }
+            let mut path = vec![(root, 0)];
+            marks[root] = Mark::Open;
+            while let Some((stage, next)) = path.last_mut() {
+                let Some(&(needed, span)) = edges[*stage].get(*next) else {
+                    marks[*stage] = Mark::Done;
+                    path.pop();
+                    continue;
+                };
+                *next += 1;
+                match marks[needed] {
+                    Mark::Done => {}
+                    Mark::New => {
+                        marks[needed] = Mark::Open;
+                        path.push((needed, 0));
+                    }
+                    Mark::Open => {
+                        let label = self.drafts[root].label(root);
+                        return self.error(span, format!("circular dependency detected on stage: {label}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Marks the stages the target needs.
+    fn reach(&mut self, target: Option<usize>) {
+        let mut queue: Vec<usize> = target.into_iter().collect();
+        while let Some(index) = queue.pop() {
+            if !std::mem::replace(&mut self.drafts[index].reachable, true) {
+                queue.extend(&self.drafts[index].needs);
+            }
+        }
+    }
+}
+
+/// The stage's name in lower case.
+fn stage_name(from: &Instruction) -> Option<String> {
+    match &from.body {
+        Body::From(body) => body.name.as_ref().map(|name| name.text.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// The triggers a stage leaves to those built on it, as an image stores them.
+fn on_build_of(instructions: &[Instruction], text: &str) -> Vec<String> {
+    instructions.iter().filter_map(|instruction| trigger_text(instruction, text)).collect()
+}
+
+/// The trigger of an `ONBUILD` as an image stores it; `None` for other instructions and impossible triggers.
+pub(crate) fn trigger_text(instruction: &Instruction, text: &str) -> Option<String> {
+    let Body::Onbuild(trigger) = &instruction.body else { return None };
+    if matches!(trigger.keyword, Keyword::Onbuild | Keyword::From | Keyword::Maintainer | Keyword::Unknown) {
+        return None;
+    }
+    let mut stored = instruction.code["ONBUILD".len()..].trim_start().to_owned();
+    for heredoc in &instruction.heredocs {
+        stored.push('\n');
+        stored.push_str(heredoc.content.slice(text));
+        stored.push_str(&heredoc.name);
+    }
+    Some(stored)
+}
+
+/// Contexts by their short names.
+fn contexts(names: &BTreeSet<String>) -> HashMap<String, &str> {
+    let mut contexts = HashMap::new();
+    for name in names {
+        let short = match name.split_once("::") {
+            Some((name, platform)) => format!("{}::{platform}", familiar(name)),
+            None => familiar(name).to_owned(),
+        };
+        contexts.entry(short).or_insert(name.as_str());
+    }
+    contexts
+}
+
+/// An image's name without what is there by default: `docker.io/library/` and `:latest`.
+fn familiar(name: &str) -> &str {
+    let name = name.strip_prefix("index.").unwrap_or(name);
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    let name = name.strip_prefix("library/").unwrap_or(name);
+    name.strip_suffix(":latest").unwrap_or(name)
+}

@@ -1,0 +1,894 @@
+//! Evaluation of the instructions of a stage.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rbx_platform::Platform;
+
+use crate::body;
+use crate::diagnostic::{Diagnostic, Phase, Severity};
+use crate::evaluate::{Draft, Step as Planned, trigger_text};
+use crate::expand::{ExpandError, ExpandOptions, expand_with};
+use crate::expose;
+use crate::heredoc;
+use crate::instruction::{ArgBody, Body, CommandLine, Files, HealthBody, Instruction, Pair, Word};
+use crate::op::{Command, Copy, From, Healthcheck, InlineFile, Op, Remote, Run, Source};
+use crate::run::{Device, Mount, MountKind, MountOptions, Network, OptionError, Security};
+use crate::signal;
+use crate::span::Span;
+use crate::stage::{Base, Evaluation, Scope, Stage, Step};
+use crate::variables::{Head, LogWriter, Order};
+
+/// Bytes that variables may add to all steps together, at most. A value of some megabytes is made in 22 lines, and
+/// then every line that uses it costs as much.
+const MAX_EXPANDED: usize = 64 << 20;
+/// Ports an `EXPOSE` may name: every port of every protocol.
+const MAX_PORTS: usize = 3 * 65536;
+/// Bytes of a working directory, at most: no system takes a longer path, and relative ones add up.
+const MAX_PATH: usize = 4096;
+const UNIX_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Arguments that only tell what is scanned: they are in no environment.
+const NOT_IN_ENVIRONMENT: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
+/// Carries out the steps of all stages.
+pub(crate) struct Runner<'a> {
+    scope: &'a Scope<'a>,
+    globals: HashMap<String, String>,
+    escape: char,
+    log: LogWriter,
+    stages: Vec<Finished>,
+    expanded: usize,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// What a stage leaves to those built on it.
+#[derive(Clone)]
+struct State {
+    env: Head,
+    args: Head,
+    run_env: Head,
+    working_dir: Arc<str>,
+    user: Option<Arc<str>>,
+    shell: Option<Arc<[String]>>,
+    known: bool,
+}
+
+struct Finished {
+    /// Variables this stage has set, with their last values. What is not here may be in the base's.
+    values: HashMap<String, String>,
+    base: Option<usize>,
+    state: State,
+}
+
+/// The stage being worked on.
+struct Current<'a, 'd> {
+    draft: &'a Draft<'d>,
+    index: usize,
+    values: HashMap<String, String>,
+    base: Option<usize>,
+    state: State,
+    on_build: Vec<String>,
+    vertex_count: usize,
+    next_vertex: usize,
+}
+
+/// Why a step cannot be carried out.
+struct Failure {
+    span: Span,
+    message: String,
+    replacement: Option<String>,
+}
+
+impl Failure {
+    fn new(span: Span, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), replacement: None }
+    }
+
+    fn option(span: Span, error: OptionError) -> Self {
+        Self { span, message: error.message, replacement: error.replacement }
+    }
+}
+
+impl<'a> Runner<'a> {
+    pub(crate) fn new(scope: &'a Scope<'a>, globals: HashMap<String, String>, escape: char) -> Self {
+        Self {
+            scope,
+            globals,
+            escape,
+            log: LogWriter::default(),
+            stages: Vec::new(),
+            expanded: 0,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// Carries out all stages. `external` sources are states of their own to BuildKit, which names a lone state
+    /// nothing.
+    pub(crate) fn run(mut self, drafts: Vec<Draft<'_>>, external: usize) -> Evaluation {
+        let lone = drafts.len() + external == 1;
+        let labels: Vec<String> = drafts.iter().enumerate().map(|(i, draft)| draft.label(i)).collect();
+        let mut stages = Vec::new();
+        for (index, draft) in drafts.iter().enumerate() {
+            let mut stage = self.stage(index, draft, &labels);
+            stage.display_name = if lone { String::new() } else { labels[index].clone() };
+            stages.push(stage);
+        }
+        self.log.finish();
+        Evaluation { stages, target: None, diagnostics: self.diagnostics }
+    }
+
+    fn stage(&mut self, index: usize, draft: &Draft<'_>, labels: &[String]) -> Stage {
+        let base = match draft.base {
+            Base::Stage(base) => Some(base),
+            _ => None,
+        };
+        let mut current = Current {
+            draft,
+            index,
+            values: HashMap::new(),
+            base,
+            state: State {
+                env: Head::default(),
+                args: Head::default(),
+                run_env: Head::default(),
+                working_dir: "".into(),
+                user: None,
+                shell: None,
+                known: true,
+            },
+            on_build: Vec::new(),
+            vertex_count: 0,
+            next_vertex: 1,
+        };
+        self.begin(&mut current);
+        count_vertices(&mut current);
+
+        let mut steps = Vec::new();
+        for planned in &draft.commands {
+            match self.step(planned, &mut current, labels) {
+                Ok(Some(step)) => steps.push(step),
+                Ok(None) => {}
+                Err(failure) => {
+                    let mut diagnostic =
+                        Diagnostic::error(Phase::Evaluation, planned.place(failure.span), failure.message)
+                            .propose(failure.replacement);
+                    if !draft.reachable {
+                        diagnostic.severity = Severity::Warning;
+                    }
+                    self.diagnostics.push(diagnostic);
+                }
+            }
+        }
+        let Current { values, state, on_build, vertex_count, .. } = current;
+        let stage = Stage {
+            index,
+            name: draft.name.clone(),
+            display_name: String::new(),
+            span: draft.from.span,
+            platform: draft.platform.clone(),
+            base: draft.base.clone(),
+            base_known: state.known,
+            reachable: draft.reachable,
+            needs: draft.needs.clone(),
+            steps,
+            vertex_count,
+            env: self.log.variables(state.env, Order::First),
+            working_dir: state.working_dir.clone(),
+            user: state.user.clone(),
+            shell: state.shell.clone(),
+            on_build,
+        };
+        self.stages.push(Finished { values, base, state });
+        stage
+    }
+
+    /// Sets what the base leaves.
+    fn begin(&mut self, current: &mut Current<'_, '_>) {
+        let draft = current.draft;
+        match &draft.base {
+            Base::Stage(base) => current.state = self.stages[*base].state.clone(),
+            Base::Scratch => current.state.working_dir = "/".into(),
+            Base::Image(_) | Base::Context(_) | Base::Unresolved => {
+                current.state.known = draft.facts.is_some();
+                if let Some(facts) = draft.facts {
+                    for (name, value) in &facts.env {
+                        self.set(current, name, value, true);
+                    }
+                    if let Some(directory) = facts.working_dir.as_deref().filter(|it| !it.is_empty()) {
+                        current.state.working_dir = join("", directory, &draft.platform).into();
+                    }
+                    current.state.user =
+                        facts.user.as_deref().filter(|user| !user.is_empty()).map(Into::into);
+                    current.state.shell =
+                        facts.shell.as_deref().filter(|shell| !shell.is_empty()).map(Into::into);
+                }
+            }
+        }
+        if draft.platform.os != "windows" && self.get(current, "PATH").is_none() {
+            self.set(current, "PATH", UNIX_PATH, true);
+        }
+    }
+
+    /// Sets a variable; `image` says that it stays in the image.
+    fn set(&mut self, current: &mut Current<'_, '_>, name: &str, value: &str, image: bool) {
+        if image {
+            self.log.assign(&mut current.state.env, name, Some(value));
+        }
+        self.log.assign(&mut current.state.run_env, name, Some(value));
+        current.values.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn get(&self, current: &Current<'_, '_>, name: &str) -> Option<String> {
+        if let Some(value) = current.values.get(name) {
+            return Some(value.clone());
+        }
+        let mut base = current.base;
+        while let Some(stage) = base.map(|index| &self.stages[index]) {
+            if let Some(value) = stage.values.get(name) {
+                return Some(value.clone());
+            }
+            base = stage.base;
+        }
+        None
+    }
+
+    /// Expands a text with the variables as they are now. After too much of it nothing expands any more.
+    fn expand_with(
+        &mut self,
+        current: &Current<'_, '_>,
+        text: &str,
+        options: ExpandOptions,
+    ) -> Result<String, ExpandError> {
+        if !text.contains(['$', '\'', '"', options.escape]) {
+            return Ok(text.to_owned());
+        }
+        let too_much = || ExpandError {
+            word: String::new(),
+            reason: format!("variables add more than {MAX_EXPANDED} bytes"),
+        };
+        if self.expanded > MAX_EXPANDED {
+            return Err(too_much());
+        }
+        let expanded = expand_with(text, options, &|name| self.get(current, name))?;
+        self.expanded += expanded.len().saturating_sub(text.len());
+        if self.expanded > MAX_EXPANDED { Err(too_much()) } else { Ok(expanded) }
+    }
+
+    fn expand(&mut self, current: &Current<'_, '_>, text: &str, span: Span) -> Result<String, Failure> {
+        let options = ExpandOptions::new(self.escape);
+        self.expand_with(current, text, options).map_err(|error| Failure::new(span, error.to_string()))
+    }
+
+    fn word(&mut self, current: &Current<'_, '_>, word: &Word) -> Result<String, Failure> {
+        self.expand(current, &word.text, word.span)
+    }
+
+    /// A flag's value, expanded; an empty one is none.
+    fn flag(
+        &mut self,
+        current: &Current<'_, '_>,
+        instruction: &Instruction,
+        name: &str,
+    ) -> Result<Option<String>, Failure> {
+        match instruction.flag_value(name) {
+            Some(value) => Ok(Some(self.word(current, value)?).filter(|value| !value.is_empty())),
+            None => Ok(None),
+        }
+    }
+
+    /// Carries out one instruction. `None` where it is broken or no step.
+    fn step(
+        &mut self,
+        planned: &Planned<'_>,
+        current: &mut Current<'_, '_>,
+        labels: &[String],
+    ) -> Result<Option<Step>, Failure> {
+        let before = current.state.clone();
+        let instruction = planned.instruction;
+        let Some(op) = self.op(planned, current, labels)? else { return Ok(None) };
+        let text = self.text(planned, current, &op);
+        let vertex = match &op {
+            Op::Run(_) | Op::Copy(_) => true,
+            Op::Workdir(directory) => directory != "/",
+            _ => false,
+        }
+        .then(|| {
+            current.next_vertex += 1;
+            current.next_vertex - 1
+        });
+        let shell = match &op {
+            Op::Shell(shell) => shell.as_slice().into(),
+            _ => before.shell.unwrap_or_else(|| default_shell(&current.draft.platform)),
+        };
+        Ok(Some(Step {
+            span: planned.place(instruction.span),
+            op,
+            on_build: planned.trigger_of.is_some(),
+            text,
+            vertex,
+            env: self.log.variables(before.env, Order::First),
+            args: self.log.variables(before.args, Order::First),
+            run_env: self.log.variables(before.run_env, Order::Last),
+            working_dir: if before.working_dir.is_empty() { "/".into() } else { before.working_dir },
+            user: before.user,
+            shell,
+        }))
+    }
+
+    fn op(
+        &mut self,
+        planned: &Planned<'_>,
+        current: &mut Current<'_, '_>,
+        labels: &[String],
+    ) -> Result<Option<Op>, Failure> {
+        let instruction = planned.instruction;
+        Ok(Some(match &instruction.body {
+            Body::From(_) | Body::Invalid(_) => return Ok(None),
+            Body::Arg(list) => self.arg(current, list)?,
+            Body::Env(list) => {
+                let pairs = self.pairs(current, list)?;
+                for (name, value) in &pairs {
+                    self.set(current, name, value, true);
+                }
+                Op::Env(pairs)
+            }
+            Body::Label(list) => Op::Label(self.pairs(current, list)?),
+            Body::Run(command) => Op::Run(self.run_op(planned, current, command)?),
+            Body::Cmd(command) => Op::Cmd(command_of(command)),
+            Body::Entrypoint(command) => Op::Entrypoint(command_of(command)),
+            Body::Copy(files) => Op::Copy(self.copy(planned, current, labels, files, false)?),
+            Body::Add(files) => Op::Copy(self.copy(planned, current, labels, files, true)?),
+            Body::Expose(words) => self.expose(current, words)?,
+            Body::Volume(words) => {
+                let mut volumes = Vec::new();
+                for word in words {
+                    let volume = self.word(current, word)?;
+                    if volume.is_empty() {
+                        return Err(Failure::new(word.span, "VOLUME specified can not be an empty string"));
+                    }
+                    volumes.push(volume);
+                }
+                Op::Volume(volumes)
+            }
+            Body::User(word) => {
+                let user = self.word(current, word)?;
+                current.state.user = Some(user.as_str()).filter(|user| !user.is_empty()).map(Into::into);
+                Op::User(user)
+            }
+            Body::Workdir(word) => {
+                let path = self.word(current, word)?;
+                let directory = join(&current.state.working_dir, &path, &current.draft.platform);
+                if directory.len() > MAX_PATH {
+                    return Err(Failure::new(
+                        word.span,
+                        format!("working directory longer than {MAX_PATH} bytes"),
+                    ));
+                }
+                current.state.working_dir = directory.as_str().into();
+                Op::Workdir(directory)
+            }
+            Body::Stopsignal(word) => {
+                let name = self.word(current, word)?;
+                if !signal::is_known(&name) {
+                    return Err(Failure::new(word.span, format!("invalid signal: {name}")));
+                }
+                Op::StopSignal(name)
+            }
+            Body::Maintainer(word) => Op::Maintainer(word.text.clone()),
+            Body::Shell(words) => {
+                let shell: Vec<String> = words.iter().map(|word| word.text.clone()).collect();
+                if shell.is_empty() {
+                    return Ok(None);
+                }
+                current.state.shell = Some(shell.as_slice().into());
+                Op::Shell(shell)
+            }
+            Body::Healthcheck(body) => match healthcheck(instruction, body) {
+                Some(check) => Op::Healthcheck(check),
+                None => return Ok(None),
+            },
+            Body::Onbuild(_) => match trigger_text(instruction, planned.text) {
+                Some(trigger) => {
+                    current.on_build.push(trigger.clone());
+                    Op::OnBuild(trigger)
+                }
+                None => return Ok(None),
+            },
+        }))
+    }
+
+    fn arg(&mut self, current: &mut Current<'_, '_>, list: &[ArgBody]) -> Result<Op, Failure> {
+        let mut declared = Vec::new();
+        for arg in list {
+            let name = arg.name.text.as_str();
+            let value = match (self.scope.build_args.get(name), &arg.value) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.word(current, default)?),
+                (None, None) => self.globals.get(name).cloned(),
+            };
+            self.log.assign(&mut current.state.args, name, value.as_deref());
+            if let Some(value) = &value
+                && !NOT_IN_ENVIRONMENT.contains(&name)
+            {
+                self.set(current, name, value, false);
+            }
+            declared.push((name.to_owned(), value));
+        }
+        Ok(Op::Arg(declared))
+    }
+
+    fn pairs(&mut self, current: &Current<'_, '_>, list: &[Pair]) -> Result<Vec<(String, String)>, Failure> {
+        list.iter()
+            .map(|pair| Ok((self.word(current, &pair.name)?, self.word(current, &pair.value)?)))
+            .collect()
+    }
+
+    fn expose(&mut self, current: &Current<'_, '_>, words: &[Word]) -> Result<Op, Failure> {
+        let mut sorted: Vec<&Word> = words.iter().collect();
+        sorted.sort_by(|a, b| a.text.cmp(&b.text));
+        let mut ports = Vec::new();
+        for word in sorted {
+            let expanded = self.word_list(current, word)?;
+            for specification in expanded {
+                ports.extend(
+                    expose::ports(&specification).map_err(|message| Failure::new(word.span, message))?,
+                );
+                if ports.len() > MAX_PORTS {
+                    return Err(Failure::new(word.span, format!("more than {MAX_PORTS} ports")));
+                }
+            }
+        }
+        Ok(Op::Expose(ports))
+    }
+
+    fn word_list(&self, current: &Current<'_, '_>, word: &Word) -> Result<Vec<String>, Failure> {
+        crate::expand::expand_words(&word.text, self.escape, &|name| self.get(current, name))
+            .map_err(|error| Failure::new(word.span, error.to_string()))
+    }
+
+    fn run_op(
+        &mut self,
+        planned: &Planned<'_>,
+        current: &Current<'_, '_>,
+        line: &CommandLine,
+    ) -> Result<Run, Failure> {
+        let instruction = planned.instruction;
+        let mut command = command_of(line);
+        let mut script = None;
+        if let (Command::Shell(text), Some(first)) = (&mut command, instruction.heredocs.first()) {
+            if heredoc::opening(text).is_some() {
+                let content = first.stripped(planned.text);
+                if current.draft.platform.os != "windows" && content.starts_with("#!") {
+                    *text = join("/dev/pipes", &first.name, &current.draft.platform);
+                    script = Some(InlineFile { name: first.name.clone(), content });
+                } else {
+                    *text = content;
+                }
+            } else {
+                for heredoc in &instruction.heredocs {
+                    text.push('\n');
+                    text.push_str(heredoc.content.slice(planned.text));
+                    text.push_str(&heredoc.name);
+                }
+            }
+        }
+        if matches!(&command, Command::Exec(argv) if argv.is_empty()) {
+            return Err(Failure::new(instruction.span, "arguments are required"));
+        }
+        let mut mounts = Vec::new();
+        let mut agents = 0;
+        let mut devices = Vec::new();
+        let mut sources = planned.sources.iter();
+        for flag in &instruction.flags {
+            match (flag.name.text.as_str(), &flag.value) {
+                ("mount", Some(value)) => {
+                    let source = sources.next().cloned().unwrap_or(From::Scratch);
+                    mounts.push(self.mount(current, value, source, &mut agents)?);
+                }
+                ("mount", None) => {
+                    sources.next();
+                }
+                ("device", Some(value)) => {
+                    let device =
+                        Device::parse(&value.text).map_err(|error| Failure::option(value.span, error))?;
+                    devices.push(device);
+                }
+                _ => {}
+            }
+        }
+        // Wrong values have been reported by the parser.
+        let network = instruction.flag_value("network").and_then(|value| Network::parse(&value.text).ok());
+        let security = instruction.flag_value("security").and_then(|value| Security::parse(&value.text).ok());
+        Ok(Run {
+            command,
+            script,
+            mounts,
+            network: network.unwrap_or_default(),
+            security: security.unwrap_or_default(),
+            devices,
+        })
+    }
+
+    fn mount(
+        &mut self,
+        current: &Current<'_, '_>,
+        value: &Word,
+        source: From,
+        agents: &mut usize,
+    ) -> Result<Mount, Failure> {
+        let fail = |message: String| Failure::new(value.span, message);
+        let options = {
+            let escape = ExpandOptions::new(self.escape);
+            let lookup = |text: &str| {
+                expand_with(text, escape, &|name| self.get(current, name)).map_err(|error| error.to_string())
+            };
+            MountOptions::parse(&value.text, &lookup).map_err(|error| Failure::option(value.span, error))?
+        };
+        let full = |text: String| Some(text).filter(|text| !text.is_empty());
+        let from = match options.kind {
+            MountKind::Tmpfs | MountKind::Secret | MountKind::Ssh => From::Context,
+            MountKind::Bind if options.from.is_empty() => From::Context,
+            MountKind::Cache if options.from.is_empty() => From::Scratch,
+            MountKind::Bind | MountKind::Cache => source,
+        };
+        if let From::Stage(index) = from
+            && index >= current.index
+        {
+            return Err(fail(format!(
+                "cannot mount from stage {} to {}, stage needs to be defined before current command",
+                crate::go::quoted(&options.from),
+                crate::go::quoted(&options.target)
+            )));
+        }
+        let mut id = full(options.id);
+        let target = match options.kind {
+            MountKind::Secret => match (options.target.is_empty(), &options.env) {
+                (false, _) => Some(options.target),
+                (true, Some(_)) => None,
+                (true, None) => {
+                    let name = full(options.source.clone()).or_else(|| id.clone()).unwrap_or_default();
+                    Some(format!("/run/secrets/{}", base_name(&name)))
+                }
+            },
+            MountKind::Ssh => {
+                let number = *agents;
+                *agents += 1;
+                Some(full(options.target).unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}")))
+            }
+            MountKind::Bind | MountKind::Cache | MountKind::Tmpfs => {
+                if options.kind == MountKind::Cache && id.is_none() {
+                    id = Some(clean(&options.target));
+                }
+                let target = if options.target.starts_with('/') {
+                    options.target
+                } else {
+                    clean(&format!("/{}/{}", current.state.working_dir, options.target))
+                };
+                if target == "/" {
+                    return Err(fail(format!("invalid mount target {}", crate::go::quoted(&target))));
+                }
+                Some(target)
+            }
+        };
+        if options.kind == MountKind::Secret {
+            id = full(options.source.clone()).or(id).or_else(|| target.as_deref().map(base_name));
+        } else if options.kind == MountKind::Ssh {
+            id = id.or_else(|| Some("default".to_owned()));
+        }
+        Ok(Mount {
+            kind: options.kind,
+            from,
+            source: full(options.source).filter(|_| options.kind != MountKind::Secret),
+            target,
+            read_only: options.read_only,
+            size: options.size,
+            id,
+            sharing: options.sharing.unwrap_or_default(),
+            required: options.required,
+            env: options.env,
+            mode: options.mode,
+            uid: options.uid,
+            gid: options.gid,
+        })
+    }
+
+    fn copy(
+        &mut self,
+        planned: &Planned<'_>,
+        current: &Current<'_, '_>,
+        labels: &[String],
+        files: &Files,
+        add: bool,
+    ) -> Result<Copy, Failure> {
+        let instruction = planned.instruction;
+        let Some(destination) = files.destination.as_ref().filter(|_| !files.sources.is_empty()) else {
+            return Err(Failure::new(instruction.span, "no destination"));
+        };
+        let chown = self.flag(current, instruction, "chown")?;
+        let chmod = self.flag(current, instruction, "chmod")?;
+        let checksum = self.flag(current, instruction, "checksum")?;
+        let mut sources = Vec::new();
+        let mut inline = Vec::new();
+        for word in &files.sources {
+            if let Some(opening) = heredoc::opening(&word.text) {
+                let found = instruction.heredocs.iter().rev().find(|heredoc| heredoc.name == opening.name);
+                let mut content = found.map(|heredoc| heredoc.stripped(planned.text)).unwrap_or_default();
+                if opening.expand {
+                    content = self
+                        .expand_with(current, &content, ExpandOptions::heredoc_body())
+                        .map_err(|error| Failure::new(word.span, error.to_string()))?;
+                }
+                inline.push(Source::Heredoc(InlineFile { name: opening.name, content }));
+            } else {
+                let source = Source::Path(self.word(current, word)?);
+                let refused = match source.remote() {
+                    Some(Remote::Http) if !add => Some("source can't be a URL for COPY"),
+                    Some(Remote::Git) if !add => Some("source can't be a git ref for COPY"),
+                    _ => None,
+                };
+                if let Some(message) = refused {
+                    return Err(Failure::new(word.span, message));
+                }
+                sources.push(source);
+            }
+        }
+        if let (Some(_), Some(flag)) = (&checksum, instruction.flag_value("checksum")) {
+            match sources.as_slice() {
+                [one] if one.remote().is_some() => {}
+                [_] => return Err(Failure::new(flag.span, "checksum requires HTTP(S) or Git sources")),
+                _ => return Err(Failure::new(flag.span, "checksum can't be specified for multiple sources")),
+            }
+        }
+        if let (Some(mode), Some(flag)) = (&chmod, instruction.flag_value("chmod"))
+            && !is_mode(mode)
+        {
+            let message = format!(
+                "invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"
+            );
+            return Err(Failure::new(flag.span, message));
+        }
+        let from = planned.sources.first().cloned().unwrap_or(From::Context);
+        if let From::Stage(index) = from
+            && index >= current.index
+        {
+            let flag = instruction.flag_value("from");
+            let message = format!(
+                "cannot copy from stage {}, it needs to be defined before current stage {}",
+                crate::go::quoted(flag.map_or("", |flag| flag.text.as_str())),
+                crate::go::quoted(&labels[current.index])
+            );
+            return Err(Failure::new(flag.map_or(instruction.span, |flag| flag.span), message));
+        }
+        sources.append(&mut inline);
+        let exclude = instruction.flags.iter().filter(|flag| flag.name.text == "exclude");
+        Ok(Copy {
+            add,
+            sources,
+            destination: self.word(current, destination)?,
+            from,
+            chown,
+            chmod,
+            link: instruction.is_set("link"),
+            parents: instruction.is_set("parents"),
+            exclude: exclude.filter_map(|flag| Some(flag.value.as_ref()?.text.clone())).collect(),
+            checksum,
+            keep_git_dir: instruction.is_set("keep-git-dir"),
+            unpack: instruction.flag("unpack").map(|_| instruction.is_set("unpack")),
+        })
+    }
+
+    /// The instruction as progress output shows it.
+    fn text(&mut self, planned: &Planned<'_>, current: &Current<'_, '_>, op: &Op) -> String {
+        let instruction = planned.instruction;
+        let code = &instruction.code;
+        let shown = match op {
+            Op::Run(run) => {
+                let mut text = code.clone();
+                let lone = matches!(&instruction.body, Body::Run(CommandLine::Shell(word))
+                    if heredoc::opening(&word.text).is_some());
+                if let Some(first) = instruction.heredocs.first().filter(|_| lone) {
+                    text += &format!(" ({})", summary(first.content.slice(planned.text)));
+                }
+                let options = ExpandOptions::display(self.escape);
+                let masked: Vec<&str> = run.mounts.iter().filter_map(|mount| mount.env.as_deref()).collect();
+                self.display(current, &text, options, &masked)
+            }
+            Op::Copy(_) | Op::Workdir(_) => self.display(current, code, ExpandOptions::new(self.escape), &[]),
+            _ => code.clone(),
+        };
+        match shown.split_once(' ') {
+            Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
+            None => shown.to_uppercase(),
+        }
+    }
+
+    /// A text with its variables, or as it is where they cannot be expanded. Variables that hold secrets are masked.
+    fn display(
+        &mut self,
+        current: &Current<'_, '_>,
+        text: &str,
+        options: ExpandOptions,
+        masked: &[&str],
+    ) -> String {
+        if self.expanded > MAX_EXPANDED {
+            return text.to_owned();
+        }
+        let lookup = |name: &str| {
+            if masked.contains(&name) { Some("****".to_owned()) } else { self.get(current, name) }
+        };
+        let shown = expand_with(text, options, &lookup).unwrap_or_else(|_| text.to_owned());
+        self.expanded += shown.len().saturating_sub(text.len());
+        shown
+    }
+}
+
+/// How many vertices BuildKit announces for a stage.
+fn count_vertices(current: &mut Current<'_, '_>) {
+    let draft = current.draft;
+    if draft.replaced {
+        return;
+    }
+    let with_base = matches!(draft.base, Base::Image(_) | Base::Context(_) | Base::Unresolved);
+    let own = draft.commands.iter().filter(|step| {
+        // Every trigger is counted, whatever it does.
+        step.trigger_of.is_some()
+            || matches!(step.instruction.body, Body::Add(_) | Body::Copy(_) | Body::Run(_) | Body::Workdir(_))
+    });
+    current.vertex_count = usize::from(with_base) + own.count();
+    if matches!(draft.base, Base::Image(_) | Base::Unresolved) {
+        current.next_vertex = 2;
+    }
+}
+
+fn command_of(line: &CommandLine) -> Command {
+    match line {
+        CommandLine::Shell(word) => Command::Shell(word.text.clone()),
+        CommandLine::Exec { words, .. } => {
+            Command::Exec(words.iter().map(|word| word.text.clone()).collect())
+        }
+    }
+}
+
+/// `None` where the parser has reported it.
+fn healthcheck(instruction: &Instruction, body: &HealthBody) -> Option<Healthcheck> {
+    let command = match body.kind.text.to_uppercase().as_str() {
+        "NONE" => None,
+        "CMD" => Some(command_of(body.command.as_ref()?)),
+        _ => return None,
+    };
+    let value = |name| instruction.flag_value(name).map_or("", |value| value.text.as_str());
+    let interval = |name| body::interval(name, value(name)).ok();
+    Some(Healthcheck {
+        command,
+        interval: interval("interval")?,
+        timeout: interval("timeout")?,
+        start_period: interval("start-period")?,
+        start_interval: interval("start-interval")?,
+        retries: body::retries(value("retries")).ok()?,
+    })
+}
+
+fn default_shell(platform: &Platform) -> Arc<[String]> {
+    let shell: &[&str] = if platform.os == "windows" { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
+    shell.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// A working directory after `WORKDIR path`.
+fn join(current: &str, path: &str, platform: &Platform) -> String {
+    if platform.os == "windows" {
+        let slashed = |path: &str| {
+            let path = path.replace('\\', "/");
+            match path.as_bytes() {
+                [drive, b':', ..] if drive.is_ascii_alphabetic() => path[2..].to_owned(),
+                _ => path,
+            }
+        };
+        return join_slashed(&slashed(current), &clean(&slashed(path))).replace('/', "\\");
+    }
+    join_slashed(current, path)
+}
+
+fn join_slashed(current: &str, path: &str) -> String {
+    let parent = if current.starts_with('/') { current.to_owned() } else { clean(&format!("/{current}")) };
+    if path.is_empty() {
+        parent
+    } else if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        clean(&format!("{parent}/{path}"))
+    }
+}
+
+/// A path without `.`, `..` and doubled slashes, as Go's `path.Clean`.
+fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    match (rooted, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => joined,
+    }
+}
+
+/// The last part of a path, as Go's `path.Base`.
+fn base_name(path: &str) -> String {
+    let trimmed = path.trim_end_matches('/');
+    match (path, trimmed) {
+        ("", _) => ".".to_owned(),
+        (_, "") => "/".to_owned(),
+        (_, trimmed) => trimmed.rsplit('/').next().unwrap_or(trimmed).to_owned(),
+    }
+}
+
+/// Whether a mode is octal up to 7777 or symbolic, such as `u=rwX,go-w`.
+fn is_mode(mode: &str) -> bool {
+    if mode.bytes().all(|b| b.is_ascii_digit()) {
+        return u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777);
+    }
+    mode.split(',').all(|clause| {
+        let actions = clause.trim_start_matches(['u', 'g', 'o', 'a']);
+        actions.starts_with(['+', '-', '='])
+            && actions.split(['+', '-', '=']).skip(1).all(|permissions| {
+                matches!(permissions, "u" | "g" | "o")
+                    || permissions.chars().all(|c| matches!(c, 'r' | 'w' | 'x' | 'X' | 's' | 't'))
+            })
+    })
+}
+
+/// The first line of a heredoc, with dots if there are more.
+fn summary(content: &str) -> String {
+    let content = content.trim();
+    match content.split_once('\n') {
+        Some((first, _)) => format!("{}...", first.trim_end_matches('\r')),
+        None => content.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_working_directories() {
+        let linux = Platform {
+            os: "linux".to_owned(),
+            architecture: "amd64".to_owned(),
+            variant: None,
+            os_version: None,
+        };
+        let windows = Platform { os: "windows".to_owned(), ..linux.clone() };
+        for (current, path, expected) in [
+            ("", "/app", "/app"),
+            ("/app", "src", "/app/src"),
+            ("/app", "../../..", "/"),
+            ("", "a/./b//c/", "/a/b/c"),
+            ("/app", "", "/app"),
+            ("/app", "/x/", "/x/"),
+        ] {
+            assert_eq!(join(current, path, &linux), expected, "{current} {path}");
+        }
+        assert_eq!(join("C:\\app", "src", &windows), "\\app\\src");
+        assert_eq!(join("", "C:\\app\\..\\b", &windows), "\\b");
+    }
+
+    #[test]
+    fn knows_modes() {
+        for mode in ["644", "0755", "7777", "u=rwX,go=rX", "+x", "a-w", "g=u", "u+rw-x"] {
+            assert!(is_mode(mode), "{mode}");
+        }
+        for mode in ["10000", "999", "rwx", "u", "u+q", ""] {
+            assert!(!is_mode(mode), "{mode}");
+        }
+    }
+}
