@@ -1,0 +1,6 @@
+//! What the server answers, each a function of a snapshot.
+
+pub(crate) mod diagnostics;
+pub(crate) mod hover;
+mod manual;
+pub(crate) mod symbols;

@@ -1,0 +1,7 @@
+//! `rbx-lsp`, the language server for Dockerfiles, on standard input and output.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rbx_lsp::run()
+}
