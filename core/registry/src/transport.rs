@@ -1,0 +1,231 @@
+//! Sending requests: one pool of connections, redirects, time-outs, and second attempts after passing failures.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{NoProxy, Proxy, Request, Response, StatusCode, redirect};
+
+use crate::config::{Config, Proxies};
+use crate::endpoint::is_loopback;
+use crate::error::RegistryError;
+use crate::tls::SystemTrust;
+
+/// How long a connection may take to come about.
+const CONNECT_TIME: Duration = Duration::from_secs(30);
+/// How long a server may be silent within an answer, or before it.
+const SILENCE: Duration = Duration::from_mins(1);
+/// Redirects of one request.
+const REDIRECTS: usize = 10;
+/// Attempts of one request after the first.
+const RETRIES: u32 = 5;
+/// The wait before the second attempt; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest wait that a server may ask for; beyond it the user is told instead.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How much of an error's text is read, in bytes.
+const ERROR_TEXT: usize = 64 << 10;
+
+/// The HTTP client below everything.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    http: reqwest::Client,
+    trust: Arc<SystemTrust>,
+}
+
+impl Transport {
+    pub(crate) fn new(config: &Config) -> Result<Self, RegistryError> {
+        let trust = SystemTrust::new(&config.extra_ca)?;
+        let invalid =
+            |error: reqwest::Error| RegistryError::Configuration { reason: crate::error::root_cause(&error) };
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(trust.client_config()?)
+            .no_proxy()
+            .redirect(redirect::Policy::custom(follow))
+            .connect_timeout(CONNECT_TIME)
+            .read_timeout(SILENCE)
+            .http2_adaptive_window(true);
+        if !config.user_agent.is_empty() {
+            builder = builder.user_agent(&config.user_agent);
+        }
+        let Proxies { http, https, no_proxy } = &config.proxies;
+        let direct = format!("localhost,127.0.0.0/8,::1,{}", no_proxy.as_deref().unwrap_or_default());
+        let exceptions = NoProxy::from_string(&direct);
+        if let Some(address) = http {
+            builder = builder.proxy(Proxy::http(address).map_err(invalid)?.no_proxy(exceptions.clone()));
+        }
+        if let Some(address) = https {
+            builder = builder.proxy(Proxy::https(address).map_err(invalid)?.no_proxy(exceptions));
+        }
+        Ok(Self { http: builder.build().map_err(invalid)?, trust })
+    }
+
+    /// Sends a request once.
+    pub(crate) async fn send(&self, request: Request) -> reqwest::Result<Response> {
+        if request.url().scheme() == "https" && !self.trust.is_loaded() {
+            let trust = Arc::clone(&self.trust);
+            // What fails to load is told by the handshake.
+            let _ = tokio::task::spawn_blocking(move || trust.load().is_ok()).await;
+        }
+        self.http.execute(request).await
+    }
+
+    /// Sends a request, and again after failures that may pass. The last answer or failure is the result.
+    pub(crate) async fn send_patiently(&self, request: &Request) -> reqwest::Result<Response> {
+        let mut attempt = 0;
+        loop {
+            // All our requests have bodies in memory or none.
+            let request = request.try_clone().expect("a body in memory can be sent again");
+            let result = self.send(request).await;
+            let wait = match &result {
+                Ok(response) if passes(response.status()) => wait(attempt, retry_after(response.headers())),
+                Err(error) if is_passing(error) => wait(attempt, None),
+                _ => None,
+            };
+            let Some(wait) = wait else { return result };
+            tracing::debug!(attempt, ?wait, "registry request failed in passing");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+}
+
+fn follow(attempt: redirect::Attempt) -> redirect::Action {
+    if attempt.previous().len() > REDIRECTS {
+        return attempt.error("too many redirects");
+    }
+    let was_safe = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    let next = attempt.url();
+    if was_safe && next.scheme() == "http" && !next.host_str().is_some_and(is_loopback) {
+        return attempt.error("redirect from HTTPS to HTTP");
+    }
+    attempt.follow()
+}
+
+/// Statuses by which a server says that it may work later.
+pub(crate) fn passes(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Failures that a second attempt may not meet. A refused connection, an unknown name and a bad certificate are
+/// told at once.
+fn is_passing(error: &reqwest::Error) -> bool {
+    if error.is_timeout() || (error.is_request() && !error.is_connect()) {
+        return true;
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<io::Error>() {
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+            if matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
+            ) {
+                return true;
+            }
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+/// The wait before attempt `attempt + 1`; `None` when enough was tried.
+pub(crate) fn wait(attempt: u32, asked: Option<Duration>) -> Option<Duration> {
+    if attempt >= RETRIES {
+        return None;
+    }
+    let own = FIRST_WAIT * 2_u32.pow(attempt);
+    // Requests that failed together do not come again together.
+    let spread = own / 4 * u32::from(RandomState::new().hash_one(attempt).to_be_bytes()[0]) / 256;
+    let wait = asked.unwrap_or(own).max(Duration::from_millis(1)) + spread;
+    (asked.unwrap_or_default() <= LONGEST_WAIT).then_some(wait)
+}
+
+/// `Retry-After`: seconds, or, as Docker Hub has it, a time in seconds since 1970.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    if seconds < 1_000_000_000 {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(Duration::from_secs(seconds).saturating_sub(now))
+}
+
+/// What a failed answer says: the messages of the distribution protocol's error list, of an OAuth error, or the
+/// beginning of the text; empty if there is nothing to show.
+pub(crate) async fn error_text(response: Response) -> String {
+    #[derive(serde::Deserialize)]
+    struct Reply {
+        #[serde(default)]
+        errors: Vec<Item>,
+        #[serde(default)]
+        error_description: String,
+        #[serde(default)]
+        details: String,
+    }
+    #[derive(serde::Deserialize)]
+    struct Item {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let mut response = response;
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > ERROR_TEXT {
+            break;
+        }
+    }
+    let text = match serde_json::from_slice::<Reply>(&body) {
+        Ok(reply) if !reply.errors.is_empty() => {
+            let shown = reply.errors.into_iter().map(|item| {
+                let code = item.code.to_lowercase().replace('_', " ");
+                match (item.message.is_empty(), item.code.is_empty()) {
+                    (true, _) => code,
+                    (false, _) => item.message,
+                }
+            });
+            shown.collect::<Vec<_>>().join(", ")
+        }
+        Ok(reply) if !reply.error_description.is_empty() => reply.error_description,
+        Ok(reply) => reply.details,
+        // A page of HTML helps nobody.
+        Err(_) if body.trim_ascii_start().starts_with(b"<") => String::new(),
+        Err(_) => return crate::text::printable(&body),
+    };
+    crate::text::printable(text.as_bytes()).trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(value: &str) -> Option<Duration> {
+        retry_after(&[(RETRY_AFTER, value.parse().unwrap())].into_iter().collect())
+    }
+
+    #[test]
+    fn waits_double_and_end() {
+        let waits: Vec<_> = (0..10).map_while(|attempt| wait(attempt, None)).collect();
+        assert_eq!(waits.len(), 5);
+        for (attempt, wait) in waits.iter().enumerate() {
+            let least = FIRST_WAIT * 2_u32.pow(u32::try_from(attempt).unwrap());
+            assert!(*wait >= least && *wait <= least.mul_f64(1.25), "{attempt}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn what_servers_ask_for() {
+        assert_eq!(asked("3"), Some(Duration::from_secs(3)));
+        assert_eq!(asked("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(asked("1500000000"), Some(Duration::ZERO));
+        let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 100;
+        assert!(asked(&soon.to_string()).unwrap() > Duration::from_secs(90));
+        assert!(wait(0, Some(Duration::from_secs(20))).unwrap() >= Duration::from_secs(20));
+        assert_eq!(wait(0, Some(Duration::from_secs(31))), None);
+    }
+}
