@@ -42,7 +42,12 @@ impl Platform {
     /// Reads `os[(version)]/architecture[/variant]`, an operating system alone or an architecture alone, and
     /// [normalises](Self::normalized) it. What is missing is the [host's](Self::host).
     pub fn parse(specifier: &str) -> Result<Self, ParsePlatformError> {
-        parse::parse(specifier, &Self::host())
+        Self::parse_for(specifier, &Self::host())
+    }
+
+    /// [`parse`](Self::parse), where what is missing is `host`'s.
+    pub fn parse_for(specifier: &str, host: &Self) -> Result<Self, ParsePlatformError> {
+        parse::parse(specifier, host)
     }
 
     /// The platform of the machine this runs on. Only `arm` has a variant.

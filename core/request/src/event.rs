@@ -25,11 +25,13 @@ pub enum Event {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Vertex {
     /// Identity within the build, `sha256:…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub digest: String,
     /// Digests of the vertices this one waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
     /// What people read, such as `[builder 2/3] RUN make`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// When it began; `None` while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,6 +54,7 @@ pub struct Vertex {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ProgressGroup {
     /// Identity of the group.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// Name of the group.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -64,6 +67,7 @@ pub struct VertexStatus {
     /// Identity within the vertex, such as a layer's digest.
     pub id: String,
     /// The vertex it belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub vertex: String,
     /// What people read.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -74,7 +78,7 @@ pub struct VertexStatus {
     /// Units done.
     pub current: u64,
     /// When this was said.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "go_time")]
     pub timestamp: Option<Timestamp>,
     /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +91,15 @@ pub struct VertexStatus {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+/// A time that Go does not leave out; where there is none, its zero time.
+#[expect(clippy::ref_option, reason = "serde hands a reference")]
+fn go_time<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => time.serialize(serializer),
+        None => serializer.serialize_str("0001-01-01T00:00:00Z"),
+    }
 }
 
 /// Which descriptor a step wrote to.

@@ -6,12 +6,22 @@
 //! share them.
 
 mod event;
+mod grammar;
 mod request;
 mod result;
+mod status;
 
-pub use event::{Metadata, Event, EventSender, Log, ProgressGroup, Stream, Vertex, VertexStatus, Warning, events};
-pub use request::{
-    AddHost, Attestation, BuildRequest, CacheEntry, ContextSource, DockerfileSource, Network, NoCache, Output,
-    OutputDestination, OutputKind, Secret, SecretSource, SshForward, Ulimit,
+pub use event::{
+    Event, EventSender, Log, Metadata, ProgressGroup, Stream, Vertex, VertexStatus, Warning, events,
 };
-pub use result::BuildResult;
+pub use grammar::{
+    Annotation, AnnotationKind, Call, FieldsError, GrammarError, LOCAL_DELETE, Lookup, MAX_SECRET_LEN,
+    NumberError, OutputEntry, SecretEntry, SshEntry, parse_contexts, parse_entitlements, parse_pairs,
+    parse_platforms, parse_resources, parse_size,
+};
+pub use request::{
+    AddHost, Attestation, BuildRequest, CacheEntry, ContextSource, DockerfileSource, Network, NoCache,
+    Output, OutputDestination, OutputKind, Secret, SecretSource, SshForward, Ulimit,
+};
+pub use result::{BuildResult, SourceRange};
+pub use status::{SolveStatus, solve_status};

@@ -1,6 +1,21 @@
 //! What a build answers.
 
+use std::sync::Arc;
+
 use crate::event::Metadata;
+
+/// Lines of a file that an error or a warning is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceRange {
+    /// The file, as people name it.
+    pub file: String,
+    /// All of its text.
+    pub text: Arc<str>,
+    /// The first line meant, from 1.
+    pub first: u32,
+    /// The last line meant.
+    pub last: u32,
+}
 
 /// What a build made.
 #[derive(Debug, Clone, Default, PartialEq)]
