@@ -1,5 +1,4 @@
 //! Sessions as a client has them: what it sends, and what it gets.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,0 +1,93 @@
+-- What a user does, and what is shown. Run by run.sh; ends Neovim with a code of 1 if anything is not as it should be.
+
+local function check(condition, what, seen)
+  if not condition then
+    error(what .. '\nseen: ' .. vim.inspect(seen), 0)
+  end
+end
+
+local function wait(what, condition)
+  check(vim.wait(15000, condition, 20), 'waited in vain: ' .. what, vim.diagnostic.get(0))
+end
+
+local function servers()
+  local list = (vim.lsp.get_clients or vim.lsp.get_active_clients)()
+  return vim.tbl_filter(function(client)
+    return client.name == 'rbx'
+  end, list)
+end
+
+local function ask(method, params)
+  params.textDocument = { uri = vim.uri_from_bufnr(0) }
+  local answers = vim.lsp.buf_request_sync(0, method, params, 15000)
+  for _, answer in pairs(answers or {}) do
+    check(not answer.err and not answer.error, method, answer)
+    return answer.result
+  end
+  check(false, method .. ': no answer', answers)
+end
+
+local function messages()
+  return vim.tbl_map(function(finding)
+    return ('%d:%d-%d %s: %s'):format(finding.lnum, finding.col, finding.end_col, finding.source, finding.message)
+  end, vim.diagnostic.get(0))
+end
+
+local function session()
+  local directory = vim.env.RBX_TEST_DIRECTORY
+
+  -- A broken file is opened.
+  local text = { 'FROM alpine AS base', 'RUM make', 'COPY --chown=🐳 --form=base /a /b' }
+  vim.fn.writefile(text, directory .. '/sub/Dockerfile.dev')
+  vim.cmd('edit ' .. directory .. '/sub/Dockerfile.dev')
+  check(vim.bo.filetype == 'dockerfile', 'the file type', vim.bo.filetype)
+  wait('findings', function()
+    return #vim.diagnostic.get(0) == 2
+  end)
+  local seen = messages()
+  check(seen[1] == '1:0-3 rbx: unknown instruction: RUM (did you mean RUN?)', 'the first finding', seen)
+  check(seen[2]:find('unknown flag: --form', 1, true), 'the second finding', seen)
+  local column = vim.diagnostic.get(0)[2].col
+  check(text[3]:sub(column + 1, column + 4) == 'form', 'its place, in bytes', seen)
+  check(#servers() == 1, 'one server', servers())
+  local root = servers()[1].config.root_dir
+  check(root == directory, 'the root', root)
+
+  -- It is repaired: by typing, so that edits are what is sent.
+  vim.api.nvim_buf_set_text(0, 1, 2, 1, 3, { 'N' })
+  vim.api.nvim_buf_set_text(0, 2, column, 2, column + 4, { 'from' })
+  wait('no findings', function()
+    return #vim.diagnostic.get(0) == 0
+  end)
+
+  -- The outline and an explanation, right after another edit.
+  vim.api.nvim_buf_set_lines(0, 3, 3, false, { 'FROM scratch AS last', 'STOPSIGNAL 9' })
+  local symbols = ask('textDocument/documentSymbol', {})
+  check(#symbols == 2 and symbols[1].name == 'base' and #symbols[1].children == 2, 'the outline', symbols)
+  check(symbols[2].name == 'last' and symbols[2].children[1].name == 'STOPSIGNAL 9', 'the outline', symbols)
+  local hover = ask('textDocument/hover', { position = { line = 4, character = 3 } })
+  check(hover.contents.kind == 'markdown', 'the explanation', hover)
+  check(hover.contents.value:find('asks the container to stop', 1, true), 'the explanation', hover)
+
+  -- A second file of the project has the same server, another kind of file has none.
+  vim.fn.writefile({ 'FROM' }, directory .. '/Containerfile')
+  vim.cmd('edit! ' .. directory .. '/Containerfile')
+  wait('a finding in the second file', function()
+    return #vim.diagnostic.get(0) == 1
+  end)
+  check(#servers() == 1, 'one server for both', servers())
+  vim.cmd('edit! ' .. directory .. '/notes.txt')
+  local attached = vim.lsp.get_clients and vim.lsp.get_clients({ bufnr = 0 }) or vim.lsp.buf_get_clients(0)
+  check(next(attached) == nil, 'no server for notes', attached)
+
+  local version = vim.version()
+  io.stderr:write(('ok: Neovim %d.%d.%d\n'):format(version.major, version.minor, version.patch))
+end
+
+local ok, reason = pcall(session)
+if ok then
+  vim.cmd('qall!')
+else
+  io.stderr:write(tostring(reason) .. '\n')
+  vim.cmd('cquit 1')
+end

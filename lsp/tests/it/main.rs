@@ -1,0 +1,5 @@
+//! The server as clients see it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod neovim;
+mod protocol;
