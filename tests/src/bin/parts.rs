@@ -51,7 +51,9 @@ fn print(image: &Image) {
     println!("{:#}", image.config);
     for (number, layer) in image.layers.iter().enumerate().filter(|(_, layer)| layer.len() < 100) {
         println!("layer {number}");
-        layer.iter().for_each(|(path, entry)| println!("  {}", line(path, entry)));
+        for (path, entry) in layer {
+            println!("  {}", line(path, entry));
+        }
     }
 }
 

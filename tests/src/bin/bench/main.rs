@@ -1,2 +1,94 @@
-//! bench
-fn main() {}
+//! `rbx-bench`: rbx and BuildKit side by side, each as the user's whole process, in turn, in one run.
+
+#![expect(clippy::print_stdout, reason = "a developer's command line tool")]
+
+mod measure;
+mod report;
+mod rows;
+mod workload;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use measure::{Bench, Pair, Side};
+use rows::ROWS;
+
+/// What the command line asks for.
+struct Options {
+    rows: Vec<String>,
+    runs: usize,
+    sides: Vec<Side>,
+    json: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let options = match parse() {
+        Ok(options) => options,
+        Err(message) => {
+            print!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let bench = Bench::new();
+    let mut results = Vec::new();
+    for row in
+        ROWS.iter().filter(|row| options.rows.is_empty() || options.rows.iter().any(|key| key == row.key))
+    {
+        println!("measuring {}: {}", row.key, row.title);
+        let pair = Pair::measure(&bench, row, options.runs, &options.sides);
+        results.push((row, pair));
+    }
+    print!("\n{}", report::table(&results));
+    print!("\n{}", report::plot(&results));
+    std::fs::write(&options.json, report::json(&results)).expect("the figures can be written");
+    println!("\nAll figures: {}", options.json.display());
+    if results.iter().all(|(_, pair)| pair.failures().next().is_none()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn parse() -> Result<Options, String> {
+    let mut options = Options {
+        rows: Vec::new(),
+        runs: 5,
+        sides: vec![Side::BuildKit, Side::Rbx],
+        json: measure::directory().join("bench.json"),
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value\n\n{}", usage()));
+        match flag.as_str() {
+            "--rows" => options.rows = value()?.split(',').map(str::to_owned).collect(),
+            "-n" | "--runs" => {
+                let text = value()?;
+                let runs = text.parse().ok().filter(|runs| *runs > 0);
+                options.runs = runs.ok_or_else(|| format!("{text:?} is no number of runs\n"))?;
+            }
+            "--side" => {
+                options.sides = match value()?.as_str() {
+                    "rbx" => vec![Side::Rbx],
+                    "buildkit" => vec![Side::BuildKit],
+                    other => return Err(format!("{other:?} is neither rbx nor buildkit\n")),
+                };
+            }
+            "--json" => options.json = PathBuf::from(value()?),
+            _ => return Err(usage()),
+        }
+    }
+    if let Some(unknown) = options.rows.iter().find(|key| !ROWS.iter().any(|row| row.key == **key)) {
+        return Err(format!("there is no row {unknown:?}\n\n{}", usage()));
+    }
+    Ok(options)
+}
+
+fn usage() -> String {
+    let rows: Vec<String> = ROWS.iter().map(|row| format!("  {:16} {}", row.key, row.title)).collect();
+    let rows = rows.join("\n");
+    format!(
+        "Usage: bench [--rows KEY,KEY...] [-n RUNS] [--side rbx|buildkit] [--json FILE]\n\nRows:\n{rows}\n\n\
+         Times are of whole processes, from start to exit; files are in the page cache.\n\
+         Memory is the peak resident set of the client and of what it waited for, and of dockerd and containerd.\n"
+    )
+}

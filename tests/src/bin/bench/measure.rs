@@ -1,0 +1,246 @@
+//! One timed run, and runs of both sides in turn.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rbx_tests::{Engine, Parts, Registry, Store, rbx};
+use wait4::Wait4;
+
+use crate::rows::Row;
+use crate::workload;
+
+/// Who builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// buildx with the BuildKit of a Docker Engine.
+    BuildKit,
+    /// docker-rbx with its embedded engine.
+    Rbx,
+}
+
+/// What one run took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sample {
+    /// Milliseconds from start to exit.
+    pub(crate) milliseconds: f64,
+    /// Peak memory of the client in MiB.
+    pub(crate) client: f64,
+    /// Peak memory of the daemons in MiB.
+    pub(crate) daemons: f64,
+}
+
+impl Sample {
+    /// What `self` took beyond `base`, for each of `count` things.
+    pub(crate) fn beyond(self, base: Self, count: f64) -> Self {
+        Self { milliseconds: (self.milliseconds - base.milliseconds) / count, ..self }
+    }
+}
+
+/// Everything that the rows work on.
+pub(crate) struct Bench {
+    parts: Parts,
+    engine: Engine,
+    registry: Registry,
+    directory: PathBuf,
+}
+
+/// Where the benchmark keeps its files.
+pub(crate) fn directory() -> PathBuf {
+    let parts = Parts::locate();
+    let directory = parts.directory().join("bench");
+    fs::create_dir_all(&directory).expect("a directory for the benchmark can be made");
+    fs::canonicalize(directory).expect("a made directory has a path")
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let directory = directory();
+        let bench = Self {
+            parts: Parts::locate(),
+            engine: Engine::start(Store::Containerd),
+            registry: Registry::with_images(),
+            directory,
+        };
+        bench.clear(Side::Rbx);
+        bench
+    }
+
+    /// The generated context of 20,000 files.
+    pub(crate) fn workload(&self) -> PathBuf {
+        let path = self.directory.join("context");
+        workload::generate(&path);
+        path
+    }
+
+    /// A directory with these files. `registry.test` in them stands for the registry with the base images.
+    pub(crate) fn context(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let path = self.directory.join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a context can be made");
+        for (file, content) in files {
+            fs::write(path.join(file), content.replace("registry.test", self.registry.address()))
+                .expect("a file of the context can be written");
+        }
+        path
+    }
+
+    /// Where a side writes its archive.
+    pub(crate) fn archive(&self, side: Side) -> PathBuf {
+        self.directory.join(format!("{side:?}.tar"))
+    }
+
+    /// Removes all that a side has built and keeps.
+    pub(crate) fn clear(&self, side: Side) {
+        let _ = fs::remove_file(self.archive(side));
+        match side {
+            Side::BuildKit => {
+                let status =
+                    self.engine.buildx().args(["prune", "--all", "--force"]).stdout(Stdio::null()).status();
+                assert!(status.is_ok_and(|status| status.success()), "BuildKit's cache can be pruned");
+            }
+            Side::Rbx => {
+                let _ = fs::remove_dir_all(self.home().join("store"));
+            }
+        }
+    }
+
+    fn home(&self) -> PathBuf {
+        let home = self.directory.join("home");
+        fs::create_dir_all(&home).expect("a home can be made");
+        home
+    }
+
+    /// Runs a side's program.
+    pub(crate) fn run(&self, side: Side, arguments: &[&str]) -> Result<Sample, String> {
+        let mut command = match side {
+            Side::BuildKit => self.engine.buildx(),
+            Side::Rbx => rbx(&self.parts, &self.home()),
+        };
+        command.args(arguments);
+        let daemons = if side == Side::BuildKit { self.engine.pids() } else { Vec::new() };
+        timed(command, &daemons, &self.directory.join("log"))
+    }
+
+    /// Builds a context; docker-rbx does so on its embedded engine.
+    pub(crate) fn build(
+        &self,
+        side: Side,
+        context: &Path,
+        output: &str,
+        more: &[&str],
+    ) -> Result<Sample, String> {
+        let builder: &[&str] = match side {
+            Side::BuildKit => &["build", "--provenance=false"],
+            Side::Rbx => &["build", "--builder=embedded"],
+        };
+        let context = context.display().to_string();
+        let output = format!("--output={output}");
+        let common = ["--network=host", "--progress=plain", &output];
+        self.run(side, &[builder, &common, more, &[&context]].concat())
+    }
+}
+
+/// Runs a command once and measures it.
+fn timed(mut command: Command, daemons: &[u32], log: &Path) -> Result<Sample, String> {
+    let output = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let errors = output.try_clone().map_err(|error| error.to_string())?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    // What earlier runs left to be written back would be written during this one.
+    let _ = Command::new("sync").status();
+    for pid in daemons {
+        // 5 sets the peak back to what is resident now: proc_pid_clear_refs(5).
+        let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    }
+    let start = Instant::now();
+    let child = command
+        .spawn()
+        .map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
+    let used = child.wait4().map_err(|error| error.to_string())?;
+    let time = start.elapsed();
+    if !used.status.success() {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        return Err(format!("{}: {last}", used.status));
+    }
+    Ok(Sample {
+        milliseconds: milliseconds(time),
+        client: mebibytes(used.rusage.maxrss),
+        daemons: daemons.iter().map(|pid| peak(*pid)).sum(),
+    })
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]
+    let bytes = bytes as f64;
+    bytes / f64::from(1 << 20)
+}
+
+/// Peak resident set of a running process in MiB.
+fn peak(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes =
+        line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|number| number.parse::<u64>().ok());
+    mebibytes(kibibytes.unwrap_or_default() * 1024)
+}
+
+/// The runs of one row.
+#[derive(Default)]
+pub(crate) struct Pair {
+    pub(crate) buildkit: Option<Result<Vec<Sample>, String>>,
+    pub(crate) rbx: Option<Result<Vec<Sample>, String>>,
+}
+
+impl Pair {
+    /// Runs both sides in turn, who is first taking turns too. A side that fails once is not run again.
+    pub(crate) fn measure(bench: &Bench, row: &Row, runs: usize, sides: &[Side]) -> Self {
+        let mut pair = Self::default();
+        for side in sides {
+            *pair.of(*side) = Some(Ok(Vec::new()));
+        }
+        let state = (row.prepare)(bench);
+        let warm_up = usize::from(row.warm_up);
+        for round in 0..(runs * row.times + warm_up) {
+            (row.change)(&state, round);
+            let mut order = sides.to_vec();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for side in order {
+                let Some(Ok(samples)) = pair.of(side) else { continue };
+                match (row.sample)(bench, side, &state) {
+                    Ok(sample) if round >= warm_up => samples.push(sample),
+                    Ok(_) => {}
+                    Err(reason) => *pair.of(side) = Some(Err(reason)),
+                }
+            }
+        }
+        pair
+    }
+
+    fn of(&mut self, side: Side) -> &mut Option<Result<Vec<Sample>, String>> {
+        match side {
+            Side::BuildKit => &mut self.buildkit,
+            Side::Rbx => &mut self.rbx,
+        }
+    }
+
+    /// Why a side has no figures.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (Side, &String)> {
+        let failure = |side, runs: &'_ Option<Result<Vec<Sample>, String>>| match runs {
+            Some(Err(_)) => Some(side),
+            _ => None,
+        };
+        let sides = [failure(Side::BuildKit, &self.buildkit), failure(Side::Rbx, &self.rbx)];
+        sides.into_iter().flatten().filter_map(|side| {
+            let runs = if side == Side::BuildKit { &self.buildkit } else { &self.rbx };
+            runs.as_ref().and_then(|runs| runs.as_ref().err()).map(|reason| (side, reason))
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Tables for people and for programs.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::measure::{Pair, Sample};
+use crate::rows::Row;
+
+type Runs = Option<Result<Vec<Sample>, String>>;
+
+/// Least, middle and greatest of what a function sees in the samples, if there are any.
+fn spread(runs: &Runs, of: impl Fn(&Sample) -> f64) -> Option<[f64; 3]> {
+    let mut values: Vec<f64> = runs.as_ref()?.as_ref().ok()?.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let median = if values.len() % 2 == 1 {
+        *values.get(middle)?
+    } else {
+        (values.get(middle)? + values.get(middle.checked_sub(1)?)?) / 2.0
+    };
+    Some([*values.first()?, median, *values.last()?])
+}
+
+fn time(runs: &Runs) -> Option<[f64; 3]> {
+    spread(runs, |sample| sample.milliseconds)
+}
+
+fn show(milliseconds: f64) -> String {
+    match milliseconds {
+        it if it >= 1000.0 => format!("{:.2} s", it / 1000.0),
+        it if it >= 10.0 => format!("{it:.0} ms"),
+        it => format!("{it:.1} ms"),
+    }
+}
+
+fn show_spread(spread: Option<[f64; 3]>) -> String {
+    spread.map_or_else(
+        || "-".to_owned(),
+        |[least, median, greatest]| format!("{} ({}-{})", show(median), show(least), show(greatest)),
+    )
+}
+
+/// The median of the greatest memory of a side: client, and daemons where it has them.
+fn memory(runs: &Runs) -> String {
+    let median = |of: fn(&Sample) -> f64| spread(runs, of).map(|[_, median, _]| median);
+    match (median(|sample| sample.client), median(|sample| sample.daemons)) {
+        (Some(client), Some(daemons)) if daemons > 0.0 => format!("{client:.0}+{daemons:.0} MiB"),
+        (Some(client), _) => format!("{client:.0} MiB"),
+        _ => "-".to_owned(),
+    }
+}
+
+/// The table: medians, with the least and the greatest in brackets.
+pub(crate) fn table(results: &[(&Row, Pair)]) -> String {
+    let mut lines = vec![
+        ["work", "BuildKit", "rbx", "ratio", "budget", "memory BuildKit", "memory rbx"].map(str::to_owned),
+    ];
+    for (row, pair) in results {
+        let (buildkit, rbx) = (time(&pair.buildkit), time(&pair.rbx));
+        let ratio =
+            buildkit.zip(rbx).map_or("-".to_owned(), |([_, a, _], [_, b, _])| format!("{:.1}x", a / b));
+        let budget = row.budget.map_or("-".to_owned(), |budget| {
+            let kept = rbx.map_or("", |[_, median, _]| if median <= budget { " kept" } else { " MISSED" });
+            format!("{}{kept}", show(budget))
+        });
+        lines.push([
+            row.title.to_owned(),
+            show_spread(buildkit),
+            show_spread(rbx),
+            ratio,
+            budget,
+            memory(&pair.buildkit),
+            memory(&pair.rbx),
+        ]);
+    }
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    for (row, pair) in results {
+        for (side, reason) in pair.failures() {
+            writeln!(text, "{}: {side:?} failed: {reason}", row.key).expect("a string takes text");
+        }
+    }
+    text
+}
+
+/// Bars: BuildKit's median is the whole width.
+pub(crate) fn plot(results: &[(&Row, Pair)]) -> String {
+    const WIDTH: f64 = 50.0;
+    let mut text = String::new();
+    for (row, pair) in results {
+        let (Some([_, buildkit, _]), Some([_, rbx, _])) = (time(&pair.buildkit), time(&pair.rbx)) else {
+            continue;
+        };
+        let longest = buildkit.max(rbx);
+        writeln!(text, "{}", row.title).expect("a string takes text");
+        for (name, value) in [("BuildKit", buildkit), ("rbx", rbx)] {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "from 0 to the width"
+            )]
+            let length = (value.max(0.0) / longest * WIDTH).round() as usize;
+            writeln!(text, "  {name:8} {} {}", "█".repeat(length.max(1)), show(value))
+                .expect("a string takes text");
+        }
+    }
+    text
+}
+
+/// Every sample.
+pub(crate) fn json(results: &[(&Row, Pair)]) -> String {
+    let side = |runs: &Runs| match runs {
+        None => Value::Null,
+        Some(Err(reason)) => json!({ "failed": reason }),
+        Some(Ok(samples)) => {
+            let list = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<f64>>();
+            json!({
+                "milliseconds": list(|sample| sample.milliseconds),
+                "client_mib": list(|sample| sample.client),
+                "daemons_mib": list(|sample| sample.daemons),
+            })
+        }
+    };
+    let rows = results.iter().map(|(row, pair)| {
+        json!({
+            "key": row.key,
+            "title": row.title,
+            "budget_milliseconds": row.budget,
+            "buildkit": side(&pair.buildkit),
+            "rbx": side(&pair.rbx),
+        })
+    });
+    let rows: Vec<Value> = rows.collect();
+    format!("{:#}\n", json!({ "rows": rows }))
+}

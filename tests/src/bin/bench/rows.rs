@@ -1,0 +1,217 @@
+//! What is measured.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::measure::{Bench, Sample, Side};
+use crate::workload;
+
+/// One row of the table.
+pub(crate) struct Row {
+    /// Its name on the command line.
+    pub(crate) key: &'static str,
+    /// What the work is.
+    pub(crate) title: &'static str,
+    /// What rbx may take at most, in milliseconds.
+    pub(crate) budget: Option<f64>,
+    /// How many samples one run asked for stands for: short work is measured more often.
+    pub(crate) times: usize,
+    /// Whether the first sample of each side is thrown away, since it fills caches.
+    pub(crate) warm_up: bool,
+    /// Makes the contexts.
+    pub(crate) prepare: fn(&Bench) -> Vec<PathBuf>,
+    /// Changes them before both sides build.
+    pub(crate) change: fn(&[PathBuf], usize),
+    /// Builds once.
+    pub(crate) sample: fn(&Bench, Side, &[PathBuf]) -> Result<Sample, String>,
+}
+
+/// Every row: starting up, then the design's budget from top to bottom.
+pub(crate) const ROWS: [Row; 12] = [
+    Row {
+        key: "help",
+        title: "--help",
+        budget: None,
+        sample: |it, side, _| it.run(side, &["--help"]),
+        ..START
+    },
+    Row {
+        key: "version",
+        title: "version",
+        budget: None,
+        sample: |it, side, _| it.run(side, &["version"]),
+        ..START
+    },
+    Row {
+        key: "metadata",
+        title: "plugin metadata",
+        budget: None,
+        sample: |it, side, _| it.run(side, &["docker-cli-plugin-metadata"]),
+        ..START
+    },
+    Row {
+        key: "run",
+        title: "overhead of one RUN",
+        budget: Some(5.0),
+        times: 1,
+        warm_up: true,
+        prepare: runs,
+        change: unchanged,
+        sample: |bench, side, contexts| {
+            let base = bench.build(side, &contexts[0], "type=cacheonly", &["--no-cache"])?;
+            let all = bench.build(side, &contexts[1], "type=cacheonly", &["--no-cache"])?;
+            Ok(all.beyond(base, f64::from(RUNS)))
+        },
+    },
+    Row {
+        key: "rebuild",
+        title: "small context, nothing changed",
+        budget: Some(10.0),
+        times: 2,
+        warm_up: true,
+        prepare: small,
+        change: unchanged,
+        sample: |bench, side, contexts| bench.build(side, &contexts[0], "type=cacheonly", &[]),
+    },
+    Row {
+        key: "cold",
+        title: "COPY . of 20,000 files, cold, to an archive",
+        budget: Some(2500.0),
+        times: 1,
+        warm_up: false,
+        prepare: copy,
+        change: unchanged,
+        sample: |bench, side, contexts| {
+            bench.clear(side);
+            archive(bench, side, contexts)
+        },
+    },
+    Row {
+        key: "same",
+        title: "the same, nothing changed",
+        budget: Some(60.0),
+        sample: |bench, side, contexts| copied(bench, side, contexts, "type=cacheonly"),
+        ..COPIED
+    },
+    Row {
+        key: "same-archive",
+        title: "the same, nothing changed, to an archive",
+        budget: Some(60.0),
+        sample: archive,
+        ..COPIED
+    },
+    Row {
+        key: "changed",
+        title: "one small file of those changed",
+        budget: Some(200.0),
+        change: change_one,
+        sample: |bench, side, contexts| copied(bench, side, contexts, "type=cacheonly"),
+        ..COPIED
+    },
+    Row {
+        key: "changed-archive",
+        title: "one small file changed, to an archive",
+        budget: Some(800.0),
+        change: change_one,
+        sample: archive,
+        ..COPIED
+    },
+    Row {
+        key: "run-cold",
+        title: "COPY . of those, then RUN true, cold",
+        budget: Some(3500.0),
+        times: 1,
+        warm_up: false,
+        prepare: copy_run,
+        change: unchanged,
+        sample: |bench, side, contexts| {
+            bench.clear(side);
+            copied(bench, side, contexts, "type=cacheonly")
+        },
+    },
+    Row {
+        key: "run-changed",
+        title: "COPY . of those, then RUN true, one file changed",
+        budget: Some(300.0),
+        prepare: copy_run,
+        change: change_one,
+        sample: |bench, side, contexts| copied(bench, side, contexts, "type=cacheonly"),
+        ..COPIED
+    },
+];
+
+/// What rows of starting up share.
+const START: Row = Row {
+    key: "",
+    title: "",
+    budget: None,
+    times: 4,
+    warm_up: true,
+    prepare: |_| Vec::new(),
+    change: unchanged,
+    sample: |_, _, _| Ok(Sample { milliseconds: 0.0, client: 0.0, daemons: 0.0 }),
+};
+
+/// What rows of building again share.
+const COPIED: Row = Row {
+    key: "",
+    title: "",
+    budget: None,
+    times: 1,
+    warm_up: true,
+    prepare: copy,
+    change: unchanged,
+    sample: archive,
+};
+
+/// How many steps the overhead of one is taken from.
+const RUNS: u8 = 20;
+
+fn unchanged(_: &[PathBuf], _: usize) {}
+
+fn runs(bench: &Bench) -> Vec<PathBuf> {
+    let base = "FROM registry.test/busybox\nRUN true\n".to_owned();
+    let steps: Vec<String> = (0..RUNS).map(|number| format!("RUN : {number}\n")).collect();
+    let all = format!("{base}{}", steps.concat());
+    vec![
+        bench.context("run-base", &[("Dockerfile", &base)]),
+        bench.context("run-all", &[("Dockerfile", &all)]),
+    ]
+}
+
+fn small(bench: &Bench) -> Vec<PathBuf> {
+    let dockerfile = "FROM registry.test/busybox\nWORKDIR /app\nCOPY one two ./\nRUN cat one two > three\nCOPY . .\nRUN wc -c *\nCMD [\"cat\", \"three\"]\n";
+    vec![
+        bench.context(
+            "small",
+            &[("Dockerfile", dockerfile), ("one", "1\n"), ("two", "2\n"), ("three", "3\n")],
+        ),
+    ]
+}
+
+/// The workload, then the directory of a Dockerfile beside it, so that the context is the workload alone.
+fn copy(bench: &Bench) -> Vec<PathBuf> {
+    vec![bench.workload(), bench.context("copy", &[("Dockerfile", "FROM scratch\nCOPY . /\n")])]
+}
+
+fn copy_run(bench: &Bench) -> Vec<PathBuf> {
+    let dockerfile = "FROM registry.test/busybox\nCOPY . /work\nRUN true\n";
+    vec![bench.workload(), bench.context("copy-run", &[("Dockerfile", dockerfile)])]
+}
+
+fn change_one(contexts: &[PathBuf], _: usize) {
+    // Never seen by a cache before, in this run or an earlier one.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let content = format!("changed at {}\n", now.as_nanos()).repeat(90);
+    fs::write(contexts[0].join(workload::CHANGED), content).expect("the workload can be changed");
+}
+
+fn copied(bench: &Bench, side: Side, contexts: &[PathBuf], output: &str) -> Result<Sample, String> {
+    let dockerfile = format!("--file={}", contexts[1].join("Dockerfile").display());
+    bench.build(side, &contexts[0], output, &[&dockerfile])
+}
+
+fn archive(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, String> {
+    let path: &Path = &bench.archive(side);
+    copied(bench, side, contexts, &format!("type=oci,dest={}", path.display()))
+}
