@@ -274,3 +274,124 @@ impl IndexCache {
         self.0.retain(|(cached, _)| cached != id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path() -> impl Strategy<Value = Vec<u8>> {
+        vec("[^/\0.]{1,12}", 0..4).prop_map(|parts| parts.join("/").into_bytes())
+    }
+
+    fn kind() -> impl Strategy<Value = EntryKind> {
+        prop_oneof![
+            any::<u64>().prop_map(|size| EntryKind::File { size }),
+            Just(EntryKind::Directory),
+            vec(any::<u8>(), 0..40).prop_map(|target| EntryKind::Symlink { target }),
+            path().prop_map(|target| EntryKind::Hardlink { target }),
+            any::<(u32, u32)>().prop_map(|(major, minor)| EntryKind::CharDevice { major, minor }),
+            any::<(u32, u32)>().prop_map(|(major, minor)| EntryKind::BlockDevice { major, minor }),
+            Just(EntryKind::Fifo),
+            Just(EntryKind::Whiteout),
+            Just(EntryKind::OpaqueDirectory),
+        ]
+    }
+
+    prop_compose! {
+        fn entry()(
+            path in path(),
+            kind in kind(),
+            (mode, uid, gid) in any::<(u32, u32, u32)>(),
+            mtime in any::<i64>(),
+            xattrs in btree_map(".{0,10}", vec(any::<u8>(), 0..20), 0..3),
+            content in option::of(any::<[u8; 32]>()),
+        ) -> IndexEntry {
+            let entry = Entry { path, kind, mode, uid, gid, mtime, xattrs };
+            IndexEntry { entry, content: content.map(ContentDigest::from_bytes) }
+        }
+    }
+
+    /// Bytes with the header that they should have.
+    fn with_header(count: u64, body: &[u8]) -> Vec<u8> {
+        let hash = blake3::hash(body);
+        [MAGIC, &(body.len() as u64).to_le_bytes()[..], &count.to_le_bytes(), &hash.as_bytes()[..16], body]
+            .concat()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(entries in vec(entry(), 0..20)) {
+            let index = LayerIndex { entries };
+            let bytes = index.encode().unwrap();
+            prop_assert_eq!(LayerIndex::decode(&bytes), Ok(index));
+        }
+
+        #[test]
+        fn any_change_is_noticed(entries in vec(entry(), 0..5), at in any::<prop::sample::Index>(), bit in 0..8_u32) {
+            let bytes = LayerIndex { entries }.encode().unwrap();
+            let at = at.index(bytes.len());
+            let mut changed = bytes.clone();
+            changed[at] ^= 1_u8 << bit;
+            prop_assert!(LayerIndex::decode(&changed).is_err());
+            prop_assert!(LayerIndex::decode(&bytes[..at]).is_err());
+        }
+
+        #[test]
+        fn hostile_bytes_are_refused_or_read(count in 0_u64..20, body in vec(any::<u8>(), 0..200)) {
+            if let Ok(index) = LayerIndex::decode(&with_header(count, &body)) {
+                prop_assert_eq!(index.entries.len() as u64, count);
+            }
+        }
+
+        #[test]
+        fn damaged_entries_are_refused_or_read(
+            entries in vec(entry(), 1..5), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
+            let count = entries.len() as u64;
+            let mut body = LayerIndex { entries }.encode().unwrap().split_off(HEADER);
+            let at = at.index(body.len());
+            body[at] = byte;
+            // Whatever it is, it does not panic or ask for much memory.
+            let _ = LayerIndex::decode(&with_header(count, &body));
+        }
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused() {
+        assert_eq!(LayerIndex::decode(&with_header(u64::MAX, b"")), Err(IndexError::Entry { number: 0 }));
+        assert_eq!(LayerIndex::decode(&with_header(0, b"x")), Err(IndexError::Entry { number: 0 }));
+        // A number that does not fit 64 bits.
+        let body = [&[0xff; 9][..], &[0x7f; 10]].concat();
+        assert_eq!(LayerIndex::decode(&with_header(1, &body)), Err(IndexError::Entry { number: 0 }));
+    }
+
+    #[test]
+    fn paths_stay_inside() {
+        for path in ["/etc", "a/../b", "..", ".", "a//b", "a/", "a\0"] {
+            let bad =
+                |entry| LayerIndex { entries: vec![IndexEntry { entry, content: None }] }.encode().is_err();
+            assert!(bad(Entry::new(path, EntryKind::Directory)), "{path}");
+            assert!(bad(Entry::new("x", EntryKind::Hardlink { target: path.into() })), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_cache_keeps_the_latest_within_bounds() {
+        let index = |count: usize| {
+            let entry = IndexEntry { entry: Entry::new("x", EntryKind::Directory), content: None };
+            Arc::new(LayerIndex { entries: vec![entry; count] })
+        };
+        let ids = [1, 2, 3].map(|byte| LayerId::from_bytes([byte; 16]));
+        let mut cache = IndexCache::default();
+        cache.put(ids[0], index(CACHED_ENTRIES / 2 - 10));
+        cache.put(ids[1], index(CACHED_ENTRIES / 2 - 10));
+        assert!(cache.get(&ids[0]).is_some());
+        cache.put(ids[2], index(100));
+        let cached = ids.map(|id| cache.get(&id).is_some());
+        assert_eq!(cached, [true, false, true]);
+    }
+}

@@ -1,0 +1,193 @@
+//! Collection in one process.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use rbx_oci::Digest;
+use rbx_store::{BlobInfo, Collected, NewImage, NewLayer, Policy, Record, Store};
+
+use crate::{database, index, key, list, names, new_store, put_layer};
+
+#[test]
+fn everything_goes_that_nothing_holds() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let tree = store.new_tree().unwrap();
+    fs::write(tree.fs().join("file"), vec![1; 100_000]).unwrap();
+    let base = NewLayer { parent: None, index: index("base"), tree: Some(tree), created: 0 };
+    let base = store.put_layer(&lease, base).unwrap();
+    let top = put_layer(&store, &lease, Some(base), "top");
+    let record = Record { layer: Some(top), value: vec![], created: 0 };
+    store.put_record(&lease, &key("layer"), &record, false).unwrap();
+    let value = Record { layer: None, value: vec![1], created: 0 };
+    store.put_record(&lease, &key("value"), &value, false).unwrap();
+    store.put_member(&key("member"), &[1; 5000]).unwrap();
+    store.set_layer_members(top, "gzip-3", &[key("member")]).unwrap();
+    store.put_member(&key("unlisted"), &[1; 5000]).unwrap();
+    let digest = store.put_blob(&[1; 10_000]).unwrap();
+    store.set_chain(&lease, &digest, base).unwrap();
+
+    let everything = |store: &Store| {
+        ["layers", "trees", "blobs/sha256"]
+            .iter()
+            .map(|directory| names(store, directory).len())
+            .sum::<usize>()
+    };
+    assert_eq!(everything(&store), 4);
+    assert_eq!(store.collect(Policy::default()).unwrap(), Collected::default());
+    let usage = store.usage().unwrap();
+    assert_eq!(usage.held, usage.total());
+    assert!(usage.layers >= 100_000 && usage.members >= 10_000 && usage.blobs == 10_000, "{usage:?}");
+
+    let root = store.root().to_owned();
+    drop(lease);
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.usage().unwrap().held, 0);
+    let collected = store.collect(Policy::default()).unwrap();
+    assert_eq!((collected.layers, collected.records, collected.blobs, collected.members), (2, 1, 1, 2));
+    assert_eq!(collected.bytes, usage.total());
+    assert_eq!(everything(&store), 0);
+    assert_eq!(store.usage().unwrap().total(), 0);
+    let lease = store.lease().unwrap();
+    assert_eq!(store.record(&lease, &key("layer")).unwrap(), None);
+    assert_eq!(store.layer_by_chain(&lease, &digest).unwrap(), None);
+}
+
+#[test]
+fn looking_up_holds() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let base = put_layer(&store, &lease, None, "base");
+    let top = put_layer(&store, &lease, Some(base), "top");
+    let record = Record { layer: Some(top), value: vec![], created: 0 };
+    store.put_record(&lease, &key("a"), &record, false).unwrap();
+    drop(lease);
+    let lease = store.lease().unwrap();
+    store.record(&lease, &key("a")).unwrap().unwrap();
+    let other = Store::open(store.root()).unwrap();
+    assert_eq!(other.collect(Policy::default()).unwrap().layers, 0);
+    assert!(store.layer_index(base).is_ok());
+    drop(lease);
+    assert_eq!(other.collect(Policy::default()).unwrap().layers, 2);
+}
+
+#[test]
+fn the_least_recently_used_goes_first_and_children_before_parents() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let old = put_layer(&store, &lease, None, "old");
+    let base = put_layer(&store, &lease, None, "base");
+    let top = put_layer(&store, &lease, Some(base), "top");
+    let used = |id: rbx_store::LayerId, hours: u64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let time = i64::try_from(now.checked_sub(Duration::from_hours(hours)).unwrap().as_nanos()).unwrap();
+        let set = "UPDATE layers SET last_used = ?2 WHERE id = ?1";
+        database(&store).execute(set, (id.as_bytes(), time)).unwrap();
+    };
+    used(old, 5);
+    // Used long ago by itself, but lately through the layer above.
+    used(base, 9);
+    used(top, 2);
+    drop(lease);
+    let there = || {
+        let there = [old, base, top].map(|id| store.root().join(format!("v1/layers/{id}")).exists());
+        (there[0], there[1], there[2])
+    };
+    let unused_for = |hours| Policy { unused_for: Some(Duration::from_hours(hours)), ..Policy::default() };
+    store.collect(unused_for(6)).unwrap();
+    assert_eq!(there(), (true, true, true));
+    store.collect(unused_for(3)).unwrap();
+    assert_eq!(there(), (false, true, true));
+    let total = store.usage().unwrap().total();
+    store.collect(Policy { keep_bytes: Some(total), unused_for: None }).unwrap();
+    assert_eq!(there(), (false, true, true));
+    store.collect(Policy { keep_bytes: Some(total - 1), unused_for: None }).unwrap();
+    assert_eq!(there(), (false, true, false));
+    store.collect(Policy { keep_bytes: Some(0), unused_for: None }).unwrap();
+    assert_eq!(there(), (false, false, false));
+}
+
+#[test]
+fn built_images_stay_and_pulled_ones_go() {
+    let (_directory, store) = new_store();
+    let root = store.root().to_owned();
+    let lease = store.lease().unwrap();
+    let layer = put_layer(&store, &lease, None, "x");
+    let manifest = store.put_blob(b"manifest").unwrap();
+    let archive = store.put_blob(b"archive").unwrap();
+    let info = BlobInfo { digest: archive, size: 7, media_type: String::new() };
+    store.set_layer_blob(layer, "gzip-3", &info).unwrap();
+    let image =
+        |built| NewImage { target: "{}".into(), built, blobs: [manifest].into(), layers: [layer].into() };
+    store.set_image("built", &image(true)).unwrap();
+    store.set_image("pulled", &image(false)).unwrap();
+    drop((lease, store));
+
+    let store = Store::open(&root).unwrap();
+    let collected = store.collect(Policy::default()).unwrap();
+    assert_eq!((collected.images, collected.layers, collected.blobs), (1, 0, 0));
+    assert_eq!(store.images().unwrap().len(), 1);
+    store.remove_image("built").unwrap();
+    let collected = store.collect(Policy::default()).unwrap();
+    assert_eq!((collected.images, collected.layers, collected.blobs), (0, 1, 2));
+}
+
+#[test]
+fn an_image_needs_its_layers() {
+    let (_directory, store) = new_store();
+    let layers = ["00000000000000000000000000000000".parse().unwrap()].into();
+    let image = NewImage { target: "{}".into(), built: true, blobs: [].into(), layers };
+    assert!(store.set_image("a", &image).is_err());
+    assert_eq!(store.image("a").unwrap(), None);
+}
+
+#[test]
+fn files_without_records_are_swept() {
+    let (_directory, store) = new_store();
+    let v1 = store.root().join("v1");
+    let digest = store.put_blob(b"kept").unwrap();
+    let lease = store.lease().unwrap();
+    let layer = put_layer(&store, &lease, None, "kept");
+    fs::write(v1.join("blobs/sha256").join(Digest::sha256_of(b"orphan").hex()), "orphan").unwrap();
+    fs::write(v1.join("blobs/sha256/stray"), "").unwrap();
+    fs::write(v1.join("layers/00000000000000000000000000000000"), "").unwrap();
+    fs::create_dir_all(v1.join("trees/00000000000000000000000000000000/fs")).unwrap();
+    // The layer is there, but was never recorded to have a tree.
+    fs::create_dir_all(v1.join(format!("trees/{layer}/fs"))).unwrap();
+    store.collect(Policy::default()).unwrap();
+    assert_eq!(names(&store, "blobs/sha256"), [digest.hex()]);
+    assert_eq!(names(&store, "layers"), [layer.to_string()]);
+    assert!(names(&store, "trees").is_empty() && names(&store, "tmp").is_empty());
+}
+
+#[test]
+fn members_used_under_a_lease_stay() {
+    let (_directory, store) = new_store();
+    let paths = ["old", "used"].map(|name| {
+        store.put_member(&key(name), b"x").unwrap();
+        let name = key(name).to_string();
+        let path = store.root().join("v1/members").join(&name[..2]).join(name);
+        let age = SystemTime::now() - Duration::from_hours(10);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(age).unwrap();
+        path
+    });
+    let other = Store::open(store.root()).unwrap();
+    assert_eq!(other.member_size(&key("used")).unwrap(), Some(1));
+    assert_eq!(store.collect(Policy::default()).unwrap().members, 1);
+    assert_eq!(paths.map(|path| path.exists()), [false, true]);
+}
+
+#[test]
+fn stat_caches_unused_for_a_month_are_swept() {
+    let (directory, store) = new_store();
+    let cache = store.root().join("v1/stat/0123");
+    fs::write(&cache, "").unwrap();
+    store.collect(Policy::default()).unwrap();
+    assert!(cache.exists());
+    let age = SystemTime::now() - Duration::from_hours(31 * 24);
+    fs::File::options().write(true).open(&cache).unwrap().set_modified(age).unwrap();
+    store.collect(Policy::default()).unwrap();
+    assert!(list(&store.root().join("v1/stat")).is_empty());
+    drop(directory);
+}

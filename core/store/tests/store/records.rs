@@ -1,0 +1,65 @@
+//! Build records.
+
+use rbx_store::{LayerId, Record, Store, StoreError};
+
+use crate::{database, key, new_store, put_layer};
+
+#[test]
+fn the_first_record_wins() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let layers = [put_layer(&store, &lease, None, "1"), put_layer(&store, &lease, None, "2")];
+    let [first, second] =
+        layers.map(|layer| Record { layer: Some(layer), value: layer.to_string().into(), created: 3 });
+    assert_eq!(store.record(&lease, &key("a")).unwrap(), None);
+    assert_eq!(store.put_record(&lease, &key("a"), &first, false).unwrap(), first);
+    assert_eq!(store.put_record(&lease, &key("a"), &second, false).unwrap(), first);
+    let other = Store::open(store.root()).unwrap();
+    let other_lease = other.lease().unwrap();
+    assert_eq!(other.record(&other_lease, &key("a")).unwrap().unwrap(), first);
+    assert_eq!(store.put_record(&lease, &key("a"), &second, true).unwrap(), second);
+    assert_eq!(other.record(&other_lease, &key("a")).unwrap().unwrap(), second);
+    store.remove_record(&key("a")).unwrap();
+    assert_eq!(store.record(&lease, &key("a")).unwrap(), None);
+}
+
+#[test]
+fn a_record_needs_its_layer() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let layer: LayerId = "00000000000000000000000000000000".parse().unwrap();
+    let record = Record { layer: Some(layer), value: vec![], created: 0 };
+    let error = store.put_record(&lease, &key("a"), &record, false).unwrap_err();
+    assert!(matches!(error, StoreError::NoLayer(_)), "{error}");
+}
+
+#[test]
+fn a_record_without_a_layer_is_a_value() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let record = Record { layer: None, value: b"{}".to_vec(), created: 5 };
+    store.put_record(&lease, &key("a"), &record, false).unwrap();
+    assert_eq!(store.record(&lease, &key("a")).unwrap().unwrap(), record);
+}
+
+#[test]
+fn last_use_is_written_once_a_minute() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let layer = put_layer(&store, &lease, None, "x");
+    let record = Record { layer: Some(layer), value: vec![], created: 0 };
+    store.put_record(&lease, &key("a"), &record, false).unwrap();
+    let db = database(&store);
+    let last_used = || -> (i64, i64) {
+        let query =
+            "SELECT records.last_used, layers.last_used FROM records JOIN layers ON layers.id = layer";
+        db.query_row(query, (), |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    };
+    let written = last_used();
+    store.record(&store.lease().unwrap(), &key("a")).unwrap();
+    assert_eq!(last_used(), written);
+    db.execute_batch("UPDATE records SET last_used = 1; UPDATE layers SET last_used = 1").unwrap();
+    store.record(&store.lease().unwrap(), &key("a")).unwrap();
+    let (record, layer) = last_used();
+    assert!(record >= written.0 && layer >= written.1, "{record} {layer} {written:?}");
+}
