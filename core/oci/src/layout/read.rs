@@ -19,7 +19,7 @@ use crate::tar::{Limits, Members, TarError};
 
 /// How deep indexes may be nested in each other.
 const DEPTH_LIMIT: usize = 4;
-/// How many manifests are looked at for one platform.
+/// How many manifests and indexes an image may have in all.
 const MANIFEST_LIMIT: usize = 1000;
 const DEFAULT_TAG: &str = "latest";
 
@@ -198,7 +198,7 @@ impl Layout {
     pub fn resolve(&self, name: Option<&str>, wanted: &Platform) -> Result<Vec<Descriptor>, LayoutError> {
         let top = self.find(name)?;
         let mut leaves = Vec::new();
-        self.collect(vec![top.clone()], &mut leaves)?;
+        self.collect(vec![top.clone()], &mut leaves, &mut 0)?;
         if let [only] = leaves.as_slice()
             && only.last().is_some_and(|manifest| manifest.platform.is_none())
         {
@@ -257,26 +257,29 @@ impl Layout {
         }
     }
 
-    /// Adds the manifests below the end of `chain` to `leaves`, each with the way to it.
-    fn collect(&self, chain: Vec<Descriptor>, leaves: &mut Vec<Vec<Descriptor>>) -> Result<(), LayoutError> {
+    /// Adds the manifests below the end of `chain` to `leaves`, each with the way to it; `seen` counts all that was
+    /// looked at.
+    fn collect(
+        &self,
+        chain: Vec<Descriptor>,
+        leaves: &mut Vec<Vec<Descriptor>>,
+        seen: &mut usize,
+    ) -> Result<(), LayoutError> {
         let Some(last) = chain.last() else { return Ok(()) };
-        let too_complex = LayoutError::TooComplex { digest: last.digest };
+        *seen += 1;
+        if *seen > MANIFEST_LIMIT || chain.len() > DEPTH_LIMIT + 1 {
+            return Err(LayoutError::TooComplex { digest: last.digest });
+        }
         if !media_type::is_index(&last.media_type) {
-            if leaves.len() >= MANIFEST_LIMIT {
-                return Err(too_complex);
-            }
             leaves.push(chain);
             return Ok(());
-        }
-        if chain.len() > DEPTH_LIMIT {
-            return Err(too_complex);
         }
         let bytes = self.small_blob(last)?;
         let index = Index::parse(&bytes).map_err(|source| malformed(last, source))?;
         for manifest in index.manifests {
             let mut chain = chain.clone();
             chain.push(manifest);
-            self.collect(chain, leaves)?;
+            self.collect(chain, leaves, seen)?;
         }
         Ok(())
     }

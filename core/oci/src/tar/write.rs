@@ -232,13 +232,14 @@ fn put_octal(field: &mut [u8], number: i128) {
     field[..digits.len()].copy_from_slice(digits.as_bytes());
 }
 
-/// Cuts a text to its field. One cut right after a slash loses the slash, else readers that do not know extensions
-/// would take a file for a directory.
+/// Cuts a text to its field. One cut right after a slash ends before the slash, or before all of several, else
+/// readers that do not know extensions would take a file for a directory.
 fn put_text(field: &mut [u8], text: &[u8]) {
     let length = text.len().min(field.len());
     field[..length].copy_from_slice(&text[..length]);
     if text.len() > field.len() && field.ends_with(b"/") {
-        field[length - 1] = 0;
+        let end = field.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
+        field[end] = 0;
     }
 }
 
