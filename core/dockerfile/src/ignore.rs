@@ -166,9 +166,10 @@ impl Ignore {
         let mut state = DirState::default();
         let mut excluded = false;
         let mut last_match = 0;
+        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         for (index, rule) in self.rules.iter().enumerate() {
             // A rule that would change nothing is not asked, and therefore not remembered for what is below.
-            if parent.get(index) || (rule.negated == excluded && rule.pattern.matches(path)) {
+            if parent.get(index) || (rule.negated == excluded && rule.pattern.matches(path, name)) {
                 state.set(index);
                 excluded = !rule.negated;
                 last_match = index;

@@ -170,6 +170,8 @@ pub(super) struct Glob {
     prefix: String,
     middle: Vec<Token>,
     suffix: String,
+    /// The longest literal text in the middle: what does not hold it cannot match.
+    needle: String,
     /// How many `/` a path that matches has, if that is known.
     slashes: Option<usize>,
 }
@@ -219,16 +221,24 @@ impl Pattern {
         let suffix: Vec<char> = tokens.iter().rev().map_while(literal).collect();
         tokens.truncate(tokens.len() - suffix.len());
         let suffix = suffix.iter().rev().collect();
-        Ok(Self::Glob(Glob { last_name, prefix, middle: tokens, suffix, slashes }))
+        let runs = tokens.split(|token| literal(token).is_none());
+        let needle =
+            runs.map(|run| run.iter().filter_map(literal).collect::<String>()).max_by_key(String::len);
+        let needle = needle.unwrap_or_default();
+        Ok(Self::Glob(Glob { last_name, prefix, middle: tokens, suffix, needle, slashes }))
     }
 
-    pub(super) fn matches(&self, path: &str) -> bool {
+    /// Whether a path matches, whose last name is `name`.
+    pub(super) fn matches(&self, path: &str, name: &str) -> bool {
         match self {
-            Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => path.starts_with(prefix),
+            Self::Exact(exact) => path.len() == exact.len() && starts_with(path, exact),
+            Self::Prefix(prefix) => starts_with(path, prefix),
             // `**/name` is also `name` itself.
-            Self::Suffix(suffix) => path.ends_with(suffix) || suffix.strip_prefix('/') == Some(path),
-            Self::Glob(glob) => glob.matches(path),
+            Self::Suffix(suffix) => {
+                ends_with(path, suffix)
+                    || path.len() + 1 == suffix.len() && suffix.starts_with('/') && ends_with(suffix, path)
+            }
+            Self::Glob(glob) => glob.matches(if glob.last_name { name } else { path }),
         }
     }
 
@@ -248,17 +258,31 @@ impl Pattern {
 }
 
 impl Glob {
-    fn matches(&self, path: &str) -> bool {
-        let text = if self.last_name { path.rsplit('/').next().unwrap_or(path) } else { path };
-        let middle =
-            text.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_suffix(self.suffix.as_str()));
-        match (middle, self.middle.as_slice()) {
-            (None, _) => false,
-            (Some(middle), []) => middle.is_empty(),
-            (Some(middle), [Token::Star]) => !middle.contains('/'),
-            (Some(middle), tokens) => matches(tokens, middle),
+    fn matches(&self, text: &str) -> bool {
+        if text.len() < self.prefix.len() + self.suffix.len()
+            || !starts_with(text, &self.prefix)
+            || !ends_with(text, &self.suffix)
+        {
+            return false;
+        }
+        let middle = &text[self.prefix.len()..text.len() - self.suffix.len()];
+        match self.middle.as_slice() {
+            [] => middle.is_empty(),
+            [Token::Star] => !middle.contains('/'),
+            tokens => middle.contains(&self.needle) && matches(tokens, middle),
         }
     }
+}
+
+// A look at one byte first: most patterns fail there, and comparing the rest is a call. That is three quarters of
+// the time of a walk.
+
+fn starts_with(text: &str, prefix: &str) -> bool {
+    prefix.is_empty() || text.as_bytes().first() == prefix.as_bytes().first() && text.starts_with(prefix)
+}
+
+fn ends_with(text: &str, suffix: &str) -> bool {
+    suffix.is_empty() || text.as_bytes().last() == suffix.as_bytes().last() && text.ends_with(suffix)
 }
 
 /// `path` lies below `dir`.
