@@ -20,19 +20,18 @@ pub(crate) fn isolated(program: &Path, parts: &Parts, home: &Path) -> Command {
 }
 
 /// `docker-rbx` with a home, a configuration and a store of its own under `home`, and no Engine configured.
-///
-/// The program is `$RBX_BIN`, else the one that was built beside the running test.
-///
-/// # Panics
-///
-/// If it was not built; the message has the command that does.
 pub fn rbx(parts: &Parts, home: &Path) -> Command {
     let mut command = isolated(&rbx_program(), parts, home);
     command.env("DOCKER_CONFIG", home.join("config")).env("RBX_ROOT", home.join("store"));
     command
 }
 
-fn rbx_program() -> PathBuf {
+/// The program docker-rbx: `$RBX_BIN`, else the one that was built beside the running test.
+///
+/// # Panics
+///
+/// If it was not built; the message has the command that does.
+pub fn rbx_program() -> PathBuf {
     let program = std::env::var_os("RBX_BIN").map_or_else(
         || {
             let profile = if cfg!(debug_assertions) { "debug" } else { "release" };

@@ -16,7 +16,7 @@ mod images;
 mod parts;
 mod registry;
 
-pub use command::rbx;
+pub use command::{rbx, rbx_program};
 pub use engine::{Engine, Store};
 pub use image::{Entry, Image, Kind, Layer};
 pub use images::DEBIAN_ARCHITECTURES;

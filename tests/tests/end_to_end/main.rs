@@ -1,0 +1,15 @@
+//! docker-rbx as its users run it, on real parts. Each case of the corpus is a test of its own.
+
+mod plugin;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use rbx_tests::corpus::Case;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let corpus = Case::all().into_iter().map(|case| {
+        Trial::test(format!("corpus::{}", case.name), move || case.check().map_err(Failed::from))
+    });
+    let trials = corpus.chain(plugin::trials()).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
