@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rbx_request::Event;
+use rbx_request::{Event, solve_status};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -46,12 +46,10 @@ pub async fn display(
                     break;
                 }
                 let now = Timestamp::now();
-                renderer.before(&mut state, options);
-                let mut text = String::new();
+                write(&mut out, &renderer.before(&batch, &mut state, options));
                 for event in batch.drain(..) {
-                    text.push_str(&renderer.event(event, &mut state, now));
+                    renderer.event(event, &mut state, now);
                 }
-                write(&mut out, &text);
                 if shown.is_some_and(|shown| shown.elapsed() < options.min_interval) {
                     continue;
                 }
@@ -79,6 +77,7 @@ fn write(out: &mut Option<&mut (dyn Write + Send)>, text: &str) {
 enum Renderer {
     Plain(Box<Printer>),
     Tty(Painter),
+    RawJson,
     Quiet,
 }
 
@@ -87,31 +86,41 @@ impl Renderer {
         match mode {
             Mode::Auto | Mode::Plain => Self::Plain(Box::new(Printer::new(options))),
             Mode::Tty => Self::Tty(Painter::default()),
-            Mode::Quiet | Mode::RawJson => Self::Quiet,
+            Mode::RawJson => Self::RawJson,
+            Mode::Quiet => Self::Quiet,
         }
     }
 
-    /// Before events are applied: the screens of steps follow the terminal.
-    fn before(&self, state: &mut State, options: &Options) {
-        if let Self::Tty(_) = self {
-            let (width, height) = size(options);
-            // On low terminals steps get a smaller screen, but not a tiny one.
-            let rows = options.log_lines.min(height.saturating_sub(7)).max(6.min(options.log_lines)).max(1);
-            state.resize_panes(rows, pane_columns(width));
+    /// Before events are applied: what is to be written about them at once.
+    fn before(&self, batch: &[Event], state: &mut State, options: &Options) -> String {
+        match self {
+            Self::RawJson => match serde_json::to_string(&solve_status(batch)) {
+                Ok(line) => line + "\n",
+                // Nothing in an event cannot be said in JSON.
+                Err(_) => String::new(),
+            },
+            Self::Tty(_) => {
+                // The screens of steps follow the terminal. On low ones they are smaller, but not tiny.
+                let (width, height) = size(options);
+                let rows =
+                    options.log_lines.min(height.saturating_sub(7)).max(6.min(options.log_lines)).max(1);
+                state.resize_panes(rows, pane_columns(width));
+                String::new()
+            }
+            Self::Plain(_) | Self::Quiet => String::new(),
         }
     }
 
-    /// Takes an event in and returns what is to be written about it at once.
-    fn event(&mut self, event: Event, state: &mut State, now: Timestamp) -> String {
+    /// Takes an event in.
+    fn event(&mut self, event: Event, state: &mut State, now: Timestamp) {
         let Some(change) = state.apply(event, now) else {
-            return String::new();
+            return;
         };
         if let Self::Plain(printer) = self {
             printer.note(change, state, now);
         } else {
             trim(change, state);
         }
-        String::new()
     }
 
     /// What is to be written now that it is time for a picture.
@@ -126,7 +135,7 @@ impl Renderer {
                 let text = frame(state, options, View { width, height, now, last });
                 painter.paint(&text, width)
             }
-            Self::Quiet => String::new(),
+            Self::RawJson | Self::Quiet => String::new(),
         }
     }
 
@@ -136,7 +145,7 @@ impl Renderer {
         match self {
             Self::Plain(_) => failure_blocks(state, LOG_TAIL, colors),
             Self::Tty(_) => failure_blocks(state, usize::MAX, colors),
-            Self::Quiet => String::new(),
+            Self::RawJson | Self::Quiet => String::new(),
         }
     }
 }
@@ -222,6 +231,15 @@ mod tests {
         ------
         ");
         assert!(!terminal.screen().hide_cursor());
+    }
+
+    #[tokio::test]
+    async fn rawjson_is_one_object_a_line() {
+        let (out, summary) = shown(Mode::RawJson, failing()).await;
+        insta::assert_snapshot!(out, @r#"
+        {"vertexes":[{"digest":"a","name":"RUN false","started":"2023-11-14T22:13:20Z"},{"digest":"a","name":"RUN false","started":"2023-11-14T22:13:20Z","completed":"2023-11-14T22:13:20.01Z","error":"exit code: 1"}],"logs":[{"vertex":"a","stream":1,"data":"bm8K","timestamp":"2023-11-14T22:13:20.005Z"}]}
+        "#);
+        assert_eq!(summary.failed.len(), 1);
     }
 
     #[tokio::test]
