@@ -1,0 +1,1 @@
+src/skip/c.c
