@@ -1,1 +1,29 @@
-//! rbx-engine
+//! The embedded engine: plan → solve → export, with no daemon.
+//!
+//! A [`BuildRequest`](rbx_request::BuildRequest) becomes a plan of vertices, shared where platforms agree; every
+//! vertex is looked up in the cache or done, as many at once as hang together; layers go straight from the store to
+//! what was asked for.
+
+mod build;
+mod cancel;
+mod config;
+mod context;
+mod draft;
+mod error;
+mod export;
+mod features;
+mod image;
+mod layer;
+mod mode;
+mod owner;
+mod plan;
+mod progress;
+mod select;
+mod solve;
+mod steps;
+mod tree;
+
+pub use build::{Config, Engine, Outcome, Stdout};
+pub use cancel::Cancel;
+pub use error::{BuildError, FailureKind, LayerError};
+pub use export::BuiltImage;

@@ -1,0 +1,70 @@
+//! Ending a build before it is done.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::BuildError;
+
+/// Ends a build: everything that works for it asks this, or is told by it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    flag: AtomicBool,
+    listeners: Mutex<Vec<(u64, Box<dyn Fn() + Send>)>>,
+    next: std::sync::atomic::AtomicU64,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cancel").field("flag", &self.flag).finish_non_exhaustive()
+    }
+}
+
+/// Takes a listener back when it is dropped.
+pub(crate) struct Listening<'a> {
+    inner: &'a Inner,
+    id: u64,
+}
+
+impl Cancel {
+    /// Ends the build. Steps that are running are killed.
+    pub fn cancel(&self) {
+        self.0.flag.store(true, Ordering::SeqCst);
+        for (_, listener) in self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            listener();
+        }
+    }
+
+    /// Whether the build is to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.flag.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.0.flag
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        if self.is_cancelled() { Err(BuildError::cancelled()) } else { Ok(()) }
+    }
+
+    /// Calls `listener` when the build is cancelled, at once if it is already.
+    pub(crate) fn on_cancel(&self, listener: impl Fn() + Send + 'static) -> Listening<'_> {
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_cancelled() {
+            listener();
+        }
+        listeners.push((id, Box::new(listener)));
+        Listening { inner: &self.0, id }
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        let mut listeners = self.inner.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|(id, _)| *id != self.id);
+    }
+}

@@ -1,0 +1,140 @@
+//! Why a build failed.
+
+use std::io;
+use std::path::Path;
+
+use rbx_request::SourceRange;
+use rbx_store::{LayerId, StoreError};
+
+/// A layer could not be made, read or laid out.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// A file of the context or of a stage could not be read, or changed meanwhile.
+    #[error("{source}: failed to read /{path}")]
+    Read {
+        /// The file, inside its root.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be written into the store.
+    #[error("{source}: failed to write /{path}")]
+    Write {
+        /// The file, inside its root.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A layer's archive could not be read.
+    #[error("{reason}: failed to unpack layer {layer}")]
+    Archive {
+        /// The layer's digest.
+        layer: String,
+        /// Why.
+        reason: String,
+    },
+    /// The store lost what a record of it speaks of.
+    #[error("layer {0} is no longer in the store")]
+    Missing(LayerId),
+    /// Something in the store does not say what it should.
+    #[error("a layer in the store is damaged")]
+    Damaged,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The build was cancelled.
+    #[error("context canceled")]
+    Cancelled,
+}
+
+impl LayerError {
+    pub(crate) fn read(path: &[u8], source: io::Error) -> Self {
+        Self::Read { path: String::from_utf8_lossy(path).into_owned(), source }
+    }
+
+    pub(crate) fn write(path: &[u8], source: io::Error) -> Self {
+        Self::Write { path: String::from_utf8_lossy(path).into_owned(), source }
+    }
+}
+
+/// Why a build failed: the reason, where in the Dockerfile, and what might help.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct BuildError {
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// The reason, in one line.
+    pub reason: String,
+    /// The part of the Dockerfile it is about.
+    pub source_range: Option<SourceRange>,
+    /// The step that failed, as progress names it.
+    pub step: Option<String>,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+/// What kind of failure a [`BuildError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The request, the Dockerfile or the context is wrong, or asks for what this engine cannot do.
+    Invalid,
+    /// A step ended with this exit code.
+    Step(i32),
+    /// The machine, the store or a registry failed.
+    Failed,
+    /// The build was cancelled.
+    Cancelled,
+}
+
+impl BuildError {
+    /// The user asked for something that cannot be.
+    pub(crate) fn invalid(reason: impl Into<String>) -> Self {
+        Self::new(FailureKind::Invalid, reason)
+    }
+
+    /// Something failed that the user did not ask for.
+    pub(crate) fn failed(reason: impl std::fmt::Display) -> Self {
+        Self::new(FailureKind::Failed, reason.to_string())
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::new(FailureKind::Cancelled, "context canceled")
+    }
+
+    pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), source_range: None, step: None, hint: None }
+    }
+
+    /// Names the lines it is about, unless something nearer did already.
+    pub(crate) fn at(mut self, range: Option<SourceRange>) -> Self {
+        self.source_range = self.source_range.or(range);
+        self
+    }
+
+    /// Says what the user can do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<LayerError> for BuildError {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Cancelled => Self::cancelled(),
+            LayerError::Read { .. } => Self::invalid(error.to_string()),
+            _ => Self::failed(error),
+        }
+    }
+}
+
+impl From<StoreError> for BuildError {
+    fn from(error: StoreError) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// A path and why it could not be read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> BuildError {
+    BuildError::invalid(format!("{error}: failed to read {}", path.display()))
+}

@@ -1,0 +1,69 @@
+//! Images as OCI layouts and docker archives.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use rbx_oci::layout::{ArchiveWriter, DirectoryWriter, DockerImage, LayoutImage};
+use rbx_oci::{Descriptor, Reference};
+use rbx_store::Store;
+
+use super::image::BuiltImage;
+use crate::error::BuildError;
+
+/// Where a blob's bytes come from.
+type Blob<'a> = (&'a Descriptor, Box<dyn Read + 'a>);
+
+/// Every blob of an image, configurations and manifests last.
+fn blobs<'a>(store: &Store, image: &'a BuiltImage) -> Result<Vec<Blob<'a>>, BuildError> {
+    let mut blobs: Vec<Blob<'a>> = Vec::new();
+    for platform in &image.platforms {
+        for layer in &platform.layers {
+            blobs.push((&layer.descriptor, Box::new(layer.open(store)?)));
+        }
+        blobs.push((&platform.manifest.config, Box::new(&*platform.config_bytes)));
+        blobs.push((&platform.descriptor, Box::new(&*platform.manifest_bytes)));
+    }
+    if let Some(index) = &image.index {
+        blobs.push((&image.top, Box::new(&**index)));
+    }
+    Ok(blobs)
+}
+
+/// Writes an image as a tar archive: an OCI layout, with `docker` also what older Engines load.
+pub(crate) fn write_archive<W: Write>(
+    store: &Store,
+    image: &BuiltImage,
+    names: &[Reference],
+    docker: bool,
+    mtime: i64,
+    out: W,
+) -> Result<W, BuildError> {
+    let failed = |error: io::Error| BuildError::failed(format!("{error}: failed to write the archive"));
+    let mut archive = ArchiveWriter::new(out, mtime).map_err(failed)?;
+    for (descriptor, content) in blobs(store, image)? {
+        archive.add_blob(descriptor, content).map_err(failed)?;
+    }
+    let listed = LayoutImage { descriptor: image.top.clone(), names: names.to_vec() };
+    let docker: Vec<DockerImage> = if docker {
+        image.platforms.iter().map(|platform| DockerImage::new(&platform.manifest, names)).collect()
+    } else {
+        Vec::new()
+    };
+    archive.finish(&[listed], &docker).map_err(failed)
+}
+
+/// Writes an image as an OCI layout directory.
+pub(crate) fn write_layout(
+    store: &Store,
+    image: &BuiltImage,
+    names: &[Reference],
+    path: &Path,
+) -> Result<(), BuildError> {
+    let failed =
+        |error: io::Error| BuildError::invalid(format!("{error}: failed to write {}", path.display()));
+    let layout = DirectoryWriter::create(path).map_err(failed)?;
+    for (descriptor, content) in blobs(store, image)? {
+        layout.add_blob(descriptor, content).map_err(failed)?;
+    }
+    layout.finish(&[LayoutImage { descriptor: image.top.clone(), names: names.to_vec() }]).map_err(failed)
+}

@@ -1,0 +1,186 @@
+//! Layers and a configuration as an image.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rbx_oci::{Descriptor, History, ImageConfig, Index, Manifest, Reference, media_type};
+use rbx_platform::Platform;
+use rbx_request::Output;
+use rbx_store::{LayerId, NewImage};
+
+use crate::error::BuildError;
+use crate::image::chain_ids;
+use crate::layer::{LayerBlob, Packing, describe};
+use crate::plan::Target;
+use crate::progress::Task;
+use crate::solve::Solver;
+use crate::steps::Built;
+
+/// What a build made, for every platform, with all its blobs in the store.
+#[derive(Debug, Clone)]
+pub struct BuiltImage {
+    /// The index where several platforms were built, else the manifest.
+    pub(crate) top: Descriptor,
+    /// The index's bytes, where there is one.
+    pub(crate) index: Option<Vec<u8>>,
+    pub(crate) platforms: Vec<PlatformImage>,
+}
+
+/// The image for one platform.
+#[derive(Debug, Clone)]
+pub(crate) struct PlatformImage {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) manifest: Manifest,
+    pub(crate) manifest_bytes: Vec<u8>,
+    pub(crate) config: ImageConfig,
+    pub(crate) config_bytes: Vec<u8>,
+    pub(crate) layers: Vec<LayerBlob>,
+}
+
+impl BuiltImage {
+    /// Descriptor of the index, or of the manifest where one platform was built.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.top
+    }
+
+    /// Descriptor of the configuration, where one platform was built.
+    pub fn config(&self) -> Option<&Descriptor> {
+        match &*self.platforms {
+            [one] => Some(&one.manifest.config),
+            _ => None,
+        }
+    }
+}
+
+/// How an output wants its layers.
+pub(crate) fn packing(output: &Output) -> Result<(Packing, bool), BuildError> {
+    let attribute = |name: &str| output.attributes.get(name).map(String::as_str);
+    let compression = match attribute("compression") {
+        None => Packing::STORE.compression,
+        Some(name) => name.parse().map_err(|_| {
+            BuildError::invalid(format!("unsupported layer compression type: {name}"))
+                .hint("the embedded engine knows uncompressed, gzip and zstd")
+        })?,
+    };
+    let default = if compression == Packing::STORE.compression { Packing::STORE.level } else { 3 };
+    let level = match attribute("compression-level") {
+        None => default,
+        Some(level) => level.parse().map_err(|_| {
+            BuildError::invalid(format!("non-integer value {level} specified for compression-level"))
+        })?,
+    };
+    let force = matches!(attribute("force-compression"), Some("" | "1" | "true"));
+    Ok((Packing { compression, level }, force))
+}
+
+/// Makes the image of a build: packs what is not packed, and writes configurations, manifests and the index into
+/// the store.
+pub(crate) fn assemble(
+    solver: &Solver,
+    built: &[Built],
+    packing: Packing,
+    force: bool,
+    task: &Task,
+) -> Result<BuiltImage, BuildError> {
+    let mut platforms = Vec::new();
+    for target in &solver.plan.targets {
+        let part = task.part("exporting layers", 0);
+        let image = assemble_platform(solver, target, built, packing, force)?;
+        part.done();
+        task.done(&format!("exporting manifest {}", image.descriptor.digest));
+        task.done(&format!("exporting config {}", image.manifest.config.digest));
+        platforms.push(image);
+    }
+    if let [one] = &*platforms {
+        return Ok(BuiltImage { top: one.descriptor.clone(), index: None, platforms });
+    }
+    let manifests = platforms.iter().map(|image| image.descriptor.clone()).collect();
+    let bytes = Index::new(media_type::OCI_INDEX, manifests).to_bytes();
+    solver.store.put_blob(&bytes)?;
+    let top = Descriptor::of(media_type::OCI_INDEX, &bytes);
+    task.done(&format!("exporting manifest list {}", top.digest));
+    Ok(BuiltImage { top, index: Some(bytes), platforms })
+}
+
+fn assemble_platform(
+    solver: &Solver,
+    target: &Target,
+    built: &[Built],
+    packing: Packing,
+    force: bool,
+) -> Result<PlatformImage, BuildError> {
+    let ids: &[LayerId] = target.root.map_or(&[], |root| &built[root].layers);
+    let layers = ids
+        .iter()
+        .map(|&id| {
+            let (threads, flag) = (solver.threads, solver.cancel.flag());
+            describe(&solver.store, &solver.lease, id, packing, force, threads, flag)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut config = target.image.config.clone();
+    config.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    (config.history, config.created) = history(solver, target, built);
+    let config_bytes = config.to_bytes();
+    solver.store.put_blob(&config_bytes)?;
+    let manifest = Manifest::new(
+        media_type::OCI_MANIFEST,
+        Descriptor::of(media_type::OCI_CONFIG, &config_bytes),
+        layers.iter().map(|layer| layer.descriptor.clone()).collect(),
+    );
+    let manifest_bytes = manifest.to_bytes();
+    solver.store.put_blob(&manifest_bytes)?;
+    let descriptor =
+        Descriptor::of(media_type::OCI_MANIFEST, &manifest_bytes).with_platform(&target.platform);
+    Ok(PlatformImage { descriptor, manifest, manifest_bytes, config, config_bytes, layers })
+}
+
+/// The image's history, and when the image was made. A step with a layer has the time its layer was made, those
+/// without have that of the layer before them: no entry depends on when this build ran.
+fn history(solver: &Solver, target: &Target, built: &[Built]) -> (Vec<History>, Option<Timestamp>) {
+    let epoch = solver.epoch.and_then(|epoch| Timestamp::from_second(epoch).ok());
+    let time = |vertex: usize| {
+        let made = Timestamp::from_nanosecond(i128::from(built[vertex].created)).ok();
+        // A given time is the latest that anything has.
+        match (made, epoch) {
+            (Some(made), Some(epoch)) => Some(made.min(epoch)),
+            (made, epoch) => made.or(epoch),
+        }
+    };
+    let mut entries = target.image.base_history.clone();
+    let first = target.image.steps.iter().find_map(|(_, vertex)| vertex.and_then(time));
+    let mut last = target.image.config.created.or(first).or(epoch);
+    for (entry, vertex) in &target.image.steps {
+        last = vertex.and_then(time).or(last);
+        entries.push(History { created: last, ..entry.clone() });
+    }
+    (entries, last)
+}
+
+/// Gives an image its names in the store, and makes its layers found as a base.
+pub(crate) fn store_image(
+    solver: &Solver,
+    image: &BuiltImage,
+    names: &[Reference],
+) -> Result<(), BuildError> {
+    let mut blobs: BTreeSet<_> = BTreeSet::from([image.top.digest]);
+    let mut layers = BTreeSet::new();
+    for platform in &image.platforms {
+        blobs.insert(platform.descriptor.digest);
+        blobs.insert(platform.manifest.config.digest);
+        layers.extend(platform.layers.iter().map(|layer| layer.layer));
+        for (chain, layer) in chain_ids(&platform.config.diff_ids).iter().zip(&platform.layers) {
+            solver.store.set_chain(&solver.lease, chain, layer.layer)?;
+        }
+    }
+    let target = serde_json::to_string(&image.top).map_err(BuildError::failed)?;
+    let stored = NewImage { target, built: true, blobs, layers };
+    for name in names {
+        solver.store.set_image(&name.to_string(), &stored)?;
+    }
+    Ok(())
+}
+
+/// The platform as part of a path: `linux_arm_v7`.
+pub(crate) fn path_part(platform: &Platform) -> String {
+    platform.to_string().replace('/', "_")
+}

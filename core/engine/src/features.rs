@@ -1,0 +1,80 @@
+//! What the embedded engine can do, checked before a build begins: what it cannot honour is an error that names
+//! the flag.
+
+use rbx_request::{BuildRequest, ContextSource, OutputKind};
+
+use crate::error::BuildError;
+
+/// Refuses a request that asks for what this engine does not have.
+pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
+    let asked: [(bool, &str, &str); 12] = [
+        (matches!(request.context, ContextSource::Url(_)), "PATH | URL", "contexts from git and HTTP"),
+        (matches!(request.context, ContextSource::Tar(_)), "-", "contexts from standard input"),
+        (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
+        (!request.cache_to.is_empty(), "--cache-to", "exported caches"),
+        (!request.secrets.is_empty(), "--secret", "secrets"),
+        (!request.ssh.is_empty(), "--ssh", "SSH agents"),
+        (request.attestations.iter().any(|it| it.enabled), "--attest", "attestations"),
+        (!request.annotations.is_empty(), "--annotation", "annotations"),
+        (request.call.is_some(), "--call", "other calls than build"),
+        (!request.policies.is_empty(), "--policy", "source policies"),
+        (request.cgroup_parent.is_some(), "--cgroup-parent", "control groups"),
+        (!request.resources.is_empty(), "--resource", "resource limits"),
+    ];
+    for (asked, flag, feature) in asked {
+        if asked {
+            return Err(missing(flag, feature));
+        }
+    }
+    for entitlement in &request.allow {
+        if entitlement != "network.host" {
+            return Err(missing(&format!("--allow {entitlement}"), "this entitlement"));
+        }
+    }
+    for output in &request.outputs {
+        check_output(output)?;
+    }
+    for host in &request.add_hosts {
+        if host.addresses.iter().any(|address| address == "host-gateway") {
+            return Err(BuildError::invalid("host-gateway is not supported by the embedded driver"));
+        }
+    }
+    Ok(())
+}
+
+fn check_output(output: &rbx_request::Output) -> Result<(), BuildError> {
+    const KNOWN: [&str; 11] = [
+        "name",
+        "tar",
+        "compression",
+        "compression-level",
+        "force-compression",
+        "platform-split",
+        "oci-mediatypes",
+        "unpack",
+        "store",
+        "mode",
+        "push",
+    ];
+    let is = |name: &str, value: &str| output.attributes.get(name).is_some_and(|it| it == value);
+    if output.kind == OutputKind::Image && output.attributes.get("push").is_some_and(|it| it != "false") {
+        return Err(missing("--push", "pushing to registries"));
+    }
+    if is("mode", "delete") {
+        return Err(missing("--output mode=delete", "deleting what an output does not have"));
+    }
+    if is("oci-mediatypes", "false") {
+        return Err(missing("--output oci-mediatypes=false", "Docker's media types"));
+    }
+    for name in output.attributes.keys() {
+        if !KNOWN.contains(&name.as_str()) {
+            return Err(missing(&format!("--output {name}="), "this attribute"));
+        }
+    }
+    Ok(())
+}
+
+fn missing(flag: &str, feature: &str) -> BuildError {
+    BuildError::invalid(format!("{flag}: the embedded engine does not have {feature} yet"))
+        .hint("use a BuildKit builder with --builder")
+}

@@ -1,0 +1,160 @@
+//! A layer as a blob: its descriptor, its diff ID and its bytes.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use rbx_oci::{Descriptor, Digest};
+use rbx_store::{BlobInfo, Key, LayerId, Lease, Store};
+
+use super::origin::{Origin, Source};
+use super::pack::{Item, LayerDigests, Packed, Packing, pack, repack};
+use crate::error::LayerError;
+
+/// The name under which the blob that a layer was pulled as is remembered.
+pub(crate) const PULLED: &str = "pulled";
+
+/// A layer that can be written into an image.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerBlob {
+    pub(crate) layer: LayerId,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) diff_id: Digest,
+    packing: Option<Packing>,
+}
+
+/// Tells the digests of a layer's blob, packing what was never packed. A layer that was pulled keeps the blob
+/// it came as, unless `force` asks for one packing throughout.
+pub(crate) fn describe(
+    store: &Store,
+    lease: &Lease,
+    id: LayerId,
+    packing: Packing,
+    force: bool,
+    threads: usize,
+    cancelled: &AtomicBool,
+) -> Result<LayerBlob, LayerError> {
+    let layer = store.layer(lease, id)?.ok_or(LayerError::Missing(id))?;
+    let remembered = |name: &str| {
+        let blob = layer.blobs.get(name)?;
+        let diff_id = layer.diff_id.clone()?;
+        let descriptor = Descriptor::new(&blob.media_type, blob.digest.clone(), blob.size);
+        Some((descriptor, diff_id))
+    };
+    if !force && let Some((descriptor, diff_id)) = remembered(PULLED) {
+        return Ok(LayerBlob { layer: id, descriptor, diff_id, packing: None });
+    }
+    if let Some((descriptor, diff_id)) = remembered(&packing.name()) {
+        return Ok(LayerBlob { layer: id, descriptor, diff_id, packing: Some(packing) });
+    }
+
+    let packed = match store.tree(id) {
+        Some(tree) => pack_tree(store, id, &tree, packing, threads, cancelled)?,
+        None => pack_members(store, id, packing, threads, cancelled)?,
+    };
+    let digests = packed.digests.ok_or(LayerError::Damaged)?;
+    note(store, id, packing, &packed.members, &digests)?;
+    let descriptor = Descriptor::new(packing.media_type(), digests.blob, digests.size);
+    Ok(LayerBlob { layer: id, descriptor, diff_id: digests.diff_id, packing: Some(packing) })
+}
+
+/// Remembers what a layer's bytes are.
+pub(crate) fn note(
+    store: &Store,
+    id: LayerId,
+    packing: Packing,
+    members: &[Key],
+    digests: &LayerDigests,
+) -> Result<(), LayerError> {
+    store.set_layer_members(id, &packing.name(), members)?;
+    store.set_diff_id(id, &digests.diff_id)?;
+    let media_type = packing.media_type().to_owned();
+    let info = BlobInfo { digest: digests.blob.clone(), size: digests.size, media_type };
+    Ok(store.set_layer_blob(id, &packing.name(), &info)?)
+}
+
+/// Packs a layer that is laid out as files.
+fn pack_tree(
+    store: &Store,
+    id: LayerId,
+    tree: &Path,
+    packing: Packing,
+    threads: usize,
+    cancelled: &AtomicBool,
+) -> Result<Packed, LayerError> {
+    let origin = Origin::directory(tree).map_err(|error| LayerError::read(b"", error))?;
+    let index = store.layer_index(id)?;
+    let mut items: Vec<Item> = index
+        .entries
+        .iter()
+        .map(|item| {
+            let source = Source { origin: origin.clone(), path: item.entry.path.clone() };
+            Item { entry: item.entry.clone(), content: item.content, source: Some(source) }
+        })
+        .collect();
+    pack(store, &mut items, packing, threads, true, cancelled)
+}
+
+/// Packs a layer that is in the store as members, in whatever way they are to be packed.
+fn pack_members(
+    store: &Store,
+    id: LayerId,
+    packing: Packing,
+    threads: usize,
+    cancelled: &AtomicBool,
+) -> Result<Packed, LayerError> {
+    let members = store.layer_members(id, &Packing::STORE.name())?.ok_or(LayerError::Missing(id))?;
+    repack(store, &members, Packing::STORE, packing, threads, cancelled)
+}
+
+impl LayerBlob {
+    /// The blob's bytes.
+    pub(crate) fn open(&self, store: &Store) -> Result<LayerReader, LayerError> {
+        let mut reader =
+            LayerReader { store: store.clone(), members: Vec::new(), end: None, current: Box::new(io::empty()) };
+        match self.packing {
+            None => {
+                let blob = store.blob(&self.descriptor.digest)?.ok_or(LayerError::Missing(self.layer))?;
+                reader.current = Box::new(blob.file);
+            }
+            Some(packing) => {
+                let members = store.layer_members(self.layer, &packing.name())?;
+                reader.members = members.ok_or(LayerError::Missing(self.layer))?;
+                reader.members.reverse();
+                reader.end = Some(packing.end());
+            }
+        }
+        Ok(reader)
+    }
+}
+
+/// Reads a layer's blob, member after member.
+pub(crate) struct LayerReader {
+    store: Store,
+    /// Those still to come, the next one last.
+    members: Vec<Key>,
+    end: Option<Vec<u8>>,
+    current: Box<dyn Read + Send>,
+}
+
+impl Read for LayerReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let length = self.current.read(buffer)?;
+            if length > 0 || buffer.is_empty() {
+                return Ok(length);
+            }
+            let next = match self.members.pop() {
+                Some(key) => {
+                    let member = self.store.member(&key).map_err(io::Error::other)?;
+                    member.ok_or_else(|| io::Error::other("a layer's member left the store"))?
+                }
+                None => match self.end.take() {
+                    Some(end) => end,
+                    None => return Ok(0),
+                },
+            };
+            self.current = Box::new(io::Cursor::new(next));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Layers as directories: what an overlay mounts.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rbx_oci::{Entry, EntryKind};
+use rbx_store::{Key, LayerId, LayerIndex, Lease, Store};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+
+use super::pack::{Packing, SectionPlan, split_section};
+use crate::error::LayerError;
+
+/// The directories of a chain of layers, topmost first. Layers that are only in the store as members are laid
+/// out as files now.
+pub(crate) fn lower_directories(
+    store: &Store,
+    lease: &Lease,
+    layers: &[LayerId],
+    threads: usize,
+) -> Result<Vec<PathBuf>, LayerError> {
+    layers.iter().rev().map(|&id| directory(store, lease, id, threads)).collect()
+}
+
+/// The directory of one layer.
+pub(crate) fn directory(
+    store: &Store,
+    lease: &Lease,
+    id: LayerId,
+    threads: usize,
+) -> Result<PathBuf, LayerError> {
+    if let Some(path) = store.tree(id) {
+        return Ok(path);
+    }
+    let index = store.layer_index(id)?;
+    let members = store.layer_members(id, &Packing::STORE.name())?.ok_or(LayerError::Missing(id))?;
+    let tree = store.new_tree()?;
+    let root = open_directory(tree.fs()).map_err(|error| LayerError::write(b"", error))?;
+    write_tree(store, &index, &members, &root, threads)?;
+    Ok(store.commit_tree(lease, id, tree)?)
+}
+
+fn open_directory(path: &std::path::Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Writes all of a layer below `root`: directories, then files on `threads` threads, then links and special
+/// files, and directories' times last, since writing into one changes its own.
+fn write_tree(
+    store: &Store,
+    index: &LayerIndex,
+    members: &[Key],
+    root: &OwnedFd,
+    threads: usize,
+) -> Result<(), LayerError> {
+    let entries = || index.entries.iter().map(|item| &item.entry);
+    for entry in entries().filter(|entry| matches!(entry.kind, EntryKind::Directory)) {
+        rustix::fs::mkdirat(root, &*entry.path, Mode::from_raw_mode(0o700))
+            .map_err(|error| LayerError::write(&entry.path, error.into()))?;
+    }
+    write_files(store, index, members, root, threads)?;
+    for entry in entries() {
+        match &entry.kind {
+            EntryKind::File { .. } | EntryKind::Directory => continue,
+            _ => write_special(root, entry),
+        }
+        .map_err(|error| LayerError::write(&entry.path, error))?;
+    }
+    for entry in entries().filter(|entry| matches!(entry.kind, EntryKind::Directory)).rev() {
+        set_metadata(root, entry).map_err(|error| LayerError::write(&entry.path, error))?;
+    }
+    Ok(())
+}
+
+fn write_files(
+    store: &Store,
+    index: &LayerIndex,
+    members: &[Key],
+    root: &OwnedFd,
+    threads: usize,
+) -> Result<(), LayerError> {
+    let plan = SectionPlan::new(index);
+    let next = AtomicUsize::new(0);
+    let failure: Mutex<Option<LayerError>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                let mut tar = Vec::new();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(key) = members.get(at) else { return };
+                    let written = store.member(key).map_err(LayerError::from).and_then(|packed| {
+                        tar.clear();
+                        Packing::STORE.decompress(&packed.ok_or(LayerError::Damaged)?, &mut tar)?;
+                        split_section(index, at, &plan, &tar, |entry, offset, bytes| {
+                            write_chunk(root, entry, offset, bytes)
+                                .map_err(|error| LayerError::write(&entry.path, error))
+                        })
+                    });
+                    if let Err(error) = written {
+                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        next.store(members.len(), Ordering::Relaxed);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Writes one chunk of a file. Chunks of one file may come in any order and from several threads; the metadata
+/// is set with each, so that the last one to come leaves it right.
+fn write_chunk(root: &OwnedFd, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let EntryKind::File { size } = entry.kind else { return Ok(()) };
+    let whole = offset == 0 && bytes.len() as u64 == size;
+    let create = if whole { OFlags::EXCL } else { OFlags::empty() };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | create;
+    let mut file =
+        File::from(rustix::fs::openat(root, &*entry.path, flags, Mode::from_raw_mode(entry.mode & 0o600))?);
+    if whole {
+        file.write_all(bytes)?;
+    } else {
+        file.write_all_at(bytes, offset)?;
+    }
+    own(&file, entry)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
+    for (name, value) in &entry.xattrs {
+        rustix::fs::fsetxattr(&file, name.as_str(), value, XattrFlags::empty())?;
+    }
+    rustix::fs::futimens(&file, &times(entry))?;
+    Ok(())
+}
+
+fn own(file: &File, entry: &Entry) -> io::Result<()> {
+    let current = rustix::fs::fstat(file)?;
+    if (current.st_uid, current.st_gid) != (entry.uid, entry.gid) {
+        rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+    }
+    Ok(())
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Makes a link, device, FIFO or whiteout.
+pub(crate) fn write_special(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
+    let path = &*entry.path;
+    let node = |kind, device| rustix::fs::mknodat(root, path, kind, Mode::from_raw_mode(0o600), device);
+    match &entry.kind {
+        EntryKind::Symlink { target } => rustix::fs::symlinkat(&**target, root, path)?,
+        EntryKind::Hardlink { target } => {
+            rustix::fs::linkat(root, &**target, root, path, AtFlags::empty())?;
+            return Ok(());
+        }
+        EntryKind::CharDevice { major, minor } => {
+            node(FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))?;
+        }
+        EntryKind::BlockDevice { major, minor } => {
+            node(FileType::BlockDevice, rustix::fs::makedev(*major, *minor))?;
+        }
+        EntryKind::Fifo => node(FileType::Fifo, 0)?,
+        EntryKind::Whiteout => {
+            node(FileType::CharacterDevice, 0)?;
+            return Ok(());
+        }
+        EntryKind::OpaqueDirectory => {
+            rustix::fs::setxattr(
+                descriptor_path(root, path),
+                "user.overlay.opaque",
+                b"y",
+                XattrFlags::empty(),
+            )?;
+            return Ok(());
+        }
+        EntryKind::File { .. } | EntryKind::Directory => return Ok(()),
+    }
+    set_metadata(root, entry)
+}
+
+/// Sets owner, mode, extended attributes and times of what a path names, links not followed.
+pub(crate) fn set_metadata(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
+    let path = &*entry.path;
+    let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::chownat(
+        root,
+        path,
+        Some(Uid::from_raw(entry.uid)),
+        Some(Gid::from_raw(entry.gid)),
+        nofollow,
+    )?;
+    if !matches!(entry.kind, EntryKind::Symlink { .. }) {
+        rustix::fs::chmodat(root, path, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
+    }
+    for (name, value) in &entry.xattrs {
+        let path = descriptor_path(root, path);
+        rustix::fs::lsetxattr(path, name.as_str(), value, XattrFlags::empty())?;
+    }
+    rustix::fs::utimensat(root, path, &times(entry), nofollow)?;
+    Ok(())
+}
+
+/// A path of a directory descriptor for calls that take none: `/proc/self/fd/N/path`.
+fn descriptor_path(root: &OwnedFd, path: &[u8]) -> Vec<u8> {
+    use std::os::fd::AsRawFd;
+    let mut full = format!("/proc/self/fd/{}/", root.as_fd().as_raw_fd()).into_bytes();
+    full.extend_from_slice(path);
+    full
+}

@@ -1,0 +1,18 @@
+//! Layers: how their bytes are cut, compressed, read back and laid out as files.
+
+mod content;
+mod describe;
+mod materialise;
+mod origin;
+mod pack;
+mod pipeline;
+mod scan;
+mod unpack;
+
+pub(crate) use content::{file_digest, hash_chunks, remember_chunks};
+pub(crate) use describe::{LayerBlob, PULLED, describe, note};
+pub(crate) use materialise::{directory, lower_directories};
+pub(crate) use origin::{Origin, Source};
+pub(crate) use pack::{Item, Packed, Packing, pack};
+pub(crate) use scan::scan_upper;
+pub(crate) use unpack::{Unpacked, is_archive, unpack};

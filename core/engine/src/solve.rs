@@ -1,0 +1,272 @@
+//! Solving a plan: every vertex as soon as what it needs is there, as many at once as there are.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use jiff::Timestamp;
+use rbx_dockerfile::Ignore;
+use rbx_request::{AddHost, EventSender};
+use rbx_sandbox::{Helper, Rlimit};
+use rbx_store::{KeyHasher, LayerId, Lease, Store};
+use tokio::sync::OnceCell;
+
+use crate::cancel::Cancel;
+use crate::context::Context;
+use crate::error::{BuildError, LayerError};
+use crate::plan::{CopyFrom, Operation, Plan, RunMountKind, Vertex, VertexId};
+use crate::progress::{Task, announce};
+use crate::select::wanted_paths;
+use crate::steps::{Built, CopySource};
+
+/// One build being done.
+pub(crate) struct Solver {
+    pub(crate) store: Store,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) registry: rbx_registry::Client,
+    pub(crate) helper: Arc<OnceLock<Helper>>,
+    pub(crate) plan: Plan,
+    pub(crate) contexts: BTreeMap<String, ContextSlot>,
+    pub(crate) settings: Settings,
+    pub(crate) events: EventSender,
+    pub(crate) cancel: Cancel,
+    pub(crate) threads: usize,
+    /// The digests of layers will be asked for: they are computed in the pass that makes the layer.
+    pub(crate) describe: bool,
+    /// `SOURCE_DATE_EPOCH`, in seconds.
+    pub(crate) epoch: Option<i64>,
+    pub(crate) started: Timestamp,
+}
+
+/// What every `RUN` of a build has.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) add_hosts: Vec<AddHost>,
+    pub(crate) resolv_conf: Vec<u8>,
+    pub(crate) shm_size: Option<u64>,
+    pub(crate) rlimits: Vec<Rlimit>,
+}
+
+impl Settings {
+    /// Adds what a command can tell apart to its key.
+    pub(crate) fn hash(&self, mut hasher: KeyHasher) -> KeyHasher {
+        hasher.number(self.add_hosts.len() as u64);
+        for host in &self.add_hosts {
+            hasher.field(&host.host).field(host.addresses.join(","));
+        }
+        hasher.number(self.shm_size.unwrap_or(0)).number(self.rlimits.len() as u64);
+        for limit in &self.rlimits {
+            hasher.field(&limit.name).number(limit.soft).number(limit.hard);
+        }
+        hasher
+    }
+
+    /// The `/etc/hosts` of a step.
+    pub(crate) fn hosts(&self, own_name: &str) -> Vec<u8> {
+        let mut text =
+            format!("127.0.0.1\tlocalhost {own_name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        for host in &self.add_hosts {
+            for address in &host.addresses {
+                text.push_str(&format!("{address}\t{}\n", host.host));
+            }
+        }
+        text.into_bytes()
+    }
+}
+
+/// A directory that steps copy from, read when the first of them needs it.
+pub(crate) struct ContextSlot {
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) ignore: Ignore,
+    pub(crate) scanned: OnceCell<Arc<Context>>,
+}
+
+impl ContextSlot {
+    pub(crate) fn new(root: Option<PathBuf>, ignore: Ignore) -> Self {
+        Self { root, ignore, scanned: OnceCell::new() }
+    }
+}
+
+type Outcome = Result<Built, Arc<BuildError>>;
+type Pending = Shared<BoxFuture<'static, Outcome>>;
+
+impl Solver {
+    /// Does all of the plan. The first failure cancels the rest and is the answer.
+    pub(crate) async fn solve(self: &Arc<Self>) -> Result<Vec<Built>, BuildError> {
+        for vertex in &self.plan.vertices {
+            let inputs = vertex.inputs.iter().map(|&input| self.plan.vertices[input].digest.clone());
+            announce(&self.events, &vertex.digest, &vertex.name, inputs.collect());
+        }
+        let failure: Arc<OnceLock<BuildError>> = Arc::default();
+        let mut pending: Vec<Pending> = Vec::with_capacity(self.plan.vertices.len());
+        for (id, vertex) in self.plan.vertices.iter().enumerate() {
+            let inputs: Vec<Pending> = vertex.inputs.iter().map(|&input| pending[input].clone()).collect();
+            let (solver, failure) = (self.clone(), failure.clone());
+            let work = async move {
+                let inputs = futures::future::try_join_all(inputs).await?;
+                let outcome = solver.vertex(id, &inputs).await;
+                outcome.map_err(|error| {
+                    let _ = failure.set(error.clone());
+                    solver.cancel.cancel();
+                    Arc::new(error)
+                })
+            };
+            let work = work.boxed().shared();
+            tokio::spawn(work.clone());
+            pending.push(work);
+        }
+        let outcomes = futures::future::join_all(pending).await;
+        if let Some(error) = failure.get() {
+            return Err(error.clone());
+        }
+        outcomes.into_iter().collect::<Result<_, _>>().map_err(|error| (*error).clone())
+    }
+
+    async fn vertex(self: &Arc<Self>, id: VertexId, inputs: &[Built]) -> Result<Built, BuildError> {
+        self.cancel.check()?;
+        let vertex = &self.plan.vertices[id];
+        let layers: BTreeMap<VertexId, Vec<LayerId>> =
+            vertex.inputs.iter().copied().zip(inputs.iter().map(|built| built.layers.clone())).collect();
+        let digests = vertex.inputs.iter().map(|&input| self.plan.vertices[input].digest.clone()).collect();
+        // A context is read before the step that copies from it begins.
+        let source = match &vertex.operation {
+            Operation::Copy(copy) => Some(self.copy_source(&copy.from, &layers).await?),
+            _ => None,
+        };
+        let task = Task::start(&self.events, &vertex.digest, &vertex.name, digests);
+        let outcome = match &vertex.operation {
+            Operation::Image(image) => image.layers(&self.store, &self.lease, &self.registry, &task).await.map(
+                |found| Built { layers: found, created: 0, cached: false },
+            ),
+            _ => {
+                let (solver, task) = (self.clone(), task.clone());
+                let work = move || solver.work(id, &layers, source.as_ref(), &task);
+                match tokio::task::spawn_blocking(work).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => Err(BuildError::failed(error)),
+                }
+            }
+        };
+        let outcome = outcome.map_err(|error| name_step(error, vertex));
+        task.finish(outcome.as_ref().is_ok_and(|built| built.cached), outcome.as_ref().err());
+        outcome
+    }
+
+    fn work(
+        &self,
+        id: VertexId,
+        layers: &BTreeMap<VertexId, Vec<LayerId>>,
+        source: Option<&CopySource>,
+        task: &Task,
+    ) -> Result<Built, BuildError> {
+        let vertex = &self.plan.vertices[id];
+        let of = |input: &Option<VertexId>| input.and_then(|input| layers.get(&input).cloned()).unwrap_or_default();
+        match &vertex.operation {
+            Operation::Copy(copy) => {
+                self.copy(copy, &of(&copy.base), source.unwrap_or(&CopySource::Nothing), vertex.fresh)
+            }
+            Operation::Directory(directory) => self.directory(directory, &of(&directory.base), vertex.fresh),
+            Operation::Run(run) => {
+                let mounted: Vec<Vec<LayerId>> = run
+                    .mounts
+                    .iter()
+                    .filter_map(|mount| match &mount.kind {
+                        RunMountKind::Root { vertex: Some(vertex), .. } => Some(of(&Some(*vertex))),
+                        _ => None,
+                    })
+                    .collect();
+                self.run(run, &of(&run.base), &mounted, vertex.fresh, task)
+            }
+            Operation::Image(_) => Err(BuildError::failed("an image is no work for a thread")),
+        }
+    }
+
+    async fn copy_source(
+        self: &Arc<Self>,
+        from: &CopyFrom,
+        layers: &BTreeMap<VertexId, Vec<LayerId>>,
+    ) -> Result<CopySource, BuildError> {
+        match from {
+            CopyFrom::Nothing => Ok(CopySource::Nothing),
+            CopyFrom::Vertex(vertex) => Ok(CopySource::Layers(layers.get(vertex).cloned().unwrap_or_default())),
+            CopyFrom::Context(name) => {
+                let slot = self
+                    .contexts
+                    .get(name)
+                    .ok_or_else(|| BuildError::invalid(format!("there is no build context {name:?}")))?;
+                let context = slot.scanned.get_or_try_init(|| self.scan(name, slot)).await?;
+                Ok(CopySource::Context(context.clone()))
+            }
+        }
+    }
+
+    /// Walks a context: all that any step of the plan copies from it.
+    async fn scan(self: &Arc<Self>, name: &str, slot: &ContextSlot) -> Result<Arc<Context>, BuildError> {
+        let title = match name {
+            crate::plan::MAIN_CONTEXT => "[internal] load build context".to_owned(),
+            name => format!("[context {name}] load build context"),
+        };
+        let task = Task::internal(&self.events, &title);
+        let wanted: Vec<Vec<u8>> = self
+            .plan
+            .vertices
+            .iter()
+            .filter_map(|vertex| match &vertex.operation {
+                Operation::Copy(copy) if copy.from == CopyFrom::Context(name.to_owned()) => {
+                    Some(wanted_paths(&copy.paths, copy.parents))
+                }
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let (store, threads) = (self.store.clone(), self.threads);
+        let (root, ignore) = (slot.root.clone(), slot.ignore.clone());
+        let walk = move || -> Result<Context, LayerError> {
+            match root {
+                Some(root) => Context::scan(&store, &root, &ignore, &wanted, threads),
+                None => Ok(Context::empty(&store)),
+            }
+        };
+        let outcome = match tokio::task::spawn_blocking(walk).await {
+            Ok(outcome) => outcome.map(Arc::new).map_err(BuildError::from),
+            Err(error) => Err(BuildError::failed(error)),
+        };
+        task.end(outcome)
+    }
+
+    /// Writes down what was learned about contexts, whatever came of the build.
+    pub(crate) fn save_contexts(&self) -> Result<(), BuildError> {
+        for slot in self.contexts.values() {
+            if let Some(context) = slot.scanned.get() {
+                context.save()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn helper(&self) -> Result<&Helper, BuildError> {
+        if let Some(helper) = self.helper.get() {
+            return Ok(helper);
+        }
+        let helper = Helper::start().map_err(|error| crate::steps::refused(&error))?;
+        // Of two steps that come at once, the second one's helper ends unused.
+        Ok(self.helper.get_or_init(|| helper))
+    }
+
+    /// The time that what is made without a time of its own gets, in seconds since the epoch.
+    pub(crate) fn now(&self) -> i64 {
+        self.epoch.unwrap_or_else(|| self.started.as_second())
+    }
+
+    /// The time of a result made now, in nanoseconds since the epoch.
+    pub(crate) fn created_now(&self) -> i64 {
+        i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
+    }
+}
+
+fn name_step(mut error: BuildError, vertex: &Vertex) -> BuildError {
+    error.step.get_or_insert_with(|| vertex.name.clone());
+    error.at(vertex.source.clone())
+}

@@ -1,0 +1,212 @@
+//! `COPY` and `ADD`.
+
+use std::sync::Arc;
+
+use rbx_oci::{Entry, EntryKind};
+use rbx_store::{Key, KeyHasher, LayerId, LayerIndex, PreparedTree, Record};
+
+use super::{Built, hash_layers};
+use crate::context::{Context, hash_files};
+use crate::draft::Draft;
+use crate::error::BuildError;
+use crate::layer::{self, Item, Origin, Packing, pack};
+use crate::plan::CopyOperation;
+use crate::select::{CopyOptions, Selected, hash_selection, select, selected_files};
+use crate::solve::Solver;
+use crate::tree::{Node, Tree};
+
+/// What a copy's paths are looked up in.
+pub(crate) enum CopySource {
+    Context(Arc<Context>),
+    Layers(Vec<LayerId>),
+    Nothing,
+}
+
+/// Bytes that are not known yet from which on they are hashed and packed in one reading: with so many unknown,
+/// a cached result is unlikely.
+const COLD_BYTES: u64 = 1 << 20;
+
+impl Solver {
+    pub(crate) fn copy(
+        &self,
+        copy: &CopyOperation,
+        base: &[LayerId],
+        source: &CopySource,
+        fresh: bool,
+    ) -> Result<Built, BuildError> {
+        // A linked layer does not look at what it will lie on.
+        let below: &[LayerId] = if copy.link { &[] } else { base };
+        let stage_key = match source {
+            CopySource::Layers(layers) => {
+                let mut hasher = self.copy_key("copy from layers", copy, below);
+                hash_layers(&mut hasher, layers);
+                Some(hasher.finish())
+            }
+            CopySource::Context(_) | CopySource::Nothing => None,
+        };
+        if let (Some(key), false) = (&stage_key, fresh)
+            && let Some(built) = self.find(key, base)?
+        {
+            return Ok(built);
+        }
+
+        let owned;
+        let (tree, context) = match source {
+            CopySource::Context(context) => (context.tree(), Some(context)),
+            CopySource::Layers(layers) => {
+                owned = self.readable(layers)?;
+                (&owned, None)
+            }
+            CopySource::Nothing => {
+                owned = Tree::default();
+                (&owned, None)
+            }
+        };
+        let owner = copy.owner.as_deref().map(|owner| self.owner(owner, below)).transpose()?;
+        let options = CopyOptions {
+            owner,
+            chmod: copy.chmod.clone(),
+            exclude: copy.exclude.clone(),
+            parents: copy.parents,
+            now: self.now(),
+        };
+        let selected = select(tree, &copy.paths, &options)?;
+        let files = selected_files(tree, &selected, &options)?;
+        let unknown: u64 =
+            files.iter().filter(|node| node.content.get().is_none()).map(|node| node.entry.size()).sum();
+        let total: u64 = files.iter().map(|node| node.entry.size()).sum();
+        let cold = unknown >= COLD_BYTES && unknown * 2 > total && !copy.unpack;
+
+        let work = Work { copy, tree, options: &options, selected: &selected, below };
+        let content_key = || -> Result<Key, BuildError> {
+            let mut hasher = self.copy_key("copy content", copy, below);
+            hash_selection(&mut hasher, tree, &selected, &options)?;
+            Ok(hasher.finish())
+        };
+        let known = |key: &Key| match self.find(key, base)? {
+            Some(built) if !fresh => self.alias(stage_key, built).map(Some),
+            _ => Ok(None),
+        };
+        if !cold {
+            remember(context, &hash_files(&self.store, &files, self.threads, self.cancel.flag())?);
+            if let Some(built) = known(&content_key()?)? {
+                return Ok(built);
+            }
+        }
+        let (mut items, archives) = self.draft(&work)?;
+        let packed =
+            pack(&self.store, &mut items, Packing::STORE, self.threads, self.describe, self.cancel.flag())?;
+        drop(archives);
+        if cold {
+            remember(context, &learn(tree, &items));
+            if let Some(built) = known(&content_key()?)? {
+                return Ok(built);
+            }
+        }
+        let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
+        let layer = self.put_packed(below.last().copied(), index, &packed)?;
+        let keys: Vec<Key> = std::iter::once(content_key()?).chain(stage_key).collect();
+        self.record(&keys, base, layer, fresh)
+    }
+
+    fn copy_key(&self, domain: &str, copy: &CopyOperation, below: &[LayerId]) -> KeyHasher {
+        let mut hasher = Key::hasher(domain);
+        copy.hash(&mut hasher);
+        hash_layers(&mut hasher, below);
+        hasher
+    }
+
+    /// Lets the definition lead to a result that was found by content.
+    fn alias(&self, key: Option<Key>, built: Built) -> Result<Built, BuildError> {
+        if let Some(key) = key {
+            let record =
+                Record { layer: built.layers.last().copied(), value: Vec::new(), created: built.created };
+            self.store.put_record(&self.lease, &key, &record, true)?;
+        }
+        Ok(built)
+    }
+
+    /// The entries of the layer, and the trees that unpacked archives are read from.
+    fn draft(&self, work: &Work<'_>) -> Result<(Vec<Item>, Vec<PreparedTree>), BuildError> {
+        let below = self.entries(work.below)?;
+        let mut draft = Draft::new(&below, work.options);
+        let mut archives = Vec::new();
+        for selected in work.selected {
+            let mut plain = Vec::new();
+            for one in selected {
+                let file = work.tree.get(&one.path).filter(|_| work.copy.unpack).and_then(Node::source);
+                match file.map(|source| self.unpack(&source, &one.path)).transpose()?.flatten() {
+                    Some((prepared, tree)) => {
+                        draft.extract(&tree, &work.copy.destination)?;
+                        archives.push(prepared);
+                    }
+                    None => plain.push(one),
+                }
+            }
+            draft.copy(work.tree, plain, &work.copy.destination)?;
+        }
+        for (name, content) in &work.copy.inline {
+            let (tree, selected) = inline_file(name, content);
+            draft.copy(&tree, [&selected], &work.copy.destination)?;
+        }
+        Ok((draft.finish(), archives))
+    }
+
+    /// Unpacks a file if it is an archive.
+    fn unpack(
+        &self,
+        source: &layer::Source,
+        path: &[u8],
+    ) -> Result<Option<(PreparedTree, Tree)>, BuildError> {
+        let failed = |error: std::io::Error| {
+            BuildError::invalid(format!("{error}: failed to read /{}", String::from_utf8_lossy(path)))
+        };
+        if !layer::is_archive(source.open().map_err(failed)?) {
+            return Ok(None);
+        }
+        let name = format!("/{}", String::from_utf8_lossy(path));
+        let unpacked = layer::unpack(&self.store, source.open().map_err(failed)?, &name)?;
+        let (prepared, index) = unpacked.settle(&Tree::default())?;
+        let origin = Origin::directory(prepared.fs()).map_err(failed)?;
+        Ok(Some((prepared, Tree::from_layers([(&index, Some(origin))]))))
+    }
+}
+
+/// One copy, its source and what it lies on.
+struct Work<'a> {
+    copy: &'a CopyOperation,
+    tree: &'a Tree,
+    options: &'a CopyOptions,
+    selected: &'a [Vec<Selected>],
+    below: &'a [LayerId],
+}
+
+fn remember(context: Option<&Arc<Context>>, read: &[Vec<u8>]) {
+    if let Some(context) = context {
+        context.remember(read);
+    }
+}
+
+/// Gives the source's files the digests that packing them told; answers the paths.
+fn learn(tree: &Tree, items: &[Item]) -> Vec<Vec<u8>> {
+    let mut learned = Vec::new();
+    for item in items {
+        if let (Some(source), Some(content)) = (&item.source, item.content)
+            && let Some(node) = tree.get(&source.path)
+            && node.content.set(content).is_ok()
+        {
+            learned.push(source.path.clone());
+        }
+    }
+    learned
+}
+
+/// A file system that holds one file written in the Dockerfile.
+fn inline_file(name: &str, content: &str) -> (Tree, Selected) {
+    let path = crate::tree::clean(name.as_bytes());
+    let kind = EntryKind::File { size: content.len() as u64 };
+    let mut node = Node::new(Entry { mode: 0o644, ..Entry::new(path.clone(), kind) });
+    node.origin = Some(Origin::Inline(Arc::from(content.as_bytes())));
+    let selected = Selected::file(&path);
+    (Tree::from_sorted(vec![node]), selected)
+}

@@ -1,0 +1,17 @@
+//! The engine at work: real contexts, real steps in the sandbox, results read back from real outputs.
+//!
+//! The test program is its own sandbox helper, so its `main` is written out.
+
+mod cache;
+mod fixture;
+mod images;
+mod steps;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    rbx_sandbox::enter();
+    let arguments = Arguments::from_args();
+    let trials: Vec<Trial> = [cache::trials(), images::trials(), steps::trials()].into_iter().flatten().collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,130 @@
+//! Steps: what they see, what they leave, how they fail.
+
+use libtest_mimic::Trial;
+use rbx_engine::FailureKind;
+
+use crate::fixture::{Fixture, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("run_sees_copies_and_leaves_files", run_sees_copies_and_leaves_files),
+        trial("deletions_hide_lower_files", deletions_hide_lower_files),
+        trial("directory_made_anew_is_empty", directory_made_anew_is_empty),
+        trial("failing_step_names_itself", failing_step_names_itself),
+        trial("stages_not_needed_never_run", stages_not_needed_never_run),
+        trial("independent_stages_run_at_the_same_time", independent_stages_run_at_the_same_time),
+        trial("changed_copy_under_a_run_is_what_the_run_sees", changed_copy_under_a_run_is_what_the_run_sees),
+        trial("links_in_the_destination_are_followed_inside", links_in_the_destination_are_followed_inside),
+        trial("mounts_of_other_stages", mounts_of_other_stages),
+        trial("missing_source_is_an_error_on_its_line", missing_source_is_an_error_on_its_line),
+    ]
+}
+
+const SHELL: &str = "FROM scratch AS shell\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\nRUN /bin/busybox --install -s /bin\nENV PATH=/bin\n";
+
+fn shell(fixture: &mut Fixture, rest: &str) {
+    fixture.busybox();
+    fixture.dockerfile(&format!("{SHELL}{rest}"));
+}
+
+fn run_sees_copies_and_leaves_files(fixture: &mut Fixture) {
+    fixture.write("src/a", "one");
+    shell(fixture, "WORKDIR /w\nCOPY src .\nRUN cat a && echo \"$(pwd) $(id -u)\" >b && mkdir -m 750 d && ln a c\n");
+    let built = fixture.build().expect("a build");
+    assert!(built.output().contains("one"));
+    assert_eq!(built.text("w/b"), "/w 0\n");
+    assert_eq!(built.entry("w/d").mode, 0o750);
+    assert_eq!(built.text("w/c"), "one");
+}
+
+fn deletions_hide_lower_files(fixture: &mut Fixture) {
+    shell(fixture, "RUN mkdir -p /d/e && echo 1 >/d/e/f && echo 2 >/d/g\nRUN rm -r /d/e && rm /d/g && ls /d >/listing\n");
+    let built = fixture.build().expect("a build");
+    assert!(built.has("d") && !built.has("d/e") && !built.has("d/e/f") && !built.has("d/g"));
+    assert_eq!(built.text("listing"), "");
+}
+
+fn directory_made_anew_is_empty(fixture: &mut Fixture) {
+    shell(
+        fixture,
+        "RUN mkdir /d && echo 1 >/d/old\nRUN rm -r /d && mkdir /d && echo 2 >/d/new\nRUN ls /d >/listing\n",
+    );
+    let built = fixture.build().expect("a build");
+    assert_eq!(built.text("listing"), "new\n");
+    assert!(built.has("d/new") && !built.has("d/old"));
+}
+
+fn failing_step_names_itself(fixture: &mut Fixture) {
+    shell(fixture, "RUN echo before && exit 7\n");
+    let error = fixture.build().err().expect("a failure");
+    assert_eq!(error.kind, FailureKind::Step(7));
+    assert_eq!(error.step.as_deref(), Some("[3/3] RUN echo before && exit 7"), "{error:?}");
+    assert_eq!(error.source_range.expect("a place").first, 6);
+    assert_eq!(
+        error.reason,
+        "process \"/bin/busybox sh -c echo before && exit 7\" did not complete successfully: exit code: 7"
+    );
+}
+
+fn stages_not_needed_never_run(fixture: &mut Fixture) {
+    shell(fixture, "FROM shell AS broken\nRUN exit 1\nFROM shell\nRUN echo fine >/fine\n");
+    assert_eq!(fixture.build().expect("a build").text("fine"), "fine\n");
+}
+
+fn independent_stages_run_at_the_same_time(fixture: &mut Fixture) {
+    // Each waits for a word of the other in the host's network: one after the other, none would end.
+    shell(
+        fixture,
+        "FROM shell AS one\nRUN timeout 20 nc -l -p 47113 >/heard\n\
+         FROM shell AS two\nRUN for i in $(seq 100); do echo hello | nc 127.0.0.1 47113 && break; sleep 0.1; done\n\
+         FROM scratch\nCOPY --from=one /heard /one\nCOPY --from=two /bin/busybox /two\n",
+    );
+    assert_eq!(fixture.build().expect("a build").text("one"), "hello\n");
+}
+
+fn changed_copy_under_a_run_is_what_the_run_sees(fixture: &mut Fixture) {
+    for name in ["a", "b", "c/d"] {
+        fixture.write(&format!("src/{name}"), name);
+    }
+    shell(fixture, "COPY src /src\nRUN cd /src && find . -type f | sort | xargs cat >/all\n");
+    assert_eq!(fixture.build().expect("a build").text("all"), "abc/d");
+    fixture.write("src/b", "changed");
+    std::fs::remove_file(fixture.context("src/a")).expect("removal");
+    fixture.write("src/c/e", "added");
+    let built = fixture.build().expect("a build");
+    assert_eq!(built.text("all"), "changedc/dadded");
+    assert!(!built.has("src/a"));
+}
+
+fn links_in_the_destination_are_followed_inside(fixture: &mut Fixture) {
+    fixture.write("f", "one");
+    shell(
+        fixture,
+        "RUN mkdir /real && ln -s /real /abs && ln -s ../../../real /rel && ln -s /nowhere /dangling\n\
+         COPY f /abs/a\nCOPY f /rel/b\nCOPY f /dangling/c\n",
+    );
+    let built = fixture.build().expect("a build");
+    for path in ["real/a", "real/b", "nowhere/c"] {
+        assert_eq!(built.text(path), "one", "{path}");
+    }
+}
+
+fn mounts_of_other_stages(fixture: &mut Fixture) {
+    shell(
+        fixture,
+        "FROM shell AS tools\nRUN mkdir /t && echo tool >/t/x\nFROM shell\n\
+         RUN --mount=type=bind,from=tools,source=/t,target=/mnt --mount=type=tmpfs,target=/tmp \
+         cat /mnt/x >/seen && echo gone >/tmp/x\n",
+    );
+    let built = fixture.build().expect("a build");
+    assert_eq!(built.text("seen"), "tool\n");
+    assert!(!built.has("mnt/x") && !built.has("tmp/x"));
+}
+
+fn missing_source_is_an_error_on_its_line(fixture: &mut Fixture) {
+    fixture.dockerfile("FROM scratch\n\nCOPY nowhere /\n");
+    let error = fixture.build().err().expect("a failure");
+    assert_eq!(error.kind, FailureKind::Invalid);
+    assert!(error.reason.contains("\"/nowhere\": not found"), "{}", error.reason);
+    assert_eq!(error.source_range.expect("a place").first, 3);
+}
