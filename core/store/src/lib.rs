@@ -21,6 +21,7 @@
 //! read back is checked for that, and what is damaged counts as missing.
 
 mod blobs;
+mod boot;
 mod collect;
 mod error;
 mod ids;

@@ -13,7 +13,7 @@ use crate::error::TxError;
 use crate::index::IndexCache;
 use crate::leases::PinSet;
 use crate::remove::{TreeRemover, remove_tree};
-use crate::{StoreError, leases, schema};
+use crate::{StoreError, boot, leases, schema};
 
 /// A store: blobs, layers, images, build records and stat caches under one directory.
 ///
@@ -73,6 +73,7 @@ impl Store {
         };
         let store = Store { inner: Arc::new(inner) };
         leases::sweep(&store.inner)?;
+        boot::check(&store)?;
         Ok(store)
     }
 

@@ -179,6 +179,43 @@ fn members_used_under_a_lease_stay() {
 }
 
 #[test]
+fn what_may_not_be_removed_here_is_handed_on() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let (_directory, store) = new_store();
+    // Not even root may remove it.
+    let protect = |path: &std::path::Path, flag| {
+        let file = fs::File::open(path).unwrap();
+        rustix::fs::ioctl_setflags(&file, flag)
+    };
+    let temp = store.temp_dir().unwrap();
+    let file = temp.path().join("protected");
+    fs::write(&file, "").unwrap();
+    if protect(&file, rustix::fs::IFlags::IMMUTABLE).is_err() {
+        return;
+    }
+    drop(temp);
+    assert!(file.exists());
+
+    let removed = Arc::new(AtomicU32::new(0));
+    let count = removed.clone();
+    store.set_tree_remover(move |path| {
+        count.fetch_add(1, Ordering::Relaxed);
+        protect(&path.join("protected"), rustix::fs::IFlags::empty())?;
+        fs::remove_dir_all(path)
+    });
+    let temp = store.temp_dir().unwrap();
+    let other = temp.path().join("protected");
+    fs::write(&other, "").unwrap();
+    protect(&other, rustix::fs::IFlags::IMMUTABLE).unwrap();
+    drop(temp);
+    assert!(!other.exists());
+    assert_eq!(removed.load(Ordering::Relaxed), 1);
+    protect(&file, rustix::fs::IFlags::empty()).unwrap();
+}
+
+#[test]
 fn stat_caches_unused_for_a_month_are_swept() {
     let (directory, store) = new_store();
     let cache = store.root().join("v1/stat/0123");
