@@ -1,5 +1,6 @@
 //! Layer archives: headers as Go's `archive/tar` writes them for containerd, and a reader that trusts nothing.
 
+mod member;
 mod read;
 mod write;
 

@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::entry::EntryKind;
 use crate::tar::{TRAILER, write_header};
 
 fn read(archive: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
