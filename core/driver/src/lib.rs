@@ -1,1 +1,7 @@
-//! rbx-driver
+//! Drivers: the places where images are built and where they go.
+
+mod error;
+
+pub mod docker;
+
+pub use error::DriverError;
