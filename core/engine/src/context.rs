@@ -334,14 +334,19 @@ const XATTR_MAX: usize = 64 << 10;
 /// All extended attributes of a path that may enter a layer, links not followed: not those that the overlay and
 /// the security modules of this machine keep for themselves.
 pub(crate) fn read_xattrs(path: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
-    let length = match rustix::fs::llistxattr(path, &mut [0_u8; 0]) {
+    let mut small = [0_u8; 1024];
+    let mut large = Vec::new();
+    let names = match rustix::fs::llistxattr(path, &mut small) {
         Ok(0) | Err(rustix::io::Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
-        answer => answer?,
+        Err(rustix::io::Errno::RANGE) => {
+            large.resize(XATTR_MAX, 0);
+            let length = rustix::fs::llistxattr(path, &mut large)?;
+            &large[..length]
+        }
+        answer => &small[..answer?],
     };
-    let mut names = vec![0_u8; length.clamp(1, XATTR_MAX)];
-    let length = rustix::fs::llistxattr(path, &mut names)?;
     let mut xattrs = BTreeMap::new();
-    for name in names[..length].split(|&byte| byte == 0) {
+    for name in names.split(|&byte| byte == 0) {
         let Ok(name) = std::str::from_utf8(name) else { continue };
         let kept = name == "security.capability" || name.starts_with("user.");
         if !kept || name.starts_with("user.overlay.") {
