@@ -53,6 +53,47 @@ pub(crate) fn make(parts: &Parts, directory: &Path) {
     }
 }
 
+/// Makes a small Debian for this machine's architecture as an OCI layout: the packages that are essential, and apt.
+///
+/// It is the machine's own release, from where the machine's apt gets it.
+pub(crate) fn make_debian(directory: &Path) {
+    let text = |command: &mut Command| {
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let release = text(Command::new("sh").args(["-c", ". /etc/os-release && echo $VERSION_CODENAME"]));
+    let targets = text(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(RELEASE) $(REPO_URI)",
+        "Created-By: Packages",
+    ]));
+    let archive =
+        targets.lines().filter_map(|line| line.split_once(' ')).find(|(suite, _)| *suite == release);
+    let (_, archive) = archive.unwrap_or_else(|| panic!("apt has no source for Debian {release}"));
+    let architecture = text(Command::new("dpkg").arg("--print-architecture"));
+    let _ = fs::remove_dir_all(directory);
+    fs::create_dir_all(directory).expect("a directory for an image can be made");
+    let root = directory.join("root.tar");
+    text(
+        Command::new("mmdebstrap")
+            .args(["--quiet", "--variant=apt", "--format=tar"])
+            .arg(release)
+            .arg(&root)
+            .arg(archive),
+    );
+    let layer = fs::read(&root).expect("the root can be read");
+    fs::remove_file(&root).expect("the root can be removed");
+    let known = DEBIAN_ARCHITECTURES.iter().find(|(debian, ..)| *debian == architecture);
+    let (_, architecture, variant) =
+        known.unwrap_or_else(|| panic!("no image architecture for {architecture}"));
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut layout = Layout::new(directory);
+    layout.add(&layer, architecture, *variant, &json!({ "Env": [path], "Cmd": ["bash"] }));
+    layout.finish();
+}
+
 /// Every image's configuration by the image's name.
 fn configurations() -> BTreeMap<&'static str, Value> {
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

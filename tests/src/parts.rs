@@ -76,6 +76,20 @@ impl Parts {
         layout
     }
 
+    /// A small Debian with apt as an OCI layout directory, for this machine's architecture. The first call makes it, in
+    /// about half a minute.
+    pub fn debian(&self) -> PathBuf {
+        let layout = self.directory.join("debian");
+        let is_made = || layout.join("index.json").exists();
+        if !is_made() {
+            let _lock = self.lock("debian");
+            if !is_made() {
+                images::make_debian(&layout);
+            }
+        }
+        layout
+    }
+
     /// The directory of base images, made at the first call: an OCI layout for each, and `registry`, the storage of a
     /// registry that has them all.
     pub(crate) fn images(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use rbx_tests::{Engine, Entry, Image, Parts, Registry, Store};
 const USAGE: &str = "\
 Usage: rbx-parts COMMAND
 
-  layout IMAGE     print the path of a base image as an OCI layout (busybox, configured, onbuild)
+  layout IMAGE     print the path of a base image as an OCI layout (busybox, configured, onbuild, debian)
   golden CASE      print what BuildKit makes of a case of the corpus
   engine [graph]   run an Engine and a registry with the base images until standard input ends
 ";
@@ -18,6 +18,7 @@ Usage: rbx-parts COMMAND
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["layout", "debian"] => println!("{}", Parts::locate().debian().display()),
         ["layout", image] => println!("{}", Parts::locate().layout(image).display()),
         ["golden", name] => {
             let Some(case) = Case::all().into_iter().find(|case| case.name == name) else {

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::run::{self, Outcome};
 
 /// Debian packages, each with what it is for.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("attr", "extended attributes in tests"),
     ("busybox-static", "steps in tests"),
     ("ca-certificates", "TLS"),
@@ -14,6 +14,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("git", "git contexts"),
     ("libc6-dev", "linking"),
     ("libcap2-bin", "file capabilities in tests"),
+    ("mmdebstrap", "a Debian base image in tests"),
     ("neovim", "the language server in a real editor"),
     ("openssl", "certificates of test registries"),
     ("runc", "the Engine's runtime"),

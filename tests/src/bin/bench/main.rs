@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use measure::{Bench, Pair, Side};
+use rbx_tests::Parts;
 use rows::ROWS;
 
 /// What the command line asks for.
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    println!("load of the machine: {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
     let bench = Bench::new();
     let mut results = Vec::new();
     for row in
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
     }
     print!("\n{}", report::table(&results));
     print!("\n{}", report::plot(&results));
-    std::fs::write(&options.json, report::json(&results)).expect("the figures can be written");
+    std::fs::write(&options.json, report::json(&results, &Parts::locate().versions()))
+        .expect("the figures can be written");
     println!("\nAll figures: {}", options.json.display());
     if results.iter().all(|(_, pair)| pair.failures().next().is_none()) {
         ExitCode::SUCCESS

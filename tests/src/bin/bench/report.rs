@@ -116,8 +116,9 @@ pub(crate) fn plot(results: &[(&Row, Pair)]) -> String {
     text
 }
 
-/// Every sample.
-pub(crate) fn json(results: &[(&Row, Pair)]) -> String {
+/// Every sample, and what was measured on which machine.
+pub(crate) fn json(results: &[(&Row, Pair)], versions: &str) -> String {
+    let versions: Vec<&str> = versions.lines().skip(1).collect();
     let side = |runs: &Runs| match runs {
         None => Value::Null,
         Some(Err(reason)) => json!({ "failed": reason }),
@@ -140,5 +141,11 @@ pub(crate) fn json(results: &[(&Row, Pair)]) -> String {
         })
     });
     let rows: Vec<Value> = rows.collect();
-    format!("{:#}\n", json!({ "rows": rows }))
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let machine = json!({
+        "kernel": read("/proc/sys/kernel/osrelease"),
+        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "load": read("/proc/loadavg"),
+    });
+    format!("{:#}\n", json!({ "machine": machine, "versions": versions, "rows": rows }))
 }
