@@ -159,7 +159,8 @@ impl Reader<'_> {
 
     /// Checks the values of the flags of `RUN`, in BuildKit's order.
     fn run_flags(&mut self, instruction: &Instruction) {
-        let checks: [(&str, fn(&str) -> Result<(), OptionError>); 4] = [
+        type Check = fn(&str) -> Result<(), OptionError>;
+        let checks: [(&str, Check); 4] = [
             ("device", |text| Device::parse(text).map(drop)),
             ("mount", run::check_mount),
             ("network", |text| Ok(Network::parse(text).map(drop)?)),

@@ -17,7 +17,7 @@ use crate::step::Runner;
 
 /// Bytes of triggers in all stages together, at most. Triggers multiply: without a bound ten thousand of them in ten
 /// thousand stages would be a hundred million steps.
-const MAX_TRIGGERS: usize = 16 << 20;
+const MAX_TRIGGERS: usize = 4 << 20;
 /// What a trigger costs beside its text.
 const TRIGGER_COST: usize = 100;
 
@@ -43,7 +43,7 @@ pub fn evaluate(file: &Dockerfile, scope: &Scope<'_>) -> Evaluation {
     resolver.cycles();
     resolver.reach(target);
     let mut evaluation =
-        Runner::new(scope, resolver.globals, file.escape).run(resolver.drafts, resolver.external);
+        Runner::new(scope, resolver.globals, file.escape).run(&resolver.drafts, resolver.external);
     evaluation.target = target;
     let mut diagnostics = resolver.diagnostics;
     diagnostics.append(&mut evaluation.diagnostics);
@@ -334,13 +334,13 @@ impl<'a> Resolver<'a> {
         'b: 'a,
     {
         let text = self.file.text.as_str();
-        for index in 0..self.drafts.len() {
+        for (index, triggers) in triggers.iter().enumerate() {
             if self.drafts[index].replaced {
                 continue;
             }
             let span = self.drafts[index].from.span;
             let own = self.drafts[index].instructions.iter().map(|instruction| (instruction, text, None));
-            let inherited = triggers[index].iter().flat_map(|trigger| {
+            let inherited = triggers.iter().flat_map(|trigger| {
                 trigger.instructions.iter().map(|it| (it, trigger.text.as_str(), Some(span)))
             });
             let all: Vec<_> = inherited.chain(own).collect();
@@ -554,3 +554,6 @@ fn familiar(name: &str) -> &str {
     let name = name.strip_prefix("library/").unwrap_or(name);
     name.strip_suffix(":latest").unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests;

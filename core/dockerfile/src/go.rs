@@ -19,9 +19,9 @@ pub(crate) fn quoted(text: &str) -> String {
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
             '\x0b' => quoted.push_str("\\v"),
-            c if c.is_ascii_control() => quoted += &format!("\\x{:02x}", u32::from(c)),
+            c if c.is_ascii_control() => quoted.extend(["\\x", &format!("{:02x}", u32::from(c))]),
             c if c.is_control() || (c.is_whitespace() && c != ' ') => {
-                quoted += &format!("\\u{:04x}", u32::from(c));
+                quoted.extend(["\\u", &format!("{:04x}", u32::from(c))]);
             }
             c => quoted.push(c),
         }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn reads_durations() {
         assert_eq!(parse_duration("1m30s"), Ok(Some(Duration::from_secs(90))));
-        assert_eq!(parse_duration("1.5h"), Ok(Some(Duration::from_secs(5400))));
+        assert_eq!(parse_duration("1.5h"), Ok(Some(Duration::from_mins(90))));
         assert_eq!(parse_duration("0"), Ok(Some(Duration::ZERO)));
         assert_eq!(parse_duration("-5s"), Ok(None));
         assert_eq!(parse_duration("5").unwrap_err(), "time: missing unit in duration \"5\"");

@@ -141,9 +141,8 @@ impl Lexer<'_> {
                     self.next();
                 }
                 '<' => {
-                    if self.next_if(|c| c == '<').is_some() {
-                        while self.next_if(|c| matches!(c, ' ' | '\t' | '\r')).is_some() {}
-                    }
+                    let doubled = self.next_if(|c| c == '<').is_some();
+                    while doubled && self.next_if(|c| matches!(c, ' ' | '\t' | '\r')).is_some() {}
                 }
                 _ => {}
             }

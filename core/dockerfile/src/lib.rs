@@ -17,6 +17,7 @@ mod instruction;
 mod line;
 mod op;
 mod parse;
+mod path;
 mod run;
 mod signal;
 mod span;

@@ -153,7 +153,8 @@ fn remote(path: &str) -> Option<Remote> {
     if let Some(rest) = path.strip_prefix("https://").or_else(|| path.strip_prefix("http://")) {
         let end = rest.find(['#', '?']).unwrap_or(rest.len());
         let (_, url_path) = rest[..end].split_once('/').unwrap_or((rest, ""));
-        return Some(if url_path.ends_with(".git") { Remote::Git } else { Remote::Http });
+        let repository = url_path.strip_suffix(".git").is_some();
+        return Some(if repository { Remote::Git } else { Remote::Http });
     }
     // `user@host:path`, Git's short form of SSH.
     let (user, rest) = path.split_once('@')?;

@@ -219,16 +219,9 @@ impl<'a> Parser<'a> {
 
     /// Adds a physical line to a logical one; answers whether another follows.
     fn join(&self, logical: &mut Logical, content: &str, start: usize) -> bool {
-        match continuation(content, self.escape) {
-            Some(length) => {
-                logical.push(&content[..length], start);
-                true
-            }
-            None => {
-                logical.push(content, start);
-                false
-            }
-        }
+        let continued = continuation(content, self.escape);
+        logical.push(&content[..continued.unwrap_or(content.len())], start);
+        continued.is_some()
     }
 
     /// Reads the contents of the heredocs an instruction opens.
@@ -324,3 +317,6 @@ fn takes_heredocs(instruction: &Instruction) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,10 +190,10 @@ impl Step {
         let declared = self.args.declared();
         let mut line = "RUN".to_owned();
         if !declared.is_empty() {
-            line += &format!(" |{}", declared.len());
+            line = format!("{line} |{}", declared.len());
             for (name, value) in declared {
                 let value = run_env.get(name).copied().or(value).unwrap_or_default();
-                line += &format!(" {name}={value}");
+                line.extend([" ", name, "=", value]);
             }
         }
         for argument in run.command.argv(&self.shell) {
@@ -225,13 +225,13 @@ fn copy_history(copy: &Copy) -> String {
     }
     for (flag, value) in [("chown", &copy.chown), ("chmod", &copy.chmod)] {
         if let Some(value) = value {
-            line += &format!(" --{flag}={value}");
+            line.extend([" --", flag, "=", value.as_str()]);
         }
     }
     for source in &copy.sources {
         match source {
-            Source::Path(path) => line += &format!(" {path}"),
-            Source::Heredoc(file) => line += &format!(" <<{}", file.name),
+            Source::Path(path) => line.extend([" ", path.as_str()]),
+            Source::Heredoc(file) => line.extend([" <<", file.name.as_str()]),
         }
     }
     line + " " + &copy.destination + " # buildkit"
@@ -267,10 +267,10 @@ fn go_duration(duration: Duration) -> String {
             let minutes = nanoseconds / 60_000_000_000;
             let mut text = String::new();
             if minutes >= 60 {
-                text += &format!("{}h", minutes / 60);
+                text = format!("{}h", minutes / 60);
             }
             if minutes > 0 {
-                text += &format!("{}m", minutes % 60);
+                text = format!("{text}{}m", minutes % 60);
             }
             text + &fraction(nanoseconds % 60_000_000_000, 1_000_000_000) + "s"
         }

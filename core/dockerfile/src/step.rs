@@ -1,5 +1,6 @@
 //! Evaluation of the instructions of a stage.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,14 +11,18 @@ use crate::diagnostic::{Diagnostic, Phase, Severity};
 use crate::evaluate::{Draft, Step as Planned, trigger_text};
 use crate::expand::{ExpandError, ExpandOptions, expand_with};
 use crate::expose;
-use crate::heredoc;
-use crate::instruction::{ArgBody, Body, CommandLine, Files, HealthBody, Instruction, Pair, Word};
-use crate::op::{Command, Copy, From, Healthcheck, InlineFile, Op, Remote, Run, Source};
-use crate::run::{Device, Mount, MountKind, MountOptions, Network, OptionError, Security};
+use crate::instruction::{ArgBody, Body, CommandLine, HealthBody, Instruction, Pair, Word};
+use crate::op::{Command, Healthcheck, Op};
+use crate::path::join;
+use crate::run::OptionError;
 use crate::signal;
 use crate::span::Span;
 use crate::stage::{Base, Evaluation, Scope, Stage, Step};
 use crate::variables::{Head, LogWriter, Order};
+
+mod copy;
+mod run;
+mod show;
 
 /// Bytes that variables may add to all steps together, at most. A value of some megabytes is made in 22 lines, and
 /// then every line that uses it costs as much.
@@ -41,6 +46,10 @@ pub(crate) struct Runner<'a> {
     diagnostics: Vec<Diagnostic>,
 }
 
+/// The variables a stage has set with their last values, and what it has found or not found in its bases. Without
+/// that, stages built on one another in a long row would each look through all before.
+type Values = RefCell<HashMap<String, Option<String>>>;
+
 /// What a stage leaves to those built on it.
 #[derive(Clone)]
 struct State {
@@ -54,8 +63,7 @@ struct State {
 }
 
 struct Finished {
-    /// Variables this stage has set, with their last values. What is not here may be in the base's.
-    values: HashMap<String, String>,
+    values: Values,
     base: Option<usize>,
     state: State,
 }
@@ -64,7 +72,7 @@ struct Finished {
 struct Current<'a, 'd> {
     draft: &'a Draft<'d>,
     index: usize,
-    values: HashMap<String, String>,
+    values: Values,
     base: Option<usize>,
     state: State,
     on_build: Vec<String>,
@@ -104,7 +112,7 @@ impl<'a> Runner<'a> {
 
     /// Carries out all stages. `external` sources are states of their own to BuildKit, which names a lone state
     /// nothing.
-    pub(crate) fn run(mut self, drafts: Vec<Draft<'_>>, external: usize) -> Evaluation {
+    pub(crate) fn run(mut self, drafts: &[Draft<'_>], external: usize) -> Evaluation {
         let lone = drafts.len() + external == 1;
         let labels: Vec<String> = drafts.iter().enumerate().map(|(i, draft)| draft.label(i)).collect();
         let mut stages = Vec::new();
@@ -125,7 +133,7 @@ impl<'a> Runner<'a> {
         let mut current = Current {
             draft,
             index,
-            values: HashMap::new(),
+            values: Values::default(),
             base,
             state: State {
                 env: Head::default(),
@@ -215,21 +223,20 @@ impl<'a> Runner<'a> {
             self.log.assign(&mut current.state.env, name, Some(value));
         }
         self.log.assign(&mut current.state.run_env, name, Some(value));
-        current.values.insert(name.to_owned(), value.to_owned());
+        current.values.get_mut().insert(name.to_owned(), Some(value.to_owned()));
     }
 
     fn get(&self, current: &Current<'_, '_>, name: &str) -> Option<String> {
-        if let Some(value) = current.values.get(name) {
-            return Some(value.clone());
+        if let Some(value) = current.values.borrow().get(name) {
+            return value.clone();
         }
-        let mut base = current.base;
-        while let Some(stage) = base.map(|index| &self.stages[index]) {
-            if let Some(value) = stage.values.get(name) {
-                return Some(value.clone());
-            }
-            base = stage.base;
-        }
-        None
+        let bases = std::iter::successors(current.base, |&index| self.stages[index].base);
+        let value = bases
+            .into_iter()
+            .find_map(|index| self.stages[index].values.borrow().get(name).cloned())
+            .flatten();
+        current.values.borrow_mut().insert(name.to_owned(), value.clone());
+        value
     }
 
     /// Expands a text with the variables as they are now. After too much of it nothing expands any more.
@@ -445,281 +452,6 @@ impl<'a> Runner<'a> {
         crate::expand::expand_words(&word.text, self.escape, &|name| self.get(current, name))
             .map_err(|error| Failure::new(word.span, error.to_string()))
     }
-
-    fn run_op(
-        &mut self,
-        planned: &Planned<'_>,
-        current: &Current<'_, '_>,
-        line: &CommandLine,
-    ) -> Result<Run, Failure> {
-        let instruction = planned.instruction;
-        let mut command = command_of(line);
-        let mut script = None;
-        if let (Command::Shell(text), Some(first)) = (&mut command, instruction.heredocs.first()) {
-            if heredoc::opening(text).is_some() {
-                let content = first.stripped(planned.text);
-                if current.draft.platform.os != "windows" && content.starts_with("#!") {
-                    *text = join("/dev/pipes", &first.name, &current.draft.platform);
-                    script = Some(InlineFile { name: first.name.clone(), content });
-                } else {
-                    *text = content;
-                }
-            } else {
-                for heredoc in &instruction.heredocs {
-                    text.push('\n');
-                    text.push_str(heredoc.content.slice(planned.text));
-                    text.push_str(&heredoc.name);
-                }
-            }
-        }
-        if matches!(&command, Command::Exec(argv) if argv.is_empty()) {
-            return Err(Failure::new(instruction.span, "arguments are required"));
-        }
-        let mut mounts = Vec::new();
-        let mut agents = 0;
-        let mut devices = Vec::new();
-        let mut sources = planned.sources.iter();
-        for flag in &instruction.flags {
-            match (flag.name.text.as_str(), &flag.value) {
-                ("mount", Some(value)) => {
-                    let source = sources.next().cloned().unwrap_or(From::Scratch);
-                    mounts.push(self.mount(current, value, source, &mut agents)?);
-                }
-                ("mount", None) => {
-                    sources.next();
-                }
-                ("device", Some(value)) => {
-                    let device =
-                        Device::parse(&value.text).map_err(|error| Failure::option(value.span, error))?;
-                    devices.push(device);
-                }
-                _ => {}
-            }
-        }
-        // Wrong values have been reported by the parser.
-        let network = instruction.flag_value("network").and_then(|value| Network::parse(&value.text).ok());
-        let security = instruction.flag_value("security").and_then(|value| Security::parse(&value.text).ok());
-        Ok(Run {
-            command,
-            script,
-            mounts,
-            network: network.unwrap_or_default(),
-            security: security.unwrap_or_default(),
-            devices,
-        })
-    }
-
-    fn mount(
-        &mut self,
-        current: &Current<'_, '_>,
-        value: &Word,
-        source: From,
-        agents: &mut usize,
-    ) -> Result<Mount, Failure> {
-        let fail = |message: String| Failure::new(value.span, message);
-        let options = {
-            let escape = ExpandOptions::new(self.escape);
-            let lookup = |text: &str| {
-                expand_with(text, escape, &|name| self.get(current, name)).map_err(|error| error.to_string())
-            };
-            MountOptions::parse(&value.text, &lookup).map_err(|error| Failure::option(value.span, error))?
-        };
-        let full = |text: String| Some(text).filter(|text| !text.is_empty());
-        let from = match options.kind {
-            MountKind::Tmpfs | MountKind::Secret | MountKind::Ssh => From::Context,
-            MountKind::Bind if options.from.is_empty() => From::Context,
-            MountKind::Cache if options.from.is_empty() => From::Scratch,
-            MountKind::Bind | MountKind::Cache => source,
-        };
-        if let From::Stage(index) = from
-            && index >= current.index
-        {
-            return Err(fail(format!(
-                "cannot mount from stage {} to {}, stage needs to be defined before current command",
-                crate::go::quoted(&options.from),
-                crate::go::quoted(&options.target)
-            )));
-        }
-        let mut id = full(options.id);
-        let target = match options.kind {
-            MountKind::Secret => match (options.target.is_empty(), &options.env) {
-                (false, _) => Some(options.target),
-                (true, Some(_)) => None,
-                (true, None) => {
-                    let name = full(options.source.clone()).or_else(|| id.clone()).unwrap_or_default();
-                    Some(format!("/run/secrets/{}", base_name(&name)))
-                }
-            },
-            MountKind::Ssh => {
-                let number = *agents;
-                *agents += 1;
-                Some(full(options.target).unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}")))
-            }
-            MountKind::Bind | MountKind::Cache | MountKind::Tmpfs => {
-                if options.kind == MountKind::Cache && id.is_none() {
-                    id = Some(clean(&options.target));
-                }
-                let target = if options.target.starts_with('/') {
-                    options.target
-                } else {
-                    clean(&format!("/{}/{}", current.state.working_dir, options.target))
-                };
-                if target == "/" {
-                    return Err(fail(format!("invalid mount target {}", crate::go::quoted(&target))));
-                }
-                Some(target)
-            }
-        };
-        if options.kind == MountKind::Secret {
-            id = full(options.source.clone()).or(id).or_else(|| target.as_deref().map(base_name));
-        } else if options.kind == MountKind::Ssh {
-            id = id.or_else(|| Some("default".to_owned()));
-        }
-        Ok(Mount {
-            kind: options.kind,
-            from,
-            source: full(options.source).filter(|_| options.kind != MountKind::Secret),
-            target,
-            read_only: options.read_only,
-            size: options.size,
-            id,
-            sharing: options.sharing.unwrap_or_default(),
-            required: options.required,
-            env: options.env,
-            mode: options.mode,
-            uid: options.uid,
-            gid: options.gid,
-        })
-    }
-
-    fn copy(
-        &mut self,
-        planned: &Planned<'_>,
-        current: &Current<'_, '_>,
-        labels: &[String],
-        files: &Files,
-        add: bool,
-    ) -> Result<Copy, Failure> {
-        let instruction = planned.instruction;
-        let Some(destination) = files.destination.as_ref().filter(|_| !files.sources.is_empty()) else {
-            return Err(Failure::new(instruction.span, "no destination"));
-        };
-        let chown = self.flag(current, instruction, "chown")?;
-        let chmod = self.flag(current, instruction, "chmod")?;
-        let checksum = self.flag(current, instruction, "checksum")?;
-        let mut sources = Vec::new();
-        let mut inline = Vec::new();
-        for word in &files.sources {
-            if let Some(opening) = heredoc::opening(&word.text) {
-                let found = instruction.heredocs.iter().rev().find(|heredoc| heredoc.name == opening.name);
-                let mut content = found.map(|heredoc| heredoc.stripped(planned.text)).unwrap_or_default();
-                if opening.expand {
-                    content = self
-                        .expand_with(current, &content, ExpandOptions::heredoc_body())
-                        .map_err(|error| Failure::new(word.span, error.to_string()))?;
-                }
-                inline.push(Source::Heredoc(InlineFile { name: opening.name, content }));
-            } else {
-                let source = Source::Path(self.word(current, word)?);
-                let refused = match source.remote() {
-                    Some(Remote::Http) if !add => Some("source can't be a URL for COPY"),
-                    Some(Remote::Git) if !add => Some("source can't be a git ref for COPY"),
-                    _ => None,
-                };
-                if let Some(message) = refused {
-                    return Err(Failure::new(word.span, message));
-                }
-                sources.push(source);
-            }
-        }
-        if let (Some(_), Some(flag)) = (&checksum, instruction.flag_value("checksum")) {
-            match sources.as_slice() {
-                [one] if one.remote().is_some() => {}
-                [_] => return Err(Failure::new(flag.span, "checksum requires HTTP(S) or Git sources")),
-                _ => return Err(Failure::new(flag.span, "checksum can't be specified for multiple sources")),
-            }
-        }
-        if let (Some(mode), Some(flag)) = (&chmod, instruction.flag_value("chmod"))
-            && !is_mode(mode)
-        {
-            let message = format!(
-                "invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"
-            );
-            return Err(Failure::new(flag.span, message));
-        }
-        let from = planned.sources.first().cloned().unwrap_or(From::Context);
-        if let From::Stage(index) = from
-            && index >= current.index
-        {
-            let flag = instruction.flag_value("from");
-            let message = format!(
-                "cannot copy from stage {}, it needs to be defined before current stage {}",
-                crate::go::quoted(flag.map_or("", |flag| flag.text.as_str())),
-                crate::go::quoted(&labels[current.index])
-            );
-            return Err(Failure::new(flag.map_or(instruction.span, |flag| flag.span), message));
-        }
-        sources.append(&mut inline);
-        let exclude = instruction.flags.iter().filter(|flag| flag.name.text == "exclude");
-        Ok(Copy {
-            add,
-            sources,
-            destination: self.word(current, destination)?,
-            from,
-            chown,
-            chmod,
-            link: instruction.is_set("link"),
-            parents: instruction.is_set("parents"),
-            exclude: exclude.filter_map(|flag| Some(flag.value.as_ref()?.text.clone())).collect(),
-            checksum,
-            keep_git_dir: instruction.is_set("keep-git-dir"),
-            unpack: instruction.flag("unpack").map(|_| instruction.is_set("unpack")),
-        })
-    }
-
-    /// The instruction as progress output shows it.
-    fn text(&mut self, planned: &Planned<'_>, current: &Current<'_, '_>, op: &Op) -> String {
-        let instruction = planned.instruction;
-        let code = &instruction.code;
-        let shown = match op {
-            Op::Run(run) => {
-                let mut text = code.clone();
-                let lone = matches!(&instruction.body, Body::Run(CommandLine::Shell(word))
-                    if heredoc::opening(&word.text).is_some());
-                if let Some(first) = instruction.heredocs.first().filter(|_| lone) {
-                    text += &format!(" ({})", summary(first.content.slice(planned.text)));
-                }
-                let options = ExpandOptions::display(self.escape);
-                let masked: Vec<&str> = run.mounts.iter().filter_map(|mount| mount.env.as_deref()).collect();
-                self.display(current, &text, options, &masked)
-            }
-            Op::Copy(_) | Op::Workdir(_) => self.display(current, code, ExpandOptions::new(self.escape), &[]),
-            _ => code.clone(),
-        };
-        match shown.split_once(' ') {
-            Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
-            None => shown.to_uppercase(),
-        }
-    }
-
-    /// A text with its variables, or as it is where they cannot be expanded. Variables that hold secrets are masked.
-    fn display(
-        &mut self,
-        current: &Current<'_, '_>,
-        text: &str,
-        options: ExpandOptions,
-        masked: &[&str],
-    ) -> String {
-        if self.expanded > MAX_EXPANDED {
-            return text.to_owned();
-        }
-        let lookup = |name: &str| {
-            if masked.contains(&name) { Some("****".to_owned()) } else { self.get(current, name) }
-        };
-        let shown = expand_with(text, options, &lookup).unwrap_or_else(|_| text.to_owned());
-        self.expanded += shown.len().saturating_sub(text.len());
-        shown
-    }
 }
 
 /// How many vertices BuildKit announces for a stage.
@@ -771,124 +503,4 @@ fn healthcheck(instruction: &Instruction, body: &HealthBody) -> Option<Healthche
 fn default_shell(platform: &Platform) -> Arc<[String]> {
     let shell: &[&str] = if platform.os == "windows" { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
     shell.iter().map(|&word| word.to_owned()).collect()
-}
-
-/// A working directory after `WORKDIR path`.
-fn join(current: &str, path: &str, platform: &Platform) -> String {
-    if platform.os == "windows" {
-        let slashed = |path: &str| {
-            let path = path.replace('\\', "/");
-            match path.as_bytes() {
-                [drive, b':', ..] if drive.is_ascii_alphabetic() => path[2..].to_owned(),
-                _ => path,
-            }
-        };
-        return join_slashed(&slashed(current), &clean(&slashed(path))).replace('/', "\\");
-    }
-    join_slashed(current, path)
-}
-
-fn join_slashed(current: &str, path: &str) -> String {
-    let parent = if current.starts_with('/') { current.to_owned() } else { clean(&format!("/{current}")) };
-    if path.is_empty() {
-        parent
-    } else if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        clean(&format!("{parent}/{path}"))
-    }
-}
-
-/// A path without `.`, `..` and doubled slashes, as Go's `path.Clean`.
-fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
-    }
-}
-
-/// The last part of a path, as Go's `path.Base`.
-fn base_name(path: &str) -> String {
-    let trimmed = path.trim_end_matches('/');
-    match (path, trimmed) {
-        ("", _) => ".".to_owned(),
-        (_, "") => "/".to_owned(),
-        (_, trimmed) => trimmed.rsplit('/').next().unwrap_or(trimmed).to_owned(),
-    }
-}
-
-/// Whether a mode is octal up to 7777 or symbolic, such as `u=rwX,go-w`.
-fn is_mode(mode: &str) -> bool {
-    if mode.bytes().all(|b| b.is_ascii_digit()) {
-        return u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777);
-    }
-    mode.split(',').all(|clause| {
-        let actions = clause.trim_start_matches(['u', 'g', 'o', 'a']);
-        actions.starts_with(['+', '-', '='])
-            && actions.split(['+', '-', '=']).skip(1).all(|permissions| {
-                matches!(permissions, "u" | "g" | "o")
-                    || permissions.chars().all(|c| matches!(c, 'r' | 'w' | 'x' | 'X' | 's' | 't'))
-            })
-    })
-}
-
-/// The first line of a heredoc, with dots if there are more.
-fn summary(content: &str) -> String {
-    let content = content.trim();
-    match content.split_once('\n') {
-        Some((first, _)) => format!("{}...", first.trim_end_matches('\r')),
-        None => content.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn joins_working_directories() {
-        let linux = Platform {
-            os: "linux".to_owned(),
-            architecture: "amd64".to_owned(),
-            variant: None,
-            os_version: None,
-        };
-        let windows = Platform { os: "windows".to_owned(), ..linux.clone() };
-        for (current, path, expected) in [
-            ("", "/app", "/app"),
-            ("/app", "src", "/app/src"),
-            ("/app", "../../..", "/"),
-            ("", "a/./b//c/", "/a/b/c"),
-            ("/app", "", "/app"),
-            ("/app", "/x/", "/x/"),
-        ] {
-            assert_eq!(join(current, path, &linux), expected, "{current} {path}");
-        }
-        assert_eq!(join("C:\\app", "src", &windows), "\\app\\src");
-        assert_eq!(join("", "C:\\app\\..\\b", &windows), "\\b");
-    }
-
-    #[test]
-    fn knows_modes() {
-        for mode in ["644", "0755", "7777", "u=rwX,go=rX", "+x", "a-w", "g=u", "u+rw-x"] {
-            assert!(is_mode(mode), "{mode}");
-        }
-        for mode in ["10000", "999", "rwx", "u", "u+q", ""] {
-            assert!(!is_mode(mode), "{mode}");
-        }
-    }
 }

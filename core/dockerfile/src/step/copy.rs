@@ -1,0 +1,126 @@
+//! `COPY` and `ADD`.
+
+use super::{Current, Failure, Runner};
+use crate::evaluate::Step as Planned;
+use crate::expand::ExpandOptions;
+use crate::go;
+use crate::heredoc;
+use crate::instruction::Files;
+use crate::op::{Copy, From, InlineFile, Remote, Source};
+
+impl Runner<'_> {
+    pub(super) fn copy(
+        &mut self,
+        planned: &Planned<'_>,
+        current: &Current<'_, '_>,
+        labels: &[String],
+        files: &Files,
+        add: bool,
+    ) -> Result<Copy, Failure> {
+        let instruction = planned.instruction;
+        let Some(destination) = files.destination.as_ref().filter(|_| !files.sources.is_empty()) else {
+            return Err(Failure::new(instruction.span, "no destination"));
+        };
+        let chown = self.flag(current, instruction, "chown")?;
+        let chmod = self.flag(current, instruction, "chmod")?;
+        let checksum = self.flag(current, instruction, "checksum")?;
+        let mut sources = Vec::new();
+        let mut inline = Vec::new();
+        for word in &files.sources {
+            if let Some(opening) = heredoc::opening(&word.text) {
+                let found = instruction.heredocs.iter().rev().find(|heredoc| heredoc.name == opening.name);
+                let mut content = found.map(|heredoc| heredoc.stripped(planned.text)).unwrap_or_default();
+                if opening.expand {
+                    content = self
+                        .expand_with(current, &content, ExpandOptions::heredoc_body())
+                        .map_err(|error| Failure::new(word.span, error.to_string()))?;
+                }
+                inline.push(Source::Heredoc(InlineFile { name: opening.name, content }));
+            } else {
+                let source = Source::Path(self.word(current, word)?);
+                let refused = match source.remote() {
+                    Some(Remote::Http) if !add => Some("source can't be a URL for COPY"),
+                    Some(Remote::Git) if !add => Some("source can't be a git ref for COPY"),
+                    _ => None,
+                };
+                if let Some(message) = refused {
+                    return Err(Failure::new(word.span, message));
+                }
+                sources.push(source);
+            }
+        }
+        if let (Some(_), Some(flag)) = (&checksum, instruction.flag_value("checksum")) {
+            match sources.as_slice() {
+                [one] if one.remote().is_some() => {}
+                [_] => return Err(Failure::new(flag.span, "checksum requires HTTP(S) or Git sources")),
+                _ => return Err(Failure::new(flag.span, "checksum can't be specified for multiple sources")),
+            }
+        }
+        if let (Some(mode), Some(flag)) = (&chmod, instruction.flag_value("chmod"))
+            && !is_mode(mode)
+        {
+            let message = format!(
+                "invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"
+            );
+            return Err(Failure::new(flag.span, message));
+        }
+        let from = planned.sources.first().cloned().unwrap_or(From::Context);
+        if let From::Stage(index) = from
+            && index >= current.index
+        {
+            let flag = instruction.flag_value("from");
+            let message = format!(
+                "cannot copy from stage {}, it needs to be defined before current stage {}",
+                go::quoted(flag.map_or("", |flag| flag.text.as_str())),
+                go::quoted(&labels[current.index])
+            );
+            return Err(Failure::new(flag.map_or(instruction.span, |flag| flag.span), message));
+        }
+        sources.append(&mut inline);
+        let exclude = instruction.flags.iter().filter(|flag| flag.name.text == "exclude");
+        Ok(Copy {
+            add,
+            sources,
+            destination: self.word(current, destination)?,
+            from,
+            chown,
+            chmod,
+            link: instruction.is_set("link"),
+            parents: instruction.is_set("parents"),
+            exclude: exclude.filter_map(|flag| Some(flag.value.as_ref()?.text.clone())).collect(),
+            checksum,
+            keep_git_dir: instruction.is_set("keep-git-dir"),
+            unpack: instruction.flag("unpack").map(|_| instruction.is_set("unpack")),
+        })
+    }
+}
+
+/// Whether a mode is octal up to 7777 or symbolic, such as `u=rwX,go-w`.
+fn is_mode(mode: &str) -> bool {
+    if mode.bytes().all(|b| b.is_ascii_digit()) {
+        return u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777);
+    }
+    mode.split(',').all(|clause| {
+        let actions = clause.trim_start_matches(['u', 'g', 'o', 'a']);
+        actions.starts_with(['+', '-', '='])
+            && actions.split(['+', '-', '=']).skip(1).all(|permissions| {
+                matches!(permissions, "u" | "g" | "o")
+                    || permissions.chars().all(|c| matches!(c, 'r' | 'w' | 'x' | 'X' | 's' | 't'))
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_modes() {
+        for mode in ["644", "0755", "7777", "u=rwX,go=rX", "+x", "a-w", "g=u", "u+rw-x"] {
+            assert!(is_mode(mode), "{mode}");
+        }
+        for mode in ["10000", "999", "rwx", "u", "u+q", ""] {
+            assert!(!is_mode(mode), "{mode}");
+        }
+    }
+}

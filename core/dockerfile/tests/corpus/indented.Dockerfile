@@ -1,0 +1,5 @@
+  FROM alpine
+    RUN echo indented
+	RUN echo tabbed
+  # indented comment
+    CMD ["x"]

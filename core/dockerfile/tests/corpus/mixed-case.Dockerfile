@@ -1,0 +1,4 @@
+From alpine As Base
+Run echo hello
+Copy a b
+Entrypoint ["x"]
