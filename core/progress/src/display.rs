@@ -132,6 +132,7 @@ impl Renderer {
                     return String::new();
                 }
                 let (width, height) = size(options);
+                state.draw_panes();
                 let text = frame(state, options, View { width, height, now, last });
                 painter.paint(&text, width)
             }

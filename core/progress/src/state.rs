@@ -9,6 +9,9 @@ use rbx_request::{Event, Vertex as VertexEvent, VertexStatus, Warning};
 use crate::log::{Carry, Log, chunks};
 use crate::text::clean;
 
+/// Bytes of output that are kept for a screen at the next picture.
+const UNDRAWN: usize = 32 * 1024;
+
 /// What one event changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -57,8 +60,10 @@ pub(crate) struct Vertex {
     pub(crate) warnings: Vec<String>,
     /// Its output.
     pub(crate) log: Log,
-    /// Its output as a terminal would show it.
+    /// Its output as a terminal would show it, but for what is in `undrawn`.
     pub(crate) pane: Option<vt100::Parser>,
+    /// The end of its output that is not on its screen yet.
+    undrawn: Vec<u8>,
     /// How many bytes it wrote.
     pub(crate) output: u64,
     carry: Carry,
@@ -149,6 +154,21 @@ impl State {
         }
     }
 
+    /// Brings the screens of running steps up to date. Between two pictures nobody looks at them.
+    pub(crate) fn draw_panes(&mut self) {
+        let Some((rows, columns)) = self.pane else {
+            return;
+        };
+        for vertex in &mut self.vertices {
+            let undrawn = std::mem::take(&mut vertex.undrawn);
+            if vertex.is_completed() {
+                vertex.pane = None;
+            } else if !undrawn.is_empty() {
+                draw(vertex.pane.get_or_insert_with(|| vt100::Parser::new(rows, columns, 0)), &undrawn);
+            }
+        }
+    }
+
     /// Folds one event in. `now` is this machine's clock. Events about unknown vertices change nothing.
     pub(crate) fn apply(&mut self, event: Event, now: Timestamp) -> Option<Change> {
         match event {
@@ -163,9 +183,9 @@ impl State {
                 vertex.output += log.data.len() as u64;
                 let data = vertex.carry.take(&log.data);
                 vertex.log.write(&data, at);
-                if let Some((rows, columns)) = self.pane {
-                    let pane = vertex.pane.get_or_insert_with(|| vt100::Parser::new(rows, columns, 0));
-                    draw(pane, &data);
+                if self.pane.is_some() {
+                    vertex.undrawn.extend_from_slice(&data);
+                    drop_scrolled_off(&mut vertex.undrawn);
                 }
                 Some(Change::Log(index))
             }
@@ -287,6 +307,15 @@ impl State {
 fn pane_columns(columns: u16) -> NonZeroU16 {
     const LEAST: NonZeroU16 = NonZeroU16::new(10).expect("not zero");
     NonZeroU16::new(columns).unwrap_or(LEAST).max(LEAST)
+}
+
+/// Drops the beginning of output, which has left the screen when the rest is drawn.
+fn drop_scrolled_off(output: &mut Vec<u8>) {
+    if output.len() > 2 * UNDRAWN {
+        let cut = output.len() - UNDRAWN;
+        let line = output[cut..].iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        output.drain(..cut + line);
+    }
 }
 
 /// Writes a step's output on its screen. Steps write to pipes, so nothing has put carriage returns before their
@@ -431,6 +460,24 @@ pub(crate) mod tests {
         assert_eq!(change, Some(Change::Status { vertex: 0, status: 0 }));
     }
 
+    #[test]
+    fn screens_show_the_end_of_much_output() {
+        let mut state = State::default();
+        state.resize_panes(3, 20);
+        state.apply(Event::Vertex(vertex("a", "A", Some(0), None)), at(0));
+        for i in 0..100_000 {
+            state.apply(log("a", 0, &format!("line {i}\n")), at(0));
+            assert!(state.vertices()[0].undrawn.len() <= 2 * UNDRAWN);
+        }
+        state.draw_panes();
+        let shown = |state: &State| state.vertices()[0].pane.as_ref().map(|pane| pane.screen().contents());
+        assert_eq!(shown(&state).as_deref(), Some("line 99998\nline 99999"));
+        state.apply(log("a", 0, "end"), at(0));
+        state.apply(Event::Vertex(vertex("a", "A", Some(0), Some(1))), at(0));
+        state.draw_panes();
+        assert_eq!(shown(&state), None, "the screen of a step that has ended");
+    }
+
     proptest! {
         #[test]
         fn no_output_breaks_the_screen(
@@ -442,6 +489,7 @@ pub(crate) mod tests {
             state.apply(Event::Vertex(vertex("a", "A", Some(0), None)), at(0));
             for (i, chunk) in chunks.iter().enumerate() {
                 state.apply(log("a", 0, chunk), at(0));
+                state.draw_panes();
                 if i % 3 == 2 {
                     state.resize_panes(rows + 1, columns / 2);
                 }

@@ -265,6 +265,7 @@ mod tests {
         for event in events {
             state.apply(event, at(0));
         }
+        state.draw_panes();
         state
     }
 
