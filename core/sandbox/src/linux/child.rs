@@ -1,0 +1,263 @@
+//! The step's own process, from its first instruction in new namespaces to the command.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+use rustix::process::{Gid, Resource, Rlimit as Limit, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::Layout;
+use super::command::Command;
+use super::failure::{During, Failure, Result, Stage};
+use super::root::{self, Root};
+use super::sys;
+use super::user::Ids;
+use crate::{Network, Rlimit, Security, Step};
+
+/// What the helper hears from a step's process before it becomes the command: JSON values, one a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// The root is complete; these mount points were made in the upper tree.
+    Mounted { stubs: Vec<Vec<u8>> },
+    /// The command will not run.
+    Failed(Failure),
+}
+
+/// What the helper has made once for all steps.
+pub(super) struct Shared {
+    pub(super) cgroups: Layout,
+    pub(super) filter: Vec<libc::sock_filter>,
+}
+
+/// The descriptors of a step.
+pub(super) struct Streams {
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// Where [`Report`]s go. It closes when the command is executed.
+    pub(super) status: OwnedFd,
+}
+
+/// Docker's capabilities.
+const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// The status descriptor's number once all others are closed.
+const STATUS: RawFd = 3;
+
+/// Becomes the step's command.
+pub(super) fn run(step: &Step, shared: &Shared, streams: Streams) -> ! {
+    let mut status = File::from(streams.status);
+    let failure = match enter_root(step, shared, &mut status, streams.stdout, streams.stderr) {
+        Ok((command, ids)) => match close_descriptors(status) {
+            Ok(moved) => {
+                status = moved;
+                let Err(failure) = become_command(step, shared, &command, &ids);
+                failure
+            }
+            // There is nowhere left to say it: the helper sees a process that ended before its command ran.
+            Err(_) => sys::exit(125),
+        },
+        Err(failure) => failure,
+    };
+    report(&mut status, &Report::Failed(failure));
+    sys::exit(125)
+}
+
+fn report(status: &mut File, report: &Report) {
+    let mut line = serde_json::to_vec(report).unwrap_or_default();
+    line.push(b'\n');
+    // If the helper is gone, so is this process in a moment.
+    let _ = status.write_all(&line);
+}
+
+/// Builds the root and makes it this process's: nothing of the host can be named afterwards, though some of it is
+/// still open.
+fn enter_root(
+    step: &Step,
+    shared: &Shared,
+    status: &mut File,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<(Command, Ids)> {
+    rustix::process::umask(Mode::empty());
+    let limits = raise_open_files();
+    let Root { fd, ids, stubs } = root::build(step, &shared.cgroups)?;
+    report(status, &Report::Mounted { stubs });
+
+    let what = || "changing the root".to_owned();
+    // The old root comes to lie over the new one, and goes.
+    rustix::process::fchdir(&fd)
+        .and_then(|()| rustix::process::pivot_root(c".", c"."))
+        .and_then(|()| rustix::mount::unmount(c".", UnmountFlags::DETACH))
+        .and_then(|()| rustix::process::chdir(c"/"))
+        .during(Stage::Mount, what)?;
+
+    rustix::system::sethostname(step.hostname.as_bytes())
+        .during(Stage::Other, || format!("setting the host name {:?}", step.hostname))?;
+    if step.network == Network::None {
+        sys::raise_loopback().during(Stage::Other, || "bringing up the loopback interface".to_owned())?;
+    }
+    let what = || "connecting standard input, output and error".to_owned();
+    rustix::fs::open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(rustix::stdio::dup2_stdin)
+        .and_then(|()| rustix::stdio::dup2_stdout(&stdout))
+        .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
+        .during(Stage::Other, what)?;
+    // So that the user can open /dev/stdout; where the caller gave something that has an owner of its own, it keeps it.
+    for fd in [&stdout, &stderr] {
+        let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(ids.uid)), None);
+    }
+    if let Some(limits) = limits {
+        // What this process has raised for itself it can lower again.
+        let _ = rustix::process::setrlimit(Resource::Nofile, limits);
+    }
+    Ok((Command::new(step, &ids.home)?, ids))
+}
+
+/// Takes as many descriptors as are allowed, for hundreds of layers, and returns the limits to go back to.
+fn raise_open_files() -> Option<Limit> {
+    let limits = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Limit { current: limits.maximum, maximum: limits.maximum })
+        .ok()
+        .map(|()| limits)
+}
+
+/// Closes every descriptor but the standard ones and `status`, which moves: not one that leads out of the root is
+/// open when the working directory is entered (CVE-2024-21626).
+fn close_descriptors(status: File) -> rustix::io::Result<File> {
+    let old = status.into_raw_fd();
+    // SAFETY: `old` was just released by its owner, so this is the only one.
+    let old = unsafe { OwnedFd::from_raw_fd(old) };
+    if std::os::fd::AsRawFd::as_raw_fd(&old) == STATUS {
+        // SAFETY: see below.
+        unsafe { sys::close_from(STATUS + 1)? };
+        return Ok(old.into());
+    }
+    // SAFETY: whatever has the number 3 is not used from here on: this process only executes the command or exits,
+    // and its owners are never dropped, as neither returns.
+    let mut new = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(STATUS) });
+    rustix::io::dup3(&old, &mut new, rustix::io::DupFlags::CLOEXEC)?;
+    drop(old);
+    // SAFETY: as for the number 3; owners of higher numbers are not used or dropped either.
+    unsafe { sys::close_from(STATUS + 1)? };
+    Ok(std::mem::ManuallyDrop::into_inner(new).into())
+}
+
+/// Gives up what the step may not have, and executes its command.
+fn become_command(step: &Step, shared: &Shared, command: &Command, ids: &Ids) -> Result<Infallible> {
+    let what = |what: &'static str| move || what.to_owned();
+    rustix::process::setsid().during(Stage::Other, what("starting a session"))?;
+    match sys::join_new_session_keyring() {
+        // A kernel without keyrings.
+        Ok(()) | Err(Errno::NOSYS) => {}
+        Err(errno) => return Err(errno).during(Stage::Other, what("joining a session keyring")),
+    }
+    let directory = if step.working_dir.is_empty() { "/" } else { &step.working_dir };
+    let entered = enter_directory(directory);
+    for limit in &step.rlimits {
+        set_limit(limit)?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    sys::reset_signals();
+
+    let groups: Vec<Gid> = ids.groups.iter().copied().map(Gid::from_raw).collect();
+    let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+    let available =
+        rustix::thread::capabilities(None).during(Stage::Other, what("reading capabilities"))?.permitted;
+    let sandboxed = step.security == Security::Sandbox;
+    let kept = if sandboxed { available & DEFAULT_CAPABILITIES } else { available };
+    drop_bounding(kept)?;
+    rustix::thread::set_thread_groups(&groups)
+        .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
+        .during(Stage::Other, || format!("becoming group {}", ids.gid))?;
+    if sandboxed {
+        // While CAP_SYS_ADMIN is there: without it the filter would have to set no_new_privs, and `sudo` would fail.
+        sys::install_filter(&shared.filter).during(Stage::Filter, what("installing the seccomp filter"))?;
+    }
+    rustix::thread::set_keep_capabilities(true)
+        .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
+        .during(Stage::Other, || format!("becoming user {}", ids.uid))?;
+    let inheritable = if sandboxed { CapabilitySet::empty() } else { kept };
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
+        .and_then(|()| rustix::thread::set_keep_capabilities(false))
+        .and_then(|()| rustix::thread::clear_ambient_capability_set())
+        .during(Stage::Other, what("setting capabilities"))?;
+    for capability in inheritable.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .during(Stage::Other, what("setting ambient capabilities"))?;
+    }
+    // What root was refused, on a network file system for one, the user may be granted.
+    match entered {
+        Err(Errno::ACCESS | Errno::PERM) => enter_directory(directory),
+        entered => entered,
+    }
+    .during(Stage::Exec, || format!("chdir to cwd ({directory:?}) set in config.json failed"))?;
+    command.execute()
+}
+
+/// Makes `directory` the working directory, if it is inside the root.
+fn enter_directory(directory: &str) -> rustix::io::Result<()> {
+    rustix::process::chdir(directory)?;
+    let here = rustix::process::getcwd(Vec::new())?;
+    // The kernel says "(unreachable)" of a directory outside.
+    if here.as_bytes().starts_with(b"/") { Ok(()) } else { Err(Errno::XDEV) }
+}
+
+fn drop_bounding(kept: CapabilitySet) -> Result<()> {
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match rustix::thread::capability_is_in_bounding_set(capability) {
+            // The first that the kernel does not know.
+            Err(_) => break,
+            Ok(true) if !kept.contains(capability) => {
+                rustix::thread::remove_capability_from_bounding_set(capability)
+                    .during(Stage::Other, || format!("giving up capability {bit}"))?;
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn set_limit(limit: &Rlimit) -> Result<()> {
+    let resource = match limit.name.as_str() {
+        "as" => Resource::As,
+        "core" => Resource::Core,
+        "cpu" => Resource::Cpu,
+        "data" => Resource::Data,
+        "fsize" => Resource::Fsize,
+        "locks" => Resource::Locks,
+        "memlock" => Resource::Memlock,
+        "msgqueue" => Resource::Msgqueue,
+        "nice" => Resource::Nice,
+        "nofile" => Resource::Nofile,
+        "nproc" => Resource::Nproc,
+        "rss" => Resource::Rss,
+        "rtprio" => Resource::Rtprio,
+        "rttime" => Resource::Rttime,
+        "sigpending" => Resource::Sigpending,
+        "stack" => Resource::Stack,
+        other => return Err(Failure::new(Stage::Other, format!("invalid ulimit type: {other}"))),
+    };
+    let bound = |value: u64| (value != u64::MAX).then_some(value);
+    rustix::process::setrlimit(resource, Limit { current: bound(limit.soft), maximum: bound(limit.hard) })
+        .during(Stage::Other, || format!("setting the limit {} to {}:{}", limit.name, limit.soft, limit.hard))
+}

@@ -1,0 +1,113 @@
+//! Errors on their way from a step's process through the helper to the caller.
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::SandboxError;
+
+/// What went wrong before the command ran.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Failure {
+    pub(super) stage: Stage,
+    pub(super) message: String,
+    /// The system's error number, where there is one.
+    pub(super) errno: Option<i32>,
+}
+
+/// Where it went wrong; for some the error number then tells the remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    Namespaces,
+    Overlay,
+    Mount,
+    Filter,
+    Other,
+    User,
+    Exec,
+}
+
+pub(super) type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    pub(super) fn new(stage: Stage, message: impl Into<String>) -> Self {
+        Self { stage, message: message.into(), errno: None }
+    }
+}
+
+/// What lets a container's processes make namespaces and mounts.
+const CONTAINER: &str = "in a container, start it with --privileged, or with --cap-add SYS_ADMIN \
+                         --security-opt seccomp=unconfined --security-opt apparmor=unconfined";
+
+impl From<Failure> for SandboxError {
+    fn from(failure: Failure) -> Self {
+        let refused = |reason: &str, remedy: &str| Self::Refused {
+            reason: format!("{reason}: {}", failure.message),
+            remedy: remedy.to_owned(),
+        };
+        let errno = failure.errno.map(Errno::from_raw_os_error);
+        match (failure.stage, errno) {
+            (Stage::User, _) => Self::User(failure.message),
+            (Stage::Exec, _) => Self::Exec(failure.message),
+            (Stage::Namespaces | Stage::Mount | Stage::Overlay, Some(Errno::PERM | Errno::ACCESS)) => {
+                if rustix::process::geteuid().is_root() {
+                    refused("this system does not let root make namespaces and mounts", CONTAINER)
+                } else {
+                    refused("build steps need root", "run as root, for example with sudo")
+                }
+            }
+            (Stage::Namespaces, Some(Errno::NOSPC | Errno::USERS)) => refused(
+                "the limit on namespaces is reached",
+                "raise it: sysctl user.max_pid_namespaces user.max_mnt_namespaces user.max_uts_namespaces \
+                 user.max_ipc_namespaces user.max_net_namespaces user.max_cgroup_namespaces shows the limits",
+            ),
+            (Stage::Namespaces, Some(Errno::NOSYS)) => {
+                refused("clone3 is not there; an old container engine's seccomp profile hides it", CONTAINER)
+            }
+            (Stage::Overlay, Some(Errno::NODEV)) => {
+                refused("the kernel has no overlay file system", "load it: modprobe overlay")
+            }
+            (Stage::Overlay, Some(Errno::INVAL)) => refused(
+                "the store's file system cannot hold an overlay's changes",
+                "move the store to ext4, xfs, btrfs or tmpfs; in a container, to a volume",
+            ),
+            (Stage::Filter, Some(Errno::NOSYS | Errno::INVAL)) => {
+                refused("the kernel has no seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")
+            }
+            _ => Self::Setup(failure.message),
+        }
+    }
+}
+
+/// Says what was being done when a system call failed.
+pub(super) trait During<T> {
+    fn during(self, stage: Stage, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> During<T> for rustix::io::Result<T> {
+    fn during(self, stage: Stage, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|errno| Failure {
+            stage,
+            message: format!("{}: {}", what(), describe(errno)),
+            errno: Some(errno.raw_os_error()),
+        })
+    }
+}
+
+/// The system's words for an error, as Go spells them: in lower case, without the number.
+pub(super) fn describe(errno: Errno) -> String {
+    let text = errno.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_in_go() {
+        assert_eq!(describe(Errno::NOENT), "no such file or directory");
+        assert_eq!(describe(Errno::NOEXEC), "exec format error");
+    }
+}

@@ -1,0 +1,34 @@
+//! What goes in beside a step and what comes out.
+
+#[cfg(unix)]
+type Stream = std::os::fd::OwnedFd;
+#[cfg(windows)]
+type Stream = std::os::windows::io::OwnedHandle;
+
+/// Where a step's output goes: the writing ends of pipes. The reading ends see the end of the file when the step has
+/// ended and the caller has dropped this.
+#[derive(Debug)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: Stream,
+    /// Standard error.
+    pub stderr: Stream,
+}
+
+/// How a step's command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code; 128 and the signal's number if a signal ended it, as a shell says.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+}
+
+/// What this system gives to steps: see [`probe`](crate::probe).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The kernel's release.
+    pub kernel: String,
+    /// Whether control groups are of version 2.
+    pub unified_cgroups: bool,
+}

@@ -1,0 +1,138 @@
+//! What a step is: the data that crosses from the engine to the helper.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One command and the world it runs in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The root file system.
+    pub rootfs: RootFs,
+    /// The command: `args[0]` is looked up in the `PATH` of [`Step::env`] unless it holds a slash.
+    pub args: Vec<String>,
+    /// The environment, complete. `HOME` is added from the root's `/etc/passwd` when it is not there.
+    pub env: Vec<(String, String)>,
+    /// The working directory inside the root, made (owned by the user) when it does not exist. Empty is `/`.
+    pub working_dir: String,
+    /// `""`, `name`, `uid`, `name:group` or `uid:gid`, resolved in the root's `/etc/passwd` and `/etc/group`.
+    pub user: String,
+    /// The host name the command sees.
+    pub hostname: String,
+    /// The network it has.
+    pub network: Network,
+    /// What it may do.
+    pub security: Security,
+    /// Mounts over the root, made in this order.
+    pub mounts: Vec<Mount>,
+    /// Size of `/dev/shm` in bytes; 64 MiB if not given.
+    pub shm_size: Option<u64>,
+    /// Resource limits; the others are those of the calling process.
+    pub rlimits: Vec<Rlimit>,
+}
+
+/// A root file system: an overlay of trees that stay as they are and one that takes the changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFs {
+    /// The trees below, topmost first; none for a root that starts empty. At most 499.
+    pub lower: Vec<PathBuf>,
+    /// The tree that takes the changes, with whiteouts as character devices 0:0 and opaque directories marked by
+    /// `user.overlay.opaque`.
+    pub upper: PathBuf,
+    /// An empty directory on the file system of `upper`, made for this step and of no use after it.
+    pub work: PathBuf,
+}
+
+/// A mount over the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where, inside the root; symbolic links are followed inside the root. Made when missing, and removed again
+    /// after the step.
+    pub target: String,
+    /// What.
+    pub kind: MountKind,
+}
+
+/// What a [`Mount`] shows.
+///
+/// A `selector` is a path inside the mounted tree that is mounted in its place; empty is the whole. It is resolved
+/// inside the tree, so a symbolic link cannot lead out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A file, directory or socket of the host.
+    Bind {
+        /// The path on the host, trusted.
+        source: PathBuf,
+        /// The part of `source` to mount.
+        selector: String,
+        /// Whether the step may not write to it.
+        read_only: bool,
+    },
+    /// Merged trees with a tree of their own that takes the changes: see [`RootFs`].
+    Overlay {
+        /// The trees below, topmost first.
+        lower: Vec<PathBuf>,
+        /// The tree that takes the changes.
+        upper: PathBuf,
+        /// An empty directory on the file system of `upper`.
+        work: PathBuf,
+        /// The part of the merged tree to mount.
+        selector: String,
+    },
+    /// Merged trees, read-only.
+    Tree {
+        /// The trees, topmost first; none is an empty directory.
+        lower: Vec<PathBuf>,
+        /// The part of the merged tree to mount.
+        selector: String,
+    },
+    /// A file system in memory, empty.
+    Tmpfs {
+        /// Its size in bytes; half of the memory if not given.
+        size: Option<u64>,
+        /// The permissions of its root.
+        mode: u32,
+    },
+    /// A file that never touches a disk: `/etc/hosts`, a secret.
+    File {
+        /// Its content.
+        content: Vec<u8>,
+        /// Whether the step may not write to it.
+        read_only: bool,
+        /// Its permissions.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+/// The network of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// The host's.
+    Host,
+    /// A loopback interface only.
+    None,
+}
+
+/// What a step may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Security {
+    /// Docker's default: 14 capabilities, its seccomp profile, masked and read-only paths, no device nodes.
+    Sandbox,
+    /// `RUN --security=insecure`: every capability this process has, no filter, nothing masked, device nodes.
+    Insecure,
+}
+
+/// A resource limit, as `--ulimit` gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// Its name without the prefix, in lower case: `nofile`, `nproc`, `core` …
+    pub name: String,
+    /// The soft limit; `u64::MAX` is none.
+    pub soft: u64,
+    /// The hard limit; `u64::MAX` is none.
+    pub hard: u64,
+}
