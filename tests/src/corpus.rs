@@ -398,6 +398,7 @@ fn run(command: &mut Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
 
     fn difference(place: &str) -> Difference {
         Difference { place: place.to_owned(), left: Some("1".to_owned()), right: None }
@@ -424,6 +425,30 @@ mod tests {
         assert_eq!(places(failed(1, "ERROR: a"), failed(1, "ERROR: a")), Vec::<String>::new());
         assert_eq!(places(failed(1, "ERROR: a"), failed(2, "ERROR: b")), ["exit status", "error"]);
         assert_eq!(places(Outcome::Built(Vec::new()), failed(1, "ERROR: a")), ["outcome"]);
+    }
+
+    /// What BuildKit wrote is read whole: kinds, modes, devices, attributes, links, and deletions.
+    #[test]
+    fn archives_are_read_whole() {
+        let parts = Parts::locate();
+        let root = |name: &str| {
+            let case = Case::all().into_iter().find(|case| case.name == name).unwrap();
+            let Outcome::Built(images) = case.golden(&parts) else { panic!("{name} was not built") };
+            images[0].root()
+        };
+        let files = root("special-files");
+        assert_eq!((files["s/fifo"].kind, files["s/fifo"].mode), (Kind::Fifo, 0o640));
+        assert_eq!((files["s/null"].kind, files["s/null"].device), (Kind::Character, Some((1, 3))));
+        assert_eq!((files["s/setuid"].mode, files["s/sticky"].mode), (0o4755, 0o1777));
+        let files = root("capabilities");
+        assert!(files["one"].xattrs.contains_key("security.capability"));
+        assert!(files["two/copied"].xattrs.is_empty());
+        let files = root("hard-links-copied");
+        assert_eq!(files["d/two"].link.as_deref(), Some("d/one"));
+        assert_eq!(files["d/two"].content.as_deref(), Some(r#""shared\n""#));
+        let files = root("removals");
+        assert!(files.contains_key("f/again") && files.contains_key("moved/two"));
+        assert!(!["g", "d", "e/four", "home/gina", "srv"].iter().any(|gone| files.contains_key(*gone)));
     }
 
     /// Two runs of BuildKit agree: what the comparison finds in docker-rbx is not noise.
