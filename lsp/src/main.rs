@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    rbx_sandbox::enter();
     rbx_lsp::run()
 }
