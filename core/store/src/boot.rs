@@ -48,19 +48,36 @@ fn check_for(store: &Store, boot: &str) -> Result<(), StoreError> {
     for id in suspects {
         if !is_whole(inner, &id) {
             tracing::warn!(layer = %id, "a tree was cut short when the machine went down; it is made anew");
-            store.forget_layer(id)?;
-            inner.write(|tx| {
+            if !has_other_content(inner, &id)? {
+                store.forget_layer(id)?;
+            }
+            let tree = inner.tree_path(&id);
+            let discarded = inner.write(|tx| {
                 tx.execute(
                     "UPDATE layers SET has_tree = 0, tree_bytes = NULL WHERE id = ?1",
                     [id.as_bytes()],
                 )?;
-                Ok(())
+                if tree.exists() { Ok(Some(inner.discard(&tree)?)) } else { Ok(None) }
             })?;
+            if let Some(discarded) = discarded {
+                inner.remove(&discarded);
+            }
         }
     }
     inner.write(|tx| {
         tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot])?;
         Ok(())
+    })
+}
+
+/// Whether a layer's tree can be made again from what is in the store.
+fn has_other_content(store: &Inner, id: &LayerId) -> Result<bool, StoreError> {
+    store.read(|db| {
+        let mut statement = db.prepare_cached(
+            "SELECT 1 FROM layer_members WHERE layer = ?1
+             UNION ALL SELECT 1 FROM layer_blobs JOIN blobs USING (digest) WHERE layer = ?1",
+        )?;
+        Ok(statement.exists([id.as_bytes()])?)
     })
 }
 
@@ -94,7 +111,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let lease = store.lease().unwrap();
-        let [whole, short] = ["whole", "short"].map(|name| {
+        let names = ["whole", "short", "again"];
+        let [whole, short, again] = names.map(|name| {
             let tree = store.new_tree().unwrap();
             fs::write(tree.fs().join("file"), name).unwrap();
             let entry = Entry::new("file", EntryKind::File { size: 5 });
@@ -105,20 +123,27 @@ mod tests {
             store.put_record(&lease, &Key::hasher(name).finish(), &record, false).unwrap();
             id
         });
-        fs::write(store.tree(short).unwrap().join("file"), "").unwrap();
+        for cut in [short, again] {
+            fs::write(store.tree(cut).unwrap().join("file"), "").unwrap();
+        }
+        // Its tree can be made again from these.
+        let member = Key::hasher("member").finish();
+        store.put_member(&member, b"again").unwrap();
+        store.set_layer_members(again, "gzip-3", &[member]).unwrap();
         let there = || {
-            [("whole", whole), ("short", short)].map(|(name, id)| {
+            [("whole", whole), ("short", short), ("again", again)].map(|(name, id)| {
                 let record = store.record(&lease, &Key::hasher(name).finish()).unwrap();
-                (record.is_some(), store.layer(&lease, id).unwrap().unwrap().has_tree)
+                assert_eq!(store.layer(&lease, id).unwrap().unwrap().has_tree, store.tree(id).is_some());
+                (record.is_some(), store.tree(id).is_some())
             })
         };
         // The same boot: nothing is looked at.
         check(&store).unwrap();
-        assert_eq!(there(), [(true, true), (true, true)]);
+        assert_eq!(there(), [(true, true), (true, true), (true, true)]);
         check_for(&store, "another").unwrap();
-        assert_eq!(there(), [(true, true), (false, false)]);
+        assert_eq!(there(), [(true, true), (false, false), (true, false)]);
         fs::write(store.tree(whole).unwrap().join("file"), "").unwrap();
         check_for(&store, "another").unwrap();
-        assert_eq!(there(), [(true, true), (false, false)]);
+        assert_eq!(there(), [(true, true), (false, false), (true, false)]);
     }
 }

@@ -197,7 +197,7 @@ impl Store {
         self.inner.write(|tx| {
             require_layer(tx, &id)?;
             // Within the write lock, which collection also holds while it removes members.
-            let missing = keys.iter().filter(|key| !self.member_path(key).exists()).count();
+            let missing = keys.iter().filter(|key| !self.inner.member_path(key).exists()).count();
             if missing > 0 {
                 return Err(StoreError::NoMembers { layer: id, missing, total: keys.len() }.into());
             }

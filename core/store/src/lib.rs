@@ -11,6 +11,7 @@
 //!           stat/<hex>             one stat cache for each context root
 //!           leases/<lease>         locked while its process lives
 //!           tmp/<lease>.<number>   what is being written
+//!           clock                  written to learn the file system's time
 //! ```
 //!
 //! A file gets its name by a rename, when it is complete, in a transaction that also records it; collection removes

@@ -1,8 +1,8 @@
 //! Members: compressed pieces of layer archives, under a key of what they hold and how it is compressed.
 //!
 //! There are hundreds to a layer, so they are not in the database one by one: a layer's list of them is
-//! ([`Store::set_layer_members`]). A member on no layer's list is kept while it is younger than the oldest lease, by
-//! its modification time, which every look-up brings up to date.
+//! ([`Store::set_layer_members`]). Collection leaves a member on no layer's list alone while it is younger than the
+//! oldest lease, by its modification time, which look-ups bring up to date.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::blobs::Temporary;
+use crate::store::Inner;
 use crate::{Key, Store, StoreError};
 
 /// What follows the member in its file: the first half of the member's BLAKE3, its length, and [`MAGIC`]. Files are
@@ -24,7 +25,8 @@ pub(crate) const MEMBER_AGE: Duration = Duration::from_mins(10);
 impl Store {
     /// Reads a member. A damaged one counts as missing.
     pub fn member(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.member_path(key);
+        self.inner.session()?;
+        let path = self.inner.member_path(key);
         let Some((mut file, size)) = open(&path)? else { return Ok(None) };
         let Some(capacity) = size.checked_add(TRAILER as u64).and_then(|length| usize::try_from(length).ok())
         else {
@@ -44,15 +46,16 @@ impl Store {
         Ok(Some(bytes))
     }
 
-    /// The size of a member, if it is there. Keeps it from being collected while a lease that was taken before is
-    /// alive.
+    /// The size of a member, if it is there. It is not collected while this store is open, or while a lease that was
+    /// taken before is alive.
     pub fn member_size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
-        Ok(open(&self.member_path(key))?.map(|(_, size)| size))
+        self.inner.session()?;
+        Ok(open(&self.inner.member_path(key))?.map(|(_, size)| size))
     }
 
     /// Stores a member. If there is one under this key, that one stays: equal keys mean equal bytes.
     pub fn put_member(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.member_path(key);
+        let path = self.inner.member_path(key);
         if open(&path)?.is_some() {
             return Ok(());
         }
@@ -75,11 +78,13 @@ impl Store {
             Err(source) => Err(StoreError::io("cannot create", directory, source)),
         }
     }
+}
 
+impl Inner {
     pub(crate) fn member_path(&self, key: &Key) -> PathBuf {
         let name = key.to_string();
-        let mut path = PathBuf::with_capacity(self.inner.v1.as_os_str().len() + 80);
-        path.push(&self.inner.v1);
+        let mut path = PathBuf::with_capacity(self.v1.as_os_str().len() + 80);
+        path.push(&self.v1);
         path.push("members");
         path.push(&name[..2]);
         path.push(&name);

@@ -6,11 +6,12 @@
 //! writable mapping that the kernel has not written back.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,16 +63,29 @@ pub struct StatCache {
     root: Vec<u8>,
     trust: Trust,
     /// As it was read; never changed, so that look-ups take no lock.
-    loaded: HashMap<Vec<u8>, Cached>,
+    loaded: Loaded,
     /// What was read in this build, spread over several locks.
     inserted: Vec<Mutex<Inserted>>,
-    shard: RandomState,
+    /// Hashes paths. Random, since contexts are hostile.
+    hasher: RandomState,
 }
 
 type Inserted = HashMap<Vec<u8>, (FileStat, ContentDigest)>;
 
+/// A cache file in memory: a hash table over the file's own bytes, which is there sooner than a map of copied paths.
+#[derive(Debug, Default)]
+struct Loaded {
+    bytes: Vec<u8>,
+    entries: Vec<Cached>,
+    /// Positions in `entries`, [`EMPTY`] where there is none: twice as many as entries at least, and a power of two.
+    slots: Vec<u32>,
+}
+
+const EMPTY: u32 = u32::MAX;
+
 #[derive(Debug)]
 struct Cached {
+    path: Range<usize>,
     stat: FileStat,
     content: ContentDigest,
     /// How many saves the path was not looked up before.
@@ -136,24 +150,18 @@ impl Store {
         let name = ContentDigest::of(&root).to_string();
         let path = self.inner.v1.join("stat").join(name);
         let trust = trust(&self.inner, context_root);
-        let loaded = if trust == Trust::Never { HashMap::new() } else { load(&path, &root) };
+        let hasher = RandomState::new();
+        let loaded = if trust == Trust::Never { None } else { load(&path, &root, &hasher) };
+        let loaded = loaded.unwrap_or_default();
         let inserted = (0..SHARDS).map(|_| Mutex::default()).collect();
-        StatCache {
-            store: self.inner.clone(),
-            path,
-            root,
-            trust,
-            loaded,
-            inserted,
-            shard: RandomState::new(),
-        }
+        StatCache { store: self.inner.clone(), path, root, trust, loaded, inserted, hasher }
     }
 }
 
 impl StatCache {
     /// What the file at `path`, relative to the context root, holds if it is the one that was read before.
     pub fn lookup(&self, path: &[u8], stat: &FileStat) -> Option<ContentDigest> {
-        if let Some(cached) = self.loaded.get(path)
+        if let Some(cached) = self.loaded.get(path, &self.hasher)
             && cached.stat == *stat
             && self.trust.covers(stat)
         {
@@ -187,11 +195,13 @@ impl StatCache {
         let new = entries.len();
         let mut kept: Vec<_> = self
             .loaded
+            .entries
             .iter()
-            .filter(|(path, _)| entries.binary_search_by(|entry| entry.0.cmp(path)).is_err())
+            .map(|cached| (self.loaded.path(cached), cached))
+            .filter(|(path, _)| entries.binary_search_by(|entry| entry.0.as_slice().cmp(path)).is_err())
             .filter_map(|(path, cached)| {
                 let age = if cached.seen.load(Ordering::Relaxed) { 0 } else { cached.age + 1 };
-                (age < MOST_AGE).then(|| (path.clone(), cached.stat, age, cached.content))
+                (age < MOST_AGE).then(|| (path.to_vec(), cached.stat, age, cached.content))
             })
             .collect();
         entries.append(&mut kept);
@@ -204,13 +214,13 @@ impl StatCache {
     }
 
     fn shard(&self, path: &[u8]) -> &Mutex<Inserted> {
-        let hash = usize::try_from(self.shard.hash_one(path) % SHARDS as u64).unwrap_or(0);
+        let hash = usize::try_from(self.hasher.hash_one(path) % SHARDS as u64).unwrap_or(0);
         &self.inserted[hash]
     }
 }
 
 /// How far times on a context's file system can be relied on from now on.
-fn trust(store: &Arc<Inner>, context_root: &Path) -> Trust {
+fn trust(store: &Inner, context_root: &Path) -> Trust {
     let Ok(kind) = rustix::fs::statfs(context_root) else { return Trust::Never };
     // The field's type is not the same everywhere; magic numbers have 32 bits.
     #[expect(clippy::cast_sign_loss, reason = "magic numbers are bit patterns")]
@@ -227,45 +237,83 @@ fn trust(store: &Arc<Inner>, context_root: &Path) -> Trust {
 }
 
 /// The time that the store's file system gives to a change made now, and its device.
-fn file_system_time(store: &Arc<Inner>) -> Result<(u64, i64), StoreError> {
-    let temporary = Temporary::new(store)?;
-    let mut file = create_new(&temporary.path)?;
-    let stat = file.write_all(b"now").and_then(|()| file.metadata());
-    let stat = stat.map_err(|source| StoreError::io("cannot write", &temporary.path, source))?;
+fn file_system_time(store: &Inner) -> io::Result<(u64, i64)> {
+    let path = store.v1.join("clock");
+    let mut file = File::options().create(true).write(true).truncate(false).mode(0o600).open(path)?;
+    file.write_all(b"now")?;
+    let stat = file.metadata()?;
     Ok((stat.dev(), FileStat::from(&stat).mtime_ns))
 }
 
-/// Reads a cache; one that is damaged, or of another root, is empty.
-fn load(path: &Path, root: &[u8]) -> HashMap<Vec<u8>, Cached> {
+/// Reads a cache, unless it is damaged or of another root.
+fn load(path: &Path, root: &[u8], hasher: &RandomState) -> Option<Loaded> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             if error.kind() != ErrorKind::NotFound {
                 tracing::warn!(path = %path.display(), %error, "cannot read a stat cache");
             }
-            return HashMap::new();
+            return None;
         }
     };
-    let Some(loaded) = decode(&bytes, root) else {
+    let loaded = decode(bytes, root, hasher);
+    if loaded.is_some() {
+        touch_daily(path);
+    } else {
         tracing::warn!(path = %path.display(), "a damaged stat cache is not used");
-        return HashMap::new();
-    };
-    touch_daily(path);
+    }
     loaded
+}
+
+impl Loaded {
+    fn path(&self, cached: &Cached) -> &[u8] {
+        &self.bytes[cached.path.clone()]
+    }
+
+    fn get(&self, path: &[u8], hasher: &RandomState) -> Option<&Cached> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut slot = first_slot(path, hasher, mask);
+        loop {
+            let cached = self.entries.get(usize::try_from(self.slots[slot]).ok()?)?;
+            if self.path(cached) == path {
+                return Some(cached);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
+    /// Makes the table. Fails if there are more entries than slots can name.
+    fn index(&mut self, hasher: &RandomState) -> Option<()> {
+        let mask = (self.entries.len() * 2).next_power_of_two() - 1;
+        self.slots = vec![EMPTY; mask + 1];
+        for number in 0..self.entries.len() {
+            let mut slot = first_slot(self.path(&self.entries[number]), hasher, mask);
+            while self.slots[slot] != EMPTY {
+                slot = (slot + 1) & mask;
+            }
+            self.slots[slot] = u32::try_from(number).ok().filter(|number| *number != EMPTY)?;
+        }
+        Some(())
+    }
+}
+
+fn first_slot(path: &[u8], hasher: &RandomState, mask: usize) -> usize {
+    // The mask has no more bits than either type.
+    usize::try_from(hasher.hash_one(path) & mask as u64).unwrap_or(0)
 }
 
 /// Caches that have not been used for long are collected by their modification time.
 fn touch_daily(path: &Path) {
     const DAY: Duration = Duration::from_hours(24);
     let touch = || {
-        let file = std::fs::File::options().append(true).open(path)?;
+        let file = File::options().append(true).open(path)?;
         let now = SystemTime::now();
         if file.metadata()?.modified()?.elapsed().is_ok_and(|age| age > DAY) {
             file.set_modified(now)?;
         }
         Ok(())
     };
-    if let Err::<_, std::io::Error>(error) = touch() {
+    if let Err::<_, io::Error>(error) = touch() {
         tracing::debug!(path = %path.display(), %error, "cannot touch a stat cache");
     }
 }
@@ -298,7 +346,14 @@ fn encode(root: &[u8], entries: &[(Vec<u8>, FileStat, u8, ContentDigest)]) -> Ve
     out
 }
 
-fn decode(bytes: &[u8], root: &[u8]) -> Option<HashMap<Vec<u8>, Cached>> {
+fn decode(bytes: Vec<u8>, root: &[u8], hasher: &RandomState) -> Option<Loaded> {
+    let entries = decode_entries(&bytes, root)?;
+    let mut loaded = Loaded { bytes, entries, slots: Vec::new() };
+    loaded.index(hasher)?;
+    Some(loaded)
+}
+
+fn decode_entries(bytes: &[u8], root: &[u8]) -> Option<Vec<Cached>> {
     let (header, mut body) = bytes.split_at_checked(HEADER)?;
     if header[..8] != *MAGIC || blake3::hash(body).as_bytes()[..16] != header[16..] {
         return None;
@@ -308,10 +363,11 @@ fn decode(bytes: &[u8], root: &[u8]) -> Option<HashMap<Vec<u8>, Cached>> {
     if take(&mut body, length)? != root || count > body.len() / ENTRY {
         return None;
     }
-    let mut loaded = HashMap::with_capacity(count);
+    let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
         let length = u16::from_le_bytes(array(&mut body)?);
-        let path = take(&mut body, usize::from(length))?.to_vec();
+        let start = bytes.len() - body.len();
+        let path = start..start + take(&mut body, usize::from(length))?.len();
         let stat = FileStat {
             dev: u64::from_le_bytes(array(&mut body)?),
             ino: u64::from_le_bytes(array(&mut body)?),
@@ -323,9 +379,9 @@ fn decode(bytes: &[u8], root: &[u8]) -> Option<HashMap<Vec<u8>, Cached>> {
         let [age] = array(&mut body)?;
         let content = ContentDigest::from_bytes(array(&mut body)?);
         let age = age.min(MOST_AGE);
-        loaded.insert(path, Cached { stat, content, age, seen: AtomicBool::new(false) });
+        entries.push(Cached { path, stat, content, age, seen: AtomicBool::new(false) });
     }
-    body.is_empty().then_some(loaded)
+    body.is_empty().then_some(entries)
 }
 
 fn take<'a>(body: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {

@@ -81,38 +81,30 @@ pub(crate) fn sweep_files(
     Ok(())
 }
 
-/// Removes the members that are on no layer's list and have not been used since the horizon.
+/// Removes those of some members that are on no layer's list and have not been used since the horizon.
 pub(crate) fn sweep_members(
     store: &Inner,
+    members: &[Key],
     horizon: &Horizon,
     collected: &mut Collected,
 ) -> Result<(), StoreError> {
-    let mut candidates: Vec<(Key, PathBuf)> = Vec::new();
-    walk_members(store, |key, path, metadata| {
-        if horizon.passed(metadata.modified()?) {
-            candidates.push((key, path));
-        }
-        Ok(())
-    })?;
-    for candidates in candidates.chunks(BATCH) {
+    for keys in members.chunks(BATCH) {
         store.write(|tx| {
             let mut listed = HashSet::new();
             each(tx, "SELECT keys FROM layer_members", |row| {
                 listed.extend(member_keys(&row.get::<_, Vec<u8>>(0)?));
                 Ok(())
             })?;
-            for (key, path) in candidates {
-                if listed.contains(key) {
-                    continue;
+            for key in keys.iter().filter(|key| !listed.contains(*key)) {
+                let path = store.member_path(key);
+                // It may have been used since it was chosen.
+                let Ok(metadata) = std::fs::metadata(&path) else { continue };
+                if metadata.modified().is_ok_and(|modified| horizon.passed(modified)) {
+                    let removed = std::fs::remove_file(&path);
+                    removed.map_err(|source| StoreError::io("cannot remove", &path, source))?;
+                    collected.members += 1;
+                    collected.bytes += disk_bytes(&metadata);
                 }
-                // It may have been used since it was listed.
-                let Ok(metadata) = std::fs::metadata(path) else { continue };
-                if !metadata.modified().is_ok_and(|modified| horizon.passed(modified)) {
-                    continue;
-                }
-                std::fs::remove_file(path).map_err(|source| StoreError::io("cannot remove", path, source))?;
-                collected.members += 1;
-                collected.bytes += disk_bytes(&metadata);
             }
             Ok(())
         })?;

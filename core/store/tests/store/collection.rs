@@ -179,6 +179,32 @@ fn members_used_under_a_lease_stay() {
 }
 
 #[test]
+fn members_on_no_list_go_by_their_last_use() {
+    let (_directory, store) = new_store();
+    let root = store.root().to_owned();
+    let size = store.usage().unwrap().total();
+    for (name, hours) in [("old", 5), ("new", 2)] {
+        store.put_member(&key(name), &[1; 9000]).unwrap();
+        let name = key(name).to_string();
+        let path = root.join("v1/members").join(&name[..2]).join(name);
+        let time = SystemTime::now().checked_sub(Duration::from_hours(hours)).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+    let size = (store.usage().unwrap().total() - size) / 2;
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    let collect = |keep_bytes, hours: Option<u64>| {
+        let policy = Policy { keep_bytes, unused_for: hours.map(Duration::from_hours) };
+        store.collect(policy).unwrap().members
+    };
+    assert_eq!(collect(Some(2 * size), None), 0);
+    assert_eq!(collect(None, Some(6)), 0);
+    assert_eq!(collect(Some(size), None), 1);
+    assert_eq!(collect(None, Some(3)), 0);
+    assert_eq!(collect(None, Some(1)), 1);
+}
+
+#[test]
 fn what_may_not_be_removed_here_is_handed_on() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -24,6 +24,36 @@ fn the_first_record_wins() {
 }
 
 #[test]
+fn threads_share_a_store() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (store, lease) = (store.clone(), &lease);
+            scope.spawn(move || {
+                for number in 0..50 {
+                    store.put_blob(format!("{}", number % 7).as_bytes()).unwrap();
+                    store.put_member(&key(&format!("{number}")), b"member").unwrap();
+                    let layer = Some(put_layer(&store, lease, None, "x"));
+                    let record = Record { layer, value: vec![thread], created: 0 };
+                    let name = key(&format!("{number}"));
+                    let recorded = store.put_record(lease, &name, &record, false).unwrap();
+                    assert_eq!(store.record(lease, &name).unwrap().unwrap(), recorded);
+                }
+            });
+        }
+        for _ in 0..5 {
+            Store::open(store.root()).unwrap().collect(rbx_store::Policy::default()).unwrap();
+        }
+    });
+    for number in 0..50 {
+        let record = store.record(&lease, &key(&format!("{number}"))).unwrap().unwrap();
+        assert_eq!(store.layer_index(record.layer.unwrap()).unwrap(), crate::index("x"));
+        assert_eq!(store.member(&key(&format!("{number}"))).unwrap().unwrap(), b"member");
+    }
+}
+
+#[test]
 fn a_record_needs_its_layer() {
     let (_directory, store) = new_store();
     let lease = store.lease().unwrap();
