@@ -65,7 +65,7 @@ const STATUS: RawFd = 3;
 /// Becomes the step's command.
 pub(super) fn run(step: &Step, shared: &Shared, streams: Streams) -> ! {
     let mut status = File::from(streams.status);
-    let failure = match enter_root(step, shared, &mut status, streams.stdout, streams.stderr) {
+    let failure = match enter_root(step, shared, &mut status, &streams.stdout, &streams.stderr) {
         Ok((command, ids)) => match close_descriptors(status) {
             Ok(moved) => {
                 status = moved;
@@ -94,8 +94,8 @@ fn enter_root(
     step: &Step,
     shared: &Shared,
     status: &mut File,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+    stdout: &OwnedFd,
+    stderr: &OwnedFd,
 ) -> Result<(Command, Ids)> {
     rustix::process::umask(Mode::empty());
     let limits = raise_open_files();
@@ -118,11 +118,11 @@ fn enter_root(
     let what = || "connecting standard input, output and error".to_owned();
     rustix::fs::open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .and_then(rustix::stdio::dup2_stdin)
-        .and_then(|()| rustix::stdio::dup2_stdout(&stdout))
-        .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
+        .and_then(|()| rustix::stdio::dup2_stdout(stdout))
+        .and_then(|()| rustix::stdio::dup2_stderr(stderr))
         .during(Stage::Other, what)?;
     // So that the user can open /dev/stdout; where the caller gave something that has an owner of its own, it keeps it.
-    for fd in [&stdout, &stderr] {
+    for fd in [stdout, stderr] {
         let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(ids.uid)), None);
     }
     if let Some(limits) = limits {

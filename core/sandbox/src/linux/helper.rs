@@ -215,8 +215,8 @@ fn end(id: u64, mut job: Job) -> Reply {
     };
     let cleaned = resolve::remove_stubs(&job.upper, stubs.as_deref().unwrap_or_default())
         .during(Stage::Other, || format!("removing mount points from {}", job.upper.display()));
-    let signal = status.as_ref().and_then(|status| status.terminating_signal());
-    let code = status.as_ref().and_then(|status| status.exit_status());
+    let signal = status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
+    let code = status.as_ref().and_then(rustix::process::WaitIdStatus::exit_status);
     let failed = failed.or_else(|| {
         // A process that was killed on purpose before its command ran has been killed, that is all.
         (stubs.is_none() && signal != Some(Signal::KILL.as_raw()))

@@ -64,7 +64,7 @@ impl Helper {
             .name("rbx-sandbox".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || keep(theirs, reader, &shared, &announce)
+                move || keep(theirs, &reader, &shared, &announce)
             })
             .map_err(SandboxError::Start)?;
         match announced.recv() {
@@ -168,11 +168,11 @@ fn start_error(errno: rustix::io::Errno) -> SandboxError {
 }
 
 /// The keeper thread: starts the helper and hands its replies on until it ends.
-fn keep(theirs: OwnedFd, socket: OwnedFd, shared: &Shared, announce: &Sender<Result<(), SandboxError>>) {
-    match spawn(theirs).and_then(|()| greet(&socket)) {
+fn keep(theirs: OwnedFd, socket: &OwnedFd, shared: &Shared, announce: &Sender<Result<(), SandboxError>>) {
+    match spawn(theirs).and_then(|()| greet(socket)) {
         Ok(pid) => {
             let _ = announce.send(Ok(()));
-            while let Ok(Some((reply, _))) = protocol::receive::<Reply>(&socket) {
+            while let Ok(Some((reply, _))) = protocol::receive::<Reply>(socket) {
                 let (id, outcome) = match reply {
                     Reply::Exited { id, code, signal } => (id, Ok(Exit { code, signal })),
                     Reply::Failed { id, failure } => (id, Err(failure.into())),

@@ -38,7 +38,7 @@ pub(super) struct Found {
 pub(super) fn find_or_make(root: BorrowedFd<'_>, path: &str, missing: Missing) -> Result<Found> {
     let mut pending: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
     // Directories from the root to the current one, with their names.
-    let mut way: Vec<(OwnedFd, Vec<u8>)> = vec![(root.try_clone_to_owned().map_err(io_errno)?, Vec::new())];
+    let mut way: Vec<(OwnedFd, Vec<u8>)> = vec![(rustix::io::fcntl_dupfd_cloexec(root, 0)?, Vec::new())];
     let mut made = Vec::new();
     let mut links = 0;
 
@@ -119,10 +119,6 @@ fn times(stat: &Stat) -> Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     }
-}
-
-fn io_errno(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 /// Opens `path` inside `root`; links stay inside it, and magic links of `/proc` are refused.

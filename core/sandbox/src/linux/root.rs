@@ -70,7 +70,7 @@ pub(super) fn build(step: &Step, cgroups: &Layout) -> Result<Root> {
         builder.mask(&proc, &MASKED_PROC)?;
         builder.mask(&sys, &MASKED_SYS)?;
         for path in READ_ONLY_PROC {
-            builder.make_read_only(&proc, path)?;
+            make_read_only(&proc, path)?;
         }
     }
     Ok(Root { fd: builder.root, ids, stubs })
@@ -135,31 +135,28 @@ impl Builder {
     }
 
     fn mount_dev(&self, shm_size: Option<u64>) -> Result<()> {
-        let what = |name: &'static str| move || format!("mounting /dev{name}");
+        let what = || "mounting /dev".to_owned();
         let strict =
             NO_SETUID.union(rustix::mount::MountAttrFlags::MOUNT_ATTR_STRICTATIME).union(self.for_files());
         let options = [("mode", "755"), ("size", "65536k")];
-        let dev = mount::filesystem("tmpfs", &options, strict).during(Stage::Mount, what(""))?;
-        mount::attach(&dev, self.system_place("dev")?).during(Stage::Mount, what(""))?;
+        let dev = mount::filesystem("tmpfs", &options, strict).during(Stage::Mount, what)?;
+        mount::attach(&dev, self.system_place("dev")?).during(Stage::Mount, what)?;
 
         let shm_size = shm_size.unwrap_or(SHM_SIZE).to_string();
         let shm = [("mode", "1777"), ("size", &shm_size)];
         let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
         let silent = NO_SETUID.union(rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC);
-        let below: [(&str, &str, &[(&str, &str)], _); 3] = [
-            ("pts", "devpts", &pts, silent),
-            ("shm", "tmpfs", &shm, INERT),
-            ("mqueue", "mqueue", &[], INERT),
-        ];
-        for (name, kind, options, attributes) in below {
-            let what = || format!("mounting /dev/{name}");
+        let below = |name: &str, kind: &str, options: &[(&str, &str)], attributes| {
             rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))
                 .and_then(|()| mount::filesystem(kind, options, attributes))
                 .and_then(|mount| mount::attach(mount, mount::place(&dev, name)?))
-                .during(Stage::Mount, what)?;
-        }
+                .during(Stage::Mount, || format!("mounting /dev/{name}"))
+        };
+        below("pts", "devpts", &pts, silent)?;
+        below("shm", "tmpfs", &shm, INERT)?;
+        below("mqueue", "mqueue", &[], INERT)?;
         for (name, target) in LINKS {
-            rustix::fs::symlinkat(target, &dev, name).during(Stage::Mount, what(""))?;
+            rustix::fs::symlinkat(target, &dev, name).during(Stage::Mount, what)?;
         }
         if self.sandboxed { self.bind_devices(&dev) } else { make_devices(&dev) }
     }
@@ -216,6 +213,22 @@ impl Builder {
         let at_root = same_file(&found.fd, &self.root).during(Stage::Mount, what)?;
         if at_root {
             return Err(Failure::new(Stage::Mount, format!("mount target {target:?} is the root")));
+        }
+        match (missing, kind(&found.fd).during(Stage::Mount, what)?) {
+            (Missing::Directory, FileType::Directory) => {}
+            (Missing::Directory, _) => {
+                return Err(Failure::new(
+                    Stage::Mount,
+                    format!("{}: a directory cannot lie over a file", what()),
+                ));
+            }
+            (_, FileType::Directory) => {
+                return Err(Failure::new(
+                    Stage::Mount,
+                    format!("{}: a file cannot lie over a directory", what()),
+                ));
+            }
+            _ => {}
         }
         mount::attach(&source, &found.fd).during(Stage::Mount, what)?;
         stubs.extend(self.in_upper(found.made));
@@ -306,17 +319,17 @@ impl Builder {
         }
         Ok(())
     }
+}
 
-    fn make_read_only(&self, dir: &OwnedFd, path: &str) -> Result<()> {
-        let what = || format!("making {path} read-only");
-        let place = match open_inside(dir, path, OFlags::PATH) {
-            Err(Errno::NOENT) => return Ok(()),
-            place => place.during(Stage::Mount, what)?,
-        };
-        mount::bind(&place, "", INERT.union(READ_ONLY))
-            .and_then(|mount| mount::attach(mount, place))
-            .during(Stage::Mount, what)
-    }
+fn make_read_only(dir: &OwnedFd, path: &str) -> Result<()> {
+    let what = || format!("making {path} read-only");
+    let place = match open_inside(dir, path, OFlags::PATH) {
+        Err(Errno::NOENT) => return Ok(()),
+        place => place.during(Stage::Mount, what)?,
+    };
+    mount::bind(&place, "", INERT.union(READ_ONLY))
+        .and_then(|mount| mount::attach(mount, place))
+        .during(Stage::Mount, what)
 }
 
 /// Mounts merged trees on `name` in `scratch` and opens their root.

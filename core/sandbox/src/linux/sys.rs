@@ -126,10 +126,21 @@ pub(super) unsafe fn close_from(first: RawFd) -> Result<()> {
 /// Gives every signal its default action and blocks none, as a shell expects to be started. Rust ignores SIGPIPE,
 /// and the caller may have been started by `nohup`; both outlive `execve`.
 pub(super) fn reset_signals() {
+    /// The kernel's `struct sigaction`, which has three or four words on a 64-bit CPU; all zero is `SIG_DFL`.
+    const DEFAULT: [u64; 4] = [0; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no code; for SIGKILL, SIGSTOP and the C library's own signals the call fails and
-        // changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // By system call, since the C library does not let the signals 32 and 33 be set, which it keeps to itself.
+        // SAFETY: the kernel reads at most the 32 bytes of `DEFAULT`, and SIG_DFL installs no code. For SIGKILL and
+        // SIGSTOP the call fails and changes nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+        }
     }
     // SAFETY: an all-zero `sigset_t` is a valid one, `sigemptyset` gives it its value, and the old mask is not
     // asked for.

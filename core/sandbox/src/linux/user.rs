@@ -197,18 +197,16 @@ mod tests {
                           odd:x:nan:5::\nbob:x:2000:2000::/second:/bin/sh\n";
     const GROUP: &str = "root:x:0:\nusers:x:100:\nwheel:x:10:root,bob\naudio:x:29:bob\n";
 
-    fn ids(spec: &str) -> std::result::Result<(u32, u32, Vec<u32>, String), String> {
+    type Found = std::result::Result<(u32, u32, Vec<u32>, String), String>;
+
+    fn ids(spec: &str) -> Found {
         lookup(spec, PASSWD, GROUP)
             .map(|ids| (ids.uid, ids.gid, ids.groups, ids.home))
             .map_err(|failure| failure.message)
     }
 
-    fn found(
-        uid: u32,
-        gid: u32,
-        groups: &[u32],
-        home: &str,
-    ) -> std::result::Result<(u32, u32, Vec<u32>, String), String> {
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what may be an error")]
+    fn found(uid: u32, gid: u32, groups: &[u32], home: &str) -> Found {
         Ok((uid, gid, groups.to_vec(), home.to_owned()))
     }
 

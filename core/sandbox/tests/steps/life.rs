@@ -35,14 +35,14 @@ pub(crate) fn play(scene: &str) {
             let step = world
                 .step("step", &format!("{} & echo ready; wait", std::env::args().nth(2).expect("a script")));
             let started = world.start(&step).expect("a step");
-            println!("{}", started.first_line());
-            println!("{}", world.dir.path().display());
+            writeln!(std::io::stdout(), "{}", started.first_line()).expect("output");
+            writeln!(std::io::stdout(), "{}", world.dir.path().display()).expect("output");
             std::io::stdout().flush().expect("output");
             let _ = started.finish();
         }
         "scene-probe" => match probe(Path::new("/tmp")) {
-            Ok(found) => println!("{found:?}"),
-            Err(error) => println!("{error}"),
+            Ok(found) => writeln!(std::io::stdout(), "{found:?}").expect("output"),
+            Err(error) => writeln!(std::io::stdout(), "{error}").expect("output"),
         },
         other => panic!("no scene {other}"),
     }
@@ -274,7 +274,14 @@ pub(crate) fn overhead(world: &World) {
             })
             .collect();
         times.sort();
-        println!("network {network:?}: median {:?}, least {:?}, 90 % {:?}", times[100], times[0], times[180]);
+        writeln!(
+            std::io::stdout(),
+            "network {network:?}: median {:?}, least {:?}, 90 % {:?}",
+            times[100],
+            times[0],
+            times[180]
+        )
+        .expect("output");
         assert!(times[100] < Duration::from_millis(5), "the budget of a RUN is 5 ms");
     }
 }

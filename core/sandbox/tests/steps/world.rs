@@ -36,6 +36,7 @@ impl Outcome {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the tests' environment is theirs to read")]
 fn busybox() -> PathBuf {
     let set = std::env::var_os("RBX_TEST_BUSYBOX").map(PathBuf::from);
     set.into_iter()
