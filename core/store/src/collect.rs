@@ -254,9 +254,9 @@ impl Graph {
             .unused_for
             .map(|age| now().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)));
         let mut holders: Vec<usize> = self.nodes.iter().map(|node| node.holders).collect();
-        let mut used: Vec<i64> = self.nodes.iter().map(|node| node.last_used).collect();
         let free = (0..self.nodes.len()).filter(|number| holders[*number] == 0);
-        let mut free: BinaryHeap<_> = free.map(|number| Reverse((used[number], number))).collect();
+        let free = free.map(|number| Reverse((self.nodes[number].last_used, number)));
+        let mut free: BinaryHeap<_> = free.collect();
         let mut left = self.usage().total();
         let mut plan = Vec::new();
         while let Some(Reverse((last_used, number))) = free.pop() {
@@ -267,11 +267,9 @@ impl Graph {
             plan.push(number);
             left = left.saturating_sub(self.nodes[number].bytes);
             for &held in &self.nodes[number].holds {
-                // Whoever used the one used the other.
-                used[held] = used[held].max(last_used);
                 holders[held] -= 1;
                 if holders[held] == 0 {
-                    free.push(Reverse((used[held], held)));
+                    free.push(Reverse((self.nodes[held].last_used, held)));
                 }
             }
         }

@@ -172,6 +172,8 @@ fn a_killed_process_leaves_nothing_half_done() {
         let store = Store::open(&root).unwrap();
         assert_eq!(names(&store, "leases"), Vec::<String>::new(), "round {round}");
         assert_eq!(names(&store, "tmp"), Vec::<String>::new(), "round {round}");
+        let pins = crate::database(&store).query_row("SELECT count(*) FROM pins", (), |row| row.get(0));
+        assert_eq!(pins, Ok(0), "round {round}");
         most = most.max(verify(&store));
         drop(store);
         let store = Store::open(&root).unwrap();
