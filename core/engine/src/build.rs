@@ -11,7 +11,7 @@ use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{
     BuildRequest, BuildResult, ContextSource, DockerfileSource, Event, EventSender, Output, OutputDestination,
-    OutputKind, SourceRange, Warning,
+    MAX_SECRET_LEN, OutputKind, SecretSource, SourceRange, Warning,
 };
 use rbx_sandbox::{Helper, Rlimit};
 use rbx_store::{Lease, Store};
@@ -185,6 +185,7 @@ impl Build<'_> {
                 .iter()
                 .map(|it| Rlimit { name: it.name.clone(), soft: limit(it.soft), hard: limit(it.hard) })
                 .collect(),
+            secrets: self.secrets()?,
         };
         Ok(Solver {
             store: self.engine.store.clone(),
@@ -201,6 +202,24 @@ impl Build<'_> {
             epoch,
             started: Timestamp::now(),
         })
+    }
+
+    fn secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
+        let read = |secret: &rbx_request::Secret| match &secret.source {
+            SecretSource::Value(value) => Ok(value.clone()),
+            SecretSource::File(path) => {
+                let value = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+                if value.len() > MAX_SECRET_LEN {
+                    return Err(BuildError::invalid(format!(
+                        "invalid secret size {} bytes: secret {} is larger than 500 KiB",
+                        value.len(),
+                        secret.id
+                    )));
+                }
+                Ok(value)
+            }
+        };
+        self.request.secrets.iter().map(|secret| Ok((secret.id.clone(), read(secret)?))).collect()
     }
 
     /// `SOURCE_DATE_EPOCH`, in seconds.

@@ -328,36 +328,18 @@ impl Walk<'_> {
     }
 }
 
-/// As many bytes as the kernel gives for a list of names or for a value.
-const XATTR_MAX: usize = 64 << 10;
+/// The only extended attribute that layers hold, as containerd and BuildKit have it.
+pub(crate) const CAPABILITY: &str = "security.capability";
 
-/// All extended attributes of a path that may enter a layer, links not followed: not those that the overlay and
-/// the security modules of this machine keep for themselves.
+/// The extended attributes of a path that enter a layer, links not followed.
 pub(crate) fn read_xattrs(path: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
-    let mut small = [0_u8; 1024];
-    let mut large = Vec::new();
-    let names = match rustix::fs::llistxattr(path, &mut small) {
-        Ok(0) | Err(rustix::io::Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
-        Err(rustix::io::Errno::RANGE) => {
-            large.resize(XATTR_MAX, 0);
-            let length = rustix::fs::llistxattr(path, &mut large)?;
-            &large[..length]
-        }
-        answer => &small[..answer?],
-    };
-    let mut xattrs = BTreeMap::new();
-    for name in names.split(|&byte| byte == 0) {
-        let Ok(name) = std::str::from_utf8(name) else { continue };
-        let kept = name == "security.capability" || name.starts_with("user.");
-        if !kept || name.starts_with("user.overlay.") {
-            continue;
-        }
-        let mut value = vec![0_u8; XATTR_MAX];
-        let length = rustix::fs::lgetxattr(path, name, &mut value)?;
-        value.truncate(length);
-        xattrs.insert(name.to_owned(), value);
+    // Twenty bytes in today's form.
+    let mut value = [0_u8; 256];
+    match rustix::fs::lgetxattr(path, CAPABILITY, &mut value) {
+        Ok(length) => Ok(BTreeMap::from([(CAPABILITY.to_owned(), value[..length].to_vec())])),
+        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(BTreeMap::new()),
+        Err(error) => Err(error.into()),
     }
-    Ok(xattrs)
 }
 
 fn open_directory(root: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {

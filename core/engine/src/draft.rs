@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rbx_dockerfile::Ignore;
 use rbx_oci::{Entry, EntryKind};
 
+use crate::context::CAPABILITY;
 use crate::error::BuildError;
 use crate::layer::Item;
 use crate::mode::Chmod;
@@ -111,7 +112,10 @@ impl<'a> Draft<'a> {
             let is_directory =
                 selected.path.is_empty() || tree.get(&selected.path).is_some_and(Node::is_directory);
             if is_directory {
-                self.make_directories(&target, directory_mode)?;
+                // Something else in its place is found when the directory is copied.
+                if self.get(&target).is_none() {
+                    self.make_directories(&target, directory_mode)?;
+                }
             } else {
                 if target.is_empty() || self.get(&target).is_some_and(Entry::is_directory) {
                     target = join(&target, &selected.name);
@@ -137,6 +141,12 @@ impl<'a> Draft<'a> {
         exclude: &Ignore,
         target: &[u8],
     ) -> Result<(), BuildError> {
+        if selected.path.is_empty()
+            && let Some(existing) = self.get(target)
+            && !existing.is_directory()
+        {
+            return Err(not_a_directory(target));
+        }
         let mut groups: BTreeMap<Arc<[u8]>, Vec<u8>> = BTreeMap::new();
         for (relative, node) in walk(tree, selected, exclude)? {
             let path = join(target, relative);
@@ -145,8 +155,7 @@ impl<'a> Draft<'a> {
                 if let Some(existing) = existing
                     && !existing.is_directory()
                 {
-                    let path = String::from_utf8_lossy(&path);
-                    return Err(BuildError::invalid(format!("cannot copy to non-directory: /{path}")));
+                    return Err(not_a_directory(&path));
                 }
                 if relative.is_empty() {
                     // The directory copied into stays what it is, but for its time.
@@ -185,7 +194,9 @@ impl<'a> Draft<'a> {
             }
             _ => entry.mode,
         };
-        Entry { path, uid, gid, mode, ..entry.clone() }
+        let mut entry = Entry { path, uid, gid, mode, ..entry.clone() };
+        entry.xattrs.retain(|name, _| name == CAPABILITY);
+        entry
     }
 
     /// The entries of the layer, parents before children. Directories of lower layers that something was made in
@@ -236,4 +247,8 @@ impl<'a> Draft<'a> {
             !(same_bytes && item.entry == node.entry && !linked.contains(path))
         });
     }
+}
+
+fn not_a_directory(path: &[u8]) -> BuildError {
+    BuildError::invalid(format!("cannot copy to non-directory: /{}", String::from_utf8_lossy(path)))
 }

@@ -118,6 +118,13 @@ impl BuildError {
     }
 }
 
+impl BuildError {
+    /// Says what the user can do, where a sign of it was seen.
+    pub(crate) fn hint_if(self, seen: bool, hint: &str) -> Self {
+        if seen { self.hint(hint) } else { self }
+    }
+}
+
 impl From<LayerError> for BuildError {
     fn from(error: LayerError) -> Self {
         match error {

@@ -7,12 +7,11 @@ use crate::error::BuildError;
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
-    let asked: [(bool, &str, &str); 12] = [
+    let asked: [(bool, &str, &str); 11] = [
         (matches!(request.context, ContextSource::Url(_)), "PATH | URL", "contexts from git and HTTP"),
         (matches!(request.context, ContextSource::Tar(_)), "-", "contexts from standard input"),
         (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
         (!request.cache_to.is_empty(), "--cache-to", "exported caches"),
-        (!request.secrets.is_empty(), "--secret", "secrets"),
         (!request.ssh.is_empty(), "--ssh", "SSH agents"),
         (request.attestations.iter().any(|it| it.enabled), "--attest", "attestations"),
         (!request.annotations.is_empty(), "--annotation", "annotations"),

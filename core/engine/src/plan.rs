@@ -114,6 +114,8 @@ pub(crate) struct RunOperation {
     pub(crate) user: String,
     pub(crate) network: rbx_request::Network,
     pub(crate) mounts: Vec<RunMount>,
+    /// Variables that hold secrets.
+    pub(crate) secret_env: Vec<SecretVariable>,
     /// A script shown in `/dev/pipes`: its name and content.
     pub(crate) script: Option<(String, String)>,
     pub(crate) platform: Platform,
@@ -126,11 +128,21 @@ pub(crate) struct RunMount {
     pub(crate) kind: RunMountKind,
 }
 
+/// A variable that holds a secret. Which one is part of a key, its value is not.
+#[derive(Debug)]
+pub(crate) struct SecretVariable {
+    pub(crate) variable: String,
+    pub(crate) id: String,
+    pub(crate) required: bool,
+}
+
 #[derive(Debug)]
 pub(crate) enum RunMountKind {
-    /// Files of a stage or image; `None` is an empty one.
+    /// Files of a stage, an image or a context; `None` is an empty one. What is written is lost.
     Root { vertex: Option<VertexId>, source: String, read_only: bool },
     Tmpfs { size: u64 },
+    /// A secret as a file. Its value is part of no key.
+    Secret { id: String, mode: u32, uid: u32, gid: u32, required: bool },
 }
 
 impl Operation {
@@ -212,7 +224,14 @@ impl RunOperation {
                 RunMountKind::Tmpfs { size } => {
                     hasher.field("tmpfs").number(*size);
                 }
+                RunMountKind::Secret { id, mode, uid, gid, .. } => {
+                    hasher.field("secret").field(id);
+                    hasher.number(u64::from(*mode)).number(u64::from(*uid)).number(u64::from(*gid));
+                }
             }
+        }
+        for secret in &self.secret_env {
+            hasher.field("secret variable").field(&secret.variable).field(&secret.id);
         }
         optional(hasher, self.script.as_ref().map(|(_, content)| content.as_str()));
     }
@@ -387,6 +406,38 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The directory of this machine that a `from=` means, by its name in the build.
+    fn context_of(&self, from: &From, stage: &Stage) -> Option<String> {
+        match from {
+            From::Context => Some(MAIN_CONTEXT.to_owned()),
+            From::Named(name) if !self.images.contains_key(&(name.clone(), stage.platform.clone())) => {
+                Some(name.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// The vertex that brings part of a context into the store, for a step to mount.
+    fn context_vertex(&self, plan: &mut Plan, context: String, source: &str) -> VertexId {
+        let copy = CopyOperation {
+            base: None,
+            from: CopyFrom::Context(context),
+            paths: vec![source.to_owned()],
+            inline: Vec::new(),
+            destination: "/".to_owned(),
+            owner: None,
+            chmod: None,
+            exclude: Vec::new(),
+            // The path stays what it is, so that it is found under it.
+            parents: !clean(source.as_bytes()).is_empty(),
+            link: false,
+            unpack: false,
+            epoch: self.epoch,
+        };
+        let name = format!("[internal] mount build context /{}", String::from_utf8_lossy(&clean(source.as_bytes())));
+        plan.add(name, Operation::Copy(copy), Vec::new(), None, false)
+    }
+
     fn copy(
         &mut self,
         plan: &mut Plan,
@@ -420,12 +471,9 @@ impl<'a> Planner<'a> {
                 "checksum can't be specified for COPY"
             }));
         }
-        let from = match &copy.from {
-            From::Context => CopyFrom::Context(MAIN_CONTEXT.to_owned()),
-            From::Named(name) if !self.images.contains_key(&(name.clone(), stage.platform.clone())) => {
-                CopyFrom::Context(name.clone())
-            }
-            from => self.source(plan, stage, from)?.map_or(CopyFrom::Nothing, CopyFrom::Vertex),
+        let from = match self.context_of(&copy.from, stage) {
+            Some(context) => CopyFrom::Context(context),
+            None => self.source(plan, stage, &copy.from)?.map_or(CopyFrom::Nothing, CopyFrom::Vertex),
         };
         Ok(CopyOperation {
             base,
@@ -472,27 +520,40 @@ impl<'a> Planner<'a> {
         }
         let mut mounts = Vec::new();
         let mut mounted = Vec::new();
+        let mut secret_env = Vec::new();
         for mount in &run.mounts {
-            let target = mount.target.clone().unwrap_or_default();
+            let id = || mount.id.clone().or_else(|| mount.source.clone()).unwrap_or_default();
+            if mount.kind == MountKind::Secret
+                && let Some(variable) = &mount.env
+            {
+                let variable = variable.clone();
+                secret_env.push(SecretVariable { variable, id: id(), required: mount.required });
+            }
+            let Some(target) = &mount.target else { continue };
             let kind = match mount.kind {
                 MountKind::Tmpfs => RunMountKind::Tmpfs { size: mount.size },
-                MountKind::Bind if !matches!(mount.from, From::Context) => {
-                    let vertex = self.source(plan, stage, &mount.from)?;
-                    mounted.extend(vertex);
+                MountKind::Secret => RunMountKind::Secret {
+                    id: id(),
+                    mode: mount.mode.unwrap_or(0o400),
+                    uid: mount.uid.unwrap_or(0),
+                    gid: mount.gid.unwrap_or(0),
+                    required: mount.required,
+                },
+                MountKind::Bind => {
                     let source = mount.source.clone().unwrap_or_default();
-                    if !mount.read_only {
-                        return Err(unsupported("RUN --mount=type=bind,rw", "writable bind mounts"));
-                    }
-                    RunMountKind::Root { vertex, source, read_only: true }
+                    let vertex = match self.context_of(&mount.from, stage) {
+                        Some(context) => Some(self.context_vertex(plan, context, &source)),
+                        None => self.source(plan, stage, &mount.from)?,
+                    };
+                    mounted.extend(vertex);
+                    RunMountKind::Root { vertex, source, read_only: mount.read_only }
                 }
                 kind => {
-                    return Err(unsupported(
-                        &format!("RUN --mount=type={}", kind.name()),
-                        "mounts of this type from here",
-                    ));
+                    let flag = format!("RUN --mount=type={}", kind.name());
+                    return Err(unsupported(&flag, "mounts of this type"));
                 }
             };
-            mounts.push(RunMount { target: absolute(&target, &step.working_dir), kind });
+            mounts.push(RunMount { target: absolute(target, &step.working_dir), kind });
         }
         let operation = RunOperation {
             base,
@@ -503,6 +564,7 @@ impl<'a> Planner<'a> {
             user: step.user.as_deref().unwrap_or_default().to_owned(),
             network,
             mounts,
+            secret_env,
             script: run.script.as_ref().map(|file| (file.name.clone(), file.content.clone())),
             platform: stage.platform.clone(),
         };

@@ -41,12 +41,14 @@ pub(crate) struct Solver {
 }
 
 /// What every `RUN` of a build has.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Settings {
     pub(crate) add_hosts: Vec<AddHost>,
     pub(crate) resolv_conf: Vec<u8>,
     pub(crate) shm_size: Option<u64>,
     pub(crate) rlimits: Vec<Rlimit>,
+    /// Values by id. They are in no key, no log and no record.
+    pub(crate) secrets: BTreeMap<String, Vec<u8>>,
 }
 
 impl Settings {

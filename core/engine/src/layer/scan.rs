@@ -228,10 +228,9 @@ impl Below<'_> {
     /// and by their bytes where a time has no fraction, as those from archives have none.
     fn same(&self, entry: &Entry, full: &Path, stat: &Stat, lower: &(PathBuf, Stat)) -> io::Result<bool> {
         let (lower_path, lower) = lower;
-        let capability = "security.capability";
         let metadata = stat.st_mode == lower.st_mode
             && (stat.st_uid, stat.st_gid, stat.st_rdev) == (lower.st_uid, lower.st_gid, lower.st_rdev)
-            && entry.xattrs.get(capability) == read_xattrs(lower_path)?.get(capability);
+            && entry.xattrs == read_xattrs(lower_path)?;
         if !metadata || entry.is_directory() {
             return Ok(metadata);
         }

@@ -146,7 +146,7 @@ impl Solver {
             draft.copy(work.tree, plain, &work.copy.destination)?;
         }
         for (name, content) in &work.copy.inline {
-            let (tree, selected) = inline_file(name, content);
+            let (tree, selected) = inline_file(name, content, self.now());
             draft.copy(&tree, [&selected], &work.copy.destination)?;
         }
         Ok((draft.finish(), archives))
@@ -202,10 +202,10 @@ fn learn(tree: &Tree, items: &[Item]) -> Vec<Vec<u8>> {
 }
 
 /// A file system that holds one file written in the Dockerfile.
-fn inline_file(name: &str, content: &str) -> (Tree, Selected) {
+fn inline_file(name: &str, content: &str, mtime: i64) -> (Tree, Selected) {
     let path = crate::tree::clean(name.as_bytes());
     let kind = EntryKind::File { size: content.len() as u64 };
-    let mut node = Node::new(Entry { mode: 0o644, ..Entry::new(path.clone(), kind) });
+    let mut node = Node::new(Entry { mode: 0o644, mtime, ..Entry::new(path.clone(), kind) });
     node.origin = Some(Origin::Inline(Arc::from(content.as_bytes())));
     let selected = Selected::file(&path);
     (Tree::from_sorted(vec![node]), selected)
