@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::diagnostic::{Diagnostic, Phase};
+use crate::diagnostic::{Diagnostic, Phase, Severity};
 use crate::go;
 use crate::heredoc;
 use crate::instruction::{
@@ -423,7 +423,15 @@ impl Reader<'_> {
             Keyword::From | Keyword::Maintainer => {
                 format!("{} isn't allowed as an ONBUILD trigger", trigger.keyword.name())
             }
-            _ => return Body::Onbuild(Box::new(trigger)),
+            _ => {
+                // What else is wrong with a trigger fails the builds on this image, not this one.
+                for found in &mut self.diagnostics[before..] {
+                    if found.phase == Phase::Instruction {
+                        found.severity = Severity::Warning;
+                    }
+                }
+                return Body::Onbuild(Box::new(trigger));
+            }
         };
         self.diagnostics.truncate(before);
         self.report(Phase::Instruction, trigger.keyword_span, message);

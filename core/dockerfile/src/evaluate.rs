@@ -37,18 +37,21 @@ pub fn evaluate(file: &Dockerfile, scope: &Scope<'_>) -> Evaluation {
     };
     resolver.globals();
     resolver.bases();
-    let triggers = resolver.triggers();
-    resolver.commands(&triggers);
     let target = resolver.target();
+    let (triggers, broken) = resolver.triggers();
+    resolver.commands(&triggers);
     resolver.cycles();
     resolver.reach(target);
+    for (index, mut diagnostic) in broken {
+        if !resolver.drafts[index].reachable {
+            diagnostic.severity = Severity::Warning;
+        }
+        resolver.diagnostics.push(diagnostic);
+    }
     let mut evaluation =
         Runner::new(scope, resolver.globals, file.escape).run(&resolver.drafts, resolver.external);
     evaluation.target = target;
-    let mut diagnostics = resolver.diagnostics;
-    diagnostics.append(&mut evaluation.diagnostics);
-    diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
-    evaluation.diagnostics = diagnostics;
+    evaluation.diagnostics.splice(0..0, resolver.diagnostics);
     evaluation
 }
 
@@ -279,9 +282,13 @@ impl<'a> Resolver<'a> {
         found.map(|&name| name.to_owned())
     }
 
-    /// The parsed triggers of each stage's base.
-    fn triggers(&mut self) -> Vec<Vec<Dockerfile>> {
+    /// The parsed triggers of each stage's base, and what is wrong with them, by stage.
+    fn triggers(&self) -> (Vec<Vec<Dockerfile>>, Vec<(usize, Diagnostic)>) {
         let mut all = Vec::new();
+        let mut diagnostics = Vec::new();
+        let mut error = |index, span, message: String| {
+            diagnostics.push((index, Diagnostic::error(Phase::Evaluation, span, message)));
+        };
         let mut left = MAX_TRIGGERS;
         for index in 0..self.drafts.len() {
             let draft = &self.drafts[index];
@@ -297,7 +304,7 @@ impl<'a> Resolver<'a> {
             let cost: usize = expressions.iter().map(|expression| expression.len() + TRIGGER_COST).sum();
             let mut parsed = Vec::new();
             if cost > left {
-                self.error(span, format!("triggers are larger than {MAX_TRIGGERS} bytes"));
+                error(index, span, format!("triggers are larger than {MAX_TRIGGERS} bytes"));
                 expressions.clear();
                 left = 0;
             }
@@ -317,15 +324,13 @@ impl<'a> Resolver<'a> {
                     (None, _) => Some("onbuild trigger should be a single expression".to_owned()),
                 };
                 match message {
-                    // A stage's own trigger has its error where it is written.
-                    Some(_) if matches!(self.drafts[index].base, Base::Stage(_)) => {}
-                    Some(message) => self.error(span, message),
+                    Some(message) => error(index, span, message),
                     None => parsed.push(trigger),
                 }
             }
             all.push(parsed);
         }
-        all
+        (all, diagnostics)
     }
 
     /// The instructions of each stage with what they take files from.
@@ -522,7 +527,7 @@ fn on_build_of(instructions: &[Instruction], text: &str) -> Vec<String> {
 /// The trigger of an `ONBUILD` as an image stores it; `None` for other instructions and impossible triggers.
 pub(crate) fn trigger_text(instruction: &Instruction, text: &str) -> Option<String> {
     let Body::Onbuild(trigger) = &instruction.body else { return None };
-    if matches!(trigger.keyword, Keyword::Onbuild | Keyword::From | Keyword::Maintainer | Keyword::Unknown) {
+    if matches!(trigger.keyword, Keyword::Onbuild | Keyword::From | Keyword::Maintainer) {
         return None;
     }
     let mut stored = instruction.code["ONBUILD".len()..].trim_start().to_owned();

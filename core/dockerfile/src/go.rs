@@ -129,6 +129,9 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
 /// The fields of one CSV record, as `encoding/csv` reads them.
 pub(crate) fn csv_fields(text: &str) -> Result<Vec<String>, String> {
     let error = |at: usize, what: &str| Err(format!("parse error on line 1, column {}: {what}", at + 1));
+    if text.is_empty() {
+        return Err("EOF".to_owned());
+    }
     let mut fields = Vec::new();
     let mut position = 0;
     loop {
@@ -138,7 +141,7 @@ pub(crate) fn csv_fields(text: &str) -> Result<Vec<String>, String> {
             let mut at = 0;
             loop {
                 let Some(quote) = inner[at..].find('"') else {
-                    return error(text.len(), "extraneous or missing \" in quoted-field");
+                    return error(text.len() - 1, "extraneous or missing \" in quoted-field");
                 };
                 field.push_str(&inner[at..at + quote]);
                 at += quote + 1;
@@ -207,7 +210,11 @@ mod tests {
             csv_fields(r#"a,b"c"#).unwrap_err(),
             "parse error on line 1, column 4: bare \" in non-quoted-field"
         );
-        assert!(csv_fields(r#""abc"#).is_err());
+        assert_eq!(
+            csv_fields(r#""a"#).unwrap_err(),
+            "parse error on line 1, column 2: extraneous or missing \" in quoted-field"
+        );
+        assert_eq!(csv_fields("").unwrap_err(), "EOF");
         assert!(csv_fields(r#""a"b"#).is_err());
     }
 }

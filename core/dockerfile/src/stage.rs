@@ -52,8 +52,9 @@ pub struct Evaluation {
     pub stages: Vec<Stage>,
     /// Index of the target; `None` where there is none of that name.
     pub target: Option<usize>,
-    /// What is wrong, beside [`Dockerfile::diagnostics`](crate::Dockerfile::diagnostics). What is wrong in the steps
-    /// of a stage the target does not need is a warning.
+    /// What is wrong, beside [`Dockerfile::diagnostics`](crate::Dockerfile::diagnostics), in the order BuildKit comes
+    /// upon it: it stops at the first error. What is wrong in the steps of a stage the target does not need is a
+    /// warning.
     pub diagnostics: Vec<Diagnostic>,
 }
 

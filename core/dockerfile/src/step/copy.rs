@@ -59,9 +59,13 @@ impl Runner<'_> {
         if let (Some(mode), Some(flag)) = (&chmod, instruction.flag_value("chmod"))
             && !is_mode(mode)
         {
-            let message = format!(
-                "invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"
-            );
+            let message = if mode.starts_with(|c: char| c.is_ascii_digit()) {
+                format!(
+                    "invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"
+                )
+            } else {
+                "invalid syntax".to_owned()
+            };
             return Err(Failure::new(flag.span, message));
         }
         let from = planned.sources.first().cloned().unwrap_or(From::Context);
