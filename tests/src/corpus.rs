@@ -357,8 +357,17 @@ fn read_outcome(golden: &Path) -> Outcome {
     Outcome::Failed { status: text("status").parse().unwrap_or(-1), error: last_error(&text("log")) }
 }
 
-/// The last line of an error, what is different in every run left out: BuildKit's ids and directories.
+/// What BuildKit puts before a reason and docker-rbx does not: its errors begin with the reason.
+const WRAPPINGS: [&str; 3] =
+    ["failed to solve: ", "failed to compute cache key: ", "failed to calculate checksum of ref ID "];
+
+/// The last line of an error, without [`WRAPPINGS`] and what is different in every run: BuildKit's ids and
+/// directories.
 fn last_error(log: &str) -> String {
+    WRAPPINGS.iter().fold(named_error(log), |error, wrapping| error.replace(wrapping, ""))
+}
+
+fn named_error(log: &str) -> String {
     let error = log.lines().rev().find(|line| line.starts_with("ERROR:")).unwrap_or_default();
     let words = error.split(' ').map(|word| match word.split_once("/cachemounts/buildkit") {
         Some((_, path)) => {
