@@ -15,7 +15,7 @@ use crate::error::TxError;
 const FORMAT: i64 = 1;
 
 /// Directories of a store, relative to its `v1`.
-const DIRECTORIES: [&str; 7] = ["tmp", "leases", "blobs", "blobs/sha256", "members", "layers", "trees"];
+const DIRECTORIES: [&str; 7] = ["tmp", "leases", "blobs/sha256", "members", "layers", "trees", "stat"];
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -90,11 +90,12 @@ fn connect(database: &Path) -> rusqlite::Result<Connection> {
     )?;
     connection.busy_timeout(Duration::from_secs(30))?;
     // The checkpoint at the last close syncs the disk, which may hold a build's exit up for as long as it takes to
-    // write out everything the build has written. The log is written back when it has 256 pages instead.
+    // write out everything the build has written. The log is written back when it has 128 pages instead: opening
+    // reads the log, so it must stay short.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
-        "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 256;",
+        "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 128;",
     )?;
     Ok(connection)
 }
@@ -136,8 +137,7 @@ fn create_directories(v1: &Path) -> Result<(), StoreError> {
         let path = v1.join(name);
         builder.create(&path).map_err(|source| StoreError::io("cannot create", &path, source))?;
     }
-    let path = v1.join("stat");
-    builder.create(&path).map_err(|source| StoreError::io("cannot create", &path, source))
+    Ok(())
 }
 
 /// A store belongs to one user, and nobody else reads it.
