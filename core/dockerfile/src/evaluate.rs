@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rbx_platform::Platform;
 
+use crate::contexts::{contexts, familiar};
 use crate::diagnostic::{Diagnostic, Phase, Severity};
 use crate::dockerfile::Dockerfile;
 use crate::expand::{ExpandError, expand};
@@ -14,6 +15,7 @@ use crate::run::MountOptions;
 use crate::span::Span;
 use crate::stage::{Base, BaseFacts, Evaluation, Scope};
 use crate::step::Runner;
+use crate::trigger::on_build_of;
 
 /// Bytes of triggers in all stages together, at most. Triggers multiply: without a bound ten thousand of them in ten
 /// thousand stages would be a hundred million steps.
@@ -517,47 +519,6 @@ fn stage_name(from: &Instruction) -> Option<String> {
         Body::From(body) => body.name.as_ref().map(|name| name.text.to_lowercase()),
         _ => None,
     }
-}
-
-/// The triggers a stage leaves to those built on it, as an image stores them.
-fn on_build_of(instructions: &[Instruction], text: &str) -> Vec<String> {
-    instructions.iter().filter_map(|instruction| trigger_text(instruction, text)).collect()
-}
-
-/// The trigger of an `ONBUILD` as an image stores it; `None` for other instructions and impossible triggers.
-pub(crate) fn trigger_text(instruction: &Instruction, text: &str) -> Option<String> {
-    let Body::Onbuild(trigger) = &instruction.body else { return None };
-    if matches!(trigger.keyword, Keyword::Onbuild | Keyword::From | Keyword::Maintainer) {
-        return None;
-    }
-    let mut stored = instruction.code["ONBUILD".len()..].trim_start().to_owned();
-    for heredoc in &instruction.heredocs {
-        stored.push('\n');
-        stored.push_str(heredoc.content.slice(text));
-        stored.push_str(&heredoc.name);
-    }
-    Some(stored)
-}
-
-/// Contexts by their short names.
-fn contexts(names: &BTreeSet<String>) -> HashMap<String, &str> {
-    let mut contexts = HashMap::new();
-    for name in names {
-        let short = match name.split_once("::") {
-            Some((name, platform)) => format!("{}::{platform}", familiar(name)),
-            None => familiar(name).to_owned(),
-        };
-        contexts.entry(short).or_insert(name.as_str());
-    }
-    contexts
-}
-
-/// An image's name without what is there by default: `docker.io/library/` and `:latest`.
-fn familiar(name: &str) -> &str {
-    let name = name.strip_prefix("index.").unwrap_or(name);
-    let name = name.strip_prefix("docker.io/").unwrap_or(name);
-    let name = name.strip_prefix("library/").unwrap_or(name);
-    name.strip_suffix(":latest").unwrap_or(name)
 }
 
 #[cfg(test)]

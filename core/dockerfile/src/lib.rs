@@ -5,6 +5,7 @@
 //! platform. The language is that of BuildKit's front end 1.20, its error messages included.
 
 mod body;
+mod contexts;
 mod diagnostic;
 mod dockerfile;
 mod evaluate;
@@ -25,6 +26,7 @@ mod stage;
 mod step;
 mod suggest;
 mod tokens;
+mod trigger;
 mod variables;
 mod words;
 

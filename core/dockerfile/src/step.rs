@@ -8,7 +8,7 @@ use rbx_platform::Platform;
 
 use crate::body;
 use crate::diagnostic::{Diagnostic, Phase, Severity};
-use crate::evaluate::{Draft, Step as Planned, trigger_text};
+use crate::evaluate::{Draft, Step as Planned};
 use crate::expand::{ExpandError, ExpandOptions, expand_with};
 use crate::expose;
 use crate::instruction::{ArgBody, Body, CommandLine, HealthBody, Instruction, Pair, Word};
@@ -18,6 +18,7 @@ use crate::run::OptionError;
 use crate::signal;
 use crate::span::Span;
 use crate::stage::{Base, Evaluation, Scope, Stage, Step};
+use crate::trigger::trigger_text;
 use crate::variables::{Head, LogWriter, Order};
 
 mod copy;

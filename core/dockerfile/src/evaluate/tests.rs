@@ -380,9 +380,10 @@ COPY --from=one a /
       [three 2/2] COPY --from=two a / | COPY a / # buildkit
     *3 - linux/amd64 Image("d") unknown
       [stage-3 2/2] COPY --from=one a / | COPY a / # buildkit
-    ! `two` cannot copy from stage "two", it needs to be defined before current stage "one"
     ! `9` invalid stage index 9
     ! `$x` variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround
+    ! `COPY --from=two a /` circular dependency detected on stage: one
+    ! `two` cannot copy from stage "two", it needs to be defined before current stage "one"
     ! `https://a.b/c` source can't be a URL for COPY
     ! `git@github.com:a/b` source can't be a git ref for COPY
     ! `9` invalid chmod parameter: '9'. it should be octal string and between 0 and 07777
@@ -391,7 +392,6 @@ COPY --from=one a /
     ! `${` failed to process "${": syntax error: missing '}'
     ! `from=two,target=/x` cannot mount from stage "two" to "/x", stage needs to be defined before current command
     ! `three` cannot copy from stage "three", it needs to be defined before current stage "two"
-    ! `COPY --from=two a /` circular dependency detected on stage: one
     "##);
 }
 

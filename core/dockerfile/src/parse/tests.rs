@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use insta::assert_snapshot;
 
 use super::parse;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::dockerfile::Dockerfile;
 use crate::instruction::{Body, CommandLine, Instruction};
 
@@ -15,7 +15,8 @@ fn dump(text: &str) -> String {
         show(&file, instruction, &mut out);
     }
     for diagnostic in &file.diagnostics {
-        writeln!(out, "! {}", finding(&file, diagnostic)).unwrap();
+        let mark = if diagnostic.severity == Severity::Error { "!" } else { "?" };
+        writeln!(out, "{mark} {}", finding(&file, diagnostic)).unwrap();
     }
     out
 }
@@ -342,7 +343,7 @@ STOPSIGNAL --ignored 9
     ! 8 `none` dockerfile parse error on line 8: security "none" is not valid
     ! 9 `type=bind,from=$X,target=/y` dockerfile parse error on line 9: 'from' doesn't support variable expansion, define alias stage instead
     ! 10 `a\"b` dockerfile parse error on line 10: failed to parse csv mounts: parse error on line 1, column 2: bare " in non-quoted-field
-    ! 11 `'"a'` dockerfile parse error on line 11: failed to parse csv mounts: parse error on line 1, column 3: extraneous or missing " in quoted-field
+    ! 11 `'"a'` dockerfile parse error on line 11: failed to parse csv mounts: parse error on line 1, column 2: extraneous or missing " in quoted-field
     ! 12 `name=a,name=b` dockerfile parse error on line 12: device name already set to a
     ! 13 `x` dockerfile parse error on line 13: unknown flag: --x
     "##);
@@ -405,8 +406,8 @@ ONBUILD COPY a
     ! 15 `FROM` dockerfile parse error on line 15: FROM isn't allowed as an ONBUILD trigger
     ! 16 `ONBUILD` dockerfile parse error on line 16: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed
     ! 17 `maintainer` dockerfile parse error on line 17: MAINTAINER isn't allowed as an ONBUILD trigger
-    ! 18 `NOPE` dockerfile parse error on line 18: unknown instruction: NOPE (did you mean COPY?)
-    ! 19 `COPY` dockerfile parse error on line 19: COPY requires at least two arguments, but only one was provided. Destination could not be determined
+    ? 18 `NOPE` dockerfile parse error on line 18: unknown instruction: NOPE (did you mean COPY?)
+    ? 19 `COPY` dockerfile parse error on line 19: COPY requires at least two arguments, but only one was provided. Destination could not be determined
     "##);
 }
 
