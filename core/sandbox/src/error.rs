@@ -28,7 +28,7 @@ pub enum SandboxError {
     /// The user or group of the step is not known in its root, in the words of BuildKit.
     #[error("{0}")]
     User(String),
-    /// The command could not be executed, in the words of runc.
+    /// The command could not be executed, in the words of runc; BuildKit counts it as exit code 1.
     #[error("{0}")]
     Exec(String),
     /// The step's namespaces, mounts or limits could not be set up.

@@ -34,7 +34,7 @@ pub struct Step {
 /// A root file system: an overlay of trees that stay as they are and one that takes the changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
-    /// The trees below, topmost first; none for a root that starts empty. At most 499.
+    /// The trees below, topmost first; none for a root that starts empty. At most 500.
     pub lower: Vec<PathBuf>,
     /// The tree that takes the changes, with whiteouts as character devices 0:0 and opaque directories marked by
     /// `user.overlay.opaque`.

@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Gid, Resource, Rlimit as Limit, Uid};
@@ -25,6 +26,8 @@ use crate::{Network, Rlimit, Security, Step};
 pub(super) enum Report {
     /// The root is complete; these mount points were made in the upper tree.
     Mounted { stubs: Vec<Vec<u8>> },
+    /// All is done but to execute the command.
+    Ready,
     /// The command will not run.
     Failed(Failure),
 }
@@ -69,7 +72,7 @@ pub(super) fn run(step: &Step, shared: &Shared, streams: Streams) -> ! {
         Ok((command, ids)) => match close_descriptors(status) {
             Ok(moved) => {
                 status = moved;
-                let Err(failure) = become_command(step, shared, &command, &ids);
+                let Err(failure) = become_command(step, shared, &command, &ids, &mut status);
                 failure
             }
             // There is nowhere left to say it: the helper sees a process that ended before its command ran.
@@ -121,9 +124,13 @@ fn enter_root(
         .and_then(|()| rustix::stdio::dup2_stdout(stdout))
         .and_then(|()| rustix::stdio::dup2_stderr(stderr))
         .during(Stage::Other, what)?;
-    // So that the user can open /dev/stdout; where the caller gave something that has an owner of its own, it keeps it.
+    // So that the user can open /dev/stdout. Something else than a pipe keeps its owner.
     for fd in [stdout, stderr] {
-        let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(ids.uid)), None);
+        let what = || "giving the output to the user".to_owned();
+        let stat = rustix::fs::fstat(fd).during(Stage::Other, what)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo {
+            rustix::fs::fchown(fd, Some(Uid::from_raw(ids.uid)), None).during(Stage::Other, what)?;
+        }
     }
     if let Some(limits) = limits {
         // What this process has raised for itself it can lower again.
@@ -143,26 +150,30 @@ fn raise_open_files() -> Option<Limit> {
 /// Closes every descriptor but the standard ones and `status`, which moves: not one that leads out of the root is
 /// open when the working directory is entered (CVE-2024-21626).
 fn close_descriptors(status: File) -> rustix::io::Result<File> {
-    let old = status.into_raw_fd();
-    // SAFETY: `old` was just released by its owner, so this is the only one.
-    let old = unsafe { OwnedFd::from_raw_fd(old) };
-    if std::os::fd::AsRawFd::as_raw_fd(&old) == STATUS {
-        // SAFETY: see below.
-        unsafe { sys::close_from(STATUS + 1)? };
-        return Ok(old.into());
-    }
-    // SAFETY: whatever has the number 3 is not used from here on: this process only executes the command or exits,
-    // and its owners are never dropped, as neither returns.
-    let mut new = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(STATUS) });
-    rustix::io::dup3(&old, &mut new, rustix::io::DupFlags::CLOEXEC)?;
-    drop(old);
-    // SAFETY: as for the number 3; owners of higher numbers are not used or dropped either.
+    let old = OwnedFd::from(status);
+    let moved = if old.as_raw_fd() == STATUS {
+        old
+    } else {
+        // SAFETY: whatever has the number 3 is not used from here on: this process only executes the command or
+        // exits, and the number's owner is never dropped, since nothing on the way here returns.
+        let mut new = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(STATUS) });
+        rustix::io::dup3(&old, &mut new, rustix::io::DupFlags::CLOEXEC)?;
+        drop(old);
+        ManuallyDrop::into_inner(new)
+    };
+    // SAFETY: as for the number 3, nobody uses or drops the owners of higher ones.
     unsafe { sys::close_from(STATUS + 1)? };
-    Ok(std::mem::ManuallyDrop::into_inner(new).into())
+    Ok(moved.into())
 }
 
 /// Gives up what the step may not have, and executes its command.
-fn become_command(step: &Step, shared: &Shared, command: &Command, ids: &Ids) -> Result<Infallible> {
+fn become_command(
+    step: &Step,
+    shared: &Shared,
+    command: &Command,
+    ids: &Ids,
+    status: &mut File,
+) -> Result<Infallible> {
     let what = |what: &'static str| move || what.to_owned();
     rustix::process::setsid().during(Stage::Other, what("starting a session"))?;
     match sys::join_new_session_keyring() {
@@ -209,8 +220,10 @@ fn become_command(step: &Step, shared: &Shared, command: &Command, ids: &Ids) ->
         Err(Errno::ACCESS | Errno::PERM) => enter_directory(directory),
         entered => entered,
     }
-    .during(Stage::Exec, || format!("chdir to cwd ({directory:?}) set in config.json failed"))?;
-    command.execute()
+    .during(Stage::Exec, || format!("changing to the working directory {directory}"))?;
+    let file = command.find()?;
+    report(status, &Report::Ready);
+    command.execute(&file)
 }
 
 /// Makes `directory` the working directory, if it is inside the root.

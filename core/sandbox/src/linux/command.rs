@@ -43,10 +43,9 @@ impl Command {
         Ok(Self { name, path, args, env })
     }
 
-    /// Executes the command in the current root, directory and skin.
-    pub(super) fn execute(&self) -> Result<Infallible> {
-        let file = self.find()?;
-        let path = c_string(file.clone())?;
+    /// Executes `file`, which [`Command::find`] has found, and returns only if that fails.
+    pub(super) fn execute(&self, file: &str) -> Result<Infallible> {
+        let path = c_string(file.to_owned())?;
         sys::execve(&path, &self.args, &self.env).map_err(|errno| Failure {
             stage: Stage::Exec,
             message: format!("exec {file}: {}", describe(errno)),
@@ -54,7 +53,8 @@ impl Command {
         })
     }
 
-    fn find(&self) -> Result<String> {
+    /// The file to execute, looked up in the current root and directory with the rights of the current user.
+    pub(super) fn find(&self) -> Result<String> {
         let name = &self.name;
         let failed = |reason: &str| Failure::new(Stage::Exec, format!("exec: {name:?}: {reason}"));
         if name.contains('/') {

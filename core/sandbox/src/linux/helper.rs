@@ -199,11 +199,13 @@ fn end(id: u64, mut job: Job) -> Reply {
         // Nobody holds the other end any more.
         let _ = std::fs::File::from(status).read_to_end(&mut job.reports);
     }
-    let mut stubs = None;
+    let mut stubs = Vec::new();
+    let mut started = false;
     let mut failed = None;
     for report in serde_json::Deserializer::from_slice(&job.reports).into_iter::<Report>().flatten() {
         match report {
-            Report::Mounted { stubs: made } => stubs = Some(made),
+            Report::Mounted { stubs: made } => stubs = made,
+            Report::Ready => started = true,
             Report::Failed(failure) => failed = Some(failure),
         }
     }
@@ -213,13 +215,13 @@ fn end(id: u64, mut job: Job) -> Reply {
             result => break result.ok().flatten(),
         }
     };
-    let cleaned = resolve::remove_stubs(&job.upper, stubs.as_deref().unwrap_or_default())
+    let cleaned = resolve::remove_stubs(&job.upper, &stubs)
         .during(Stage::Other, || format!("removing mount points from {}", job.upper.display()));
     let signal = status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
     let code = status.as_ref().and_then(rustix::process::WaitIdStatus::exit_status);
     let failed = failed.or_else(|| {
         // A process that was killed on purpose before its command ran has been killed, that is all.
-        (stubs.is_none() && signal != Some(Signal::KILL.as_raw()))
+        (!started && signal != Some(Signal::KILL.as_raw()))
             .then(|| Failure::new(Stage::Other, "the step's process ended before its command ran"))
     });
     match failed.or(cleaned.err()) {

@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
-use super::failure::{During, Stage};
+use super::failure::{During, Failure, Stage};
 use super::{failure, sys};
 
 /// Nothing but data: no set-user-ID, no devices, nothing to execute.
@@ -22,6 +22,9 @@ pub(super) const NO_SETUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
 /// write "deleted" would bring files back.
 const OVERLAY: &str = "userxattr,redirect_dir=nofollow,metacopy=off,index=off,xino=off";
 
+/// The kernel's limit on the lower layers of an overlay.
+const MOST_LAYERS: usize = 500;
+
 /// Opens `path` as a place in the file system, symbolic links followed.
 pub(super) fn place(dir: impl AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd> {
     rustix::fs::openat(dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -34,8 +37,10 @@ pub(super) fn filesystem(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    // What `mount` and `df` show in the first column.
-    rustix::mount::fsconfig_set_string(&context, "source", kind)?;
+    if !options.iter().any(|(key, _)| *key == "source") {
+        // What `mount` and `df` show in the first column.
+        rustix::mount::fsconfig_set_string(&context, "source", kind)?;
+    }
     for (key, value) in options {
         if value.is_empty() {
             rustix::mount::fsconfig_set_flag(&context, *key)?;
@@ -89,6 +94,10 @@ pub(super) fn overlay(
     target: &OwnedFd,
     no_devices: bool,
 ) -> failure::Result<()> {
+    if layers.lower.len() > MOST_LAYERS {
+        let message = format!("{} layers: the kernel merges at most {MOST_LAYERS}", layers.lower.len());
+        return Err(Failure::new(Stage::Overlay, message));
+    }
     let directory = |path: &Path| {
         rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .during(Stage::Overlay, || format!("opening the tree {}", path.display()))

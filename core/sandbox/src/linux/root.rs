@@ -28,12 +28,11 @@ const INSECURE_DEVICES: [(&str, u32, u32); 6] = [
 const LOOP_MAJOR: u32 = 7;
 const LOOP_DEVICES: u32 = 8;
 
-const LINKS: [(&str, &str); 6] = [
+const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
 ];
 
@@ -60,7 +59,7 @@ pub(super) fn build(step: &Step, cgroups: &Layout) -> Result<Root> {
     builder.make_working_directory(&step.working_dir, &ids)?;
 
     let proc = builder.mount_proc()?;
-    builder.mount_dev(step.shm_size)?;
+    builder.mount_dev(&proc, step.shm_size)?;
     let sys = builder.mount_sys(cgroups)?;
     let mut stubs = Vec::new();
     for (index, mount) in step.mounts.iter().enumerate() {
@@ -134,7 +133,7 @@ impl Builder {
         Ok(proc)
     }
 
-    fn mount_dev(&self, shm_size: Option<u64>) -> Result<()> {
+    fn mount_dev(&self, proc: &OwnedFd, shm_size: Option<u64>) -> Result<()> {
         let what = || "mounting /dev".to_owned();
         let strict =
             NO_SETUID.union(rustix::mount::MountAttrFlags::MOUNT_ATTR_STRICTATIME).union(self.for_files());
@@ -143,7 +142,7 @@ impl Builder {
         mount::attach(&dev, self.system_place("dev")?).during(Stage::Mount, what)?;
 
         let shm_size = shm_size.unwrap_or(SHM_SIZE).to_string();
-        let shm = [("mode", "1777"), ("size", &shm_size)];
+        let shm = [("source", "shm"), ("mode", "1777"), ("size", &shm_size)];
         let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
         let silent = NO_SETUID.union(rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC);
         let below = |name: &str, kind: &str, options: &[(&str, &str)], attributes| {
@@ -155,7 +154,9 @@ impl Builder {
         below("pts", "devpts", &pts, silent)?;
         below("shm", "tmpfs", &shm, INERT)?;
         below("mqueue", "mqueue", &[], INERT)?;
-        for (name, target) in LINKS {
+        // As runc does: only where the kernel has that file.
+        let core = mount::place(proc, "kcore").ok().map(|_| ("core", "/proc/kcore"));
+        for (name, target) in LINKS.into_iter().chain(core) {
             rustix::fs::symlinkat(target, &dev, name).during(Stage::Mount, what)?;
         }
         if self.sandboxed { self.bind_devices(&dev) } else { make_devices(&dev) }

@@ -10,7 +10,7 @@ use crate::Test;
 use crate::world::World;
 
 pub(crate) const TESTS: &[Test] = &[
-    ("three_hundred_layers", three_hundred_layers),
+    ("five_hundred_layers", five_hundred_layers),
     ("changes_land_in_the_upper_tree", changes_land_in_the_upper_tree),
     ("deletions_are_marked", deletions_are_marked),
     ("root_that_starts_empty", root_that_starts_empty),
@@ -18,8 +18,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("two_runs_leave_the_same_tree", two_runs_leave_the_same_tree),
 ];
 
-fn three_hundred_layers(world: &World) {
-    let mut lower: Vec<PathBuf> = (0..300)
+fn five_hundred_layers(world: &World) {
+    let mut lower: Vec<PathBuf> = (0..500)
         .map(|number| {
             let layer = world.directory(&format!("layers/{number}"));
             fs::create_dir(layer.join("l")).expect("a directory");
@@ -28,10 +28,18 @@ fn three_hundred_layers(world: &World) {
             layer
         })
         .collect();
+    let base = world.path("base");
+    // The base image takes the place of the last, so that the kernel's limit is kept.
+    let last = std::mem::replace(&mut lower[499], base);
     let mut step = world.step("step", "ls /l | wc -l; cat /top");
-    lower.append(&mut step.rootfs.lower);
     step.rootfs.lower = lower;
-    assert_eq!(world.run(&step).expect("a step").ok(), "300\n0");
+    assert_eq!(world.run(&step).expect("a step").ok(), "499\n0");
+    world.clear("step");
+    let mut more = world.step("step", "true");
+    more.rootfs.lower = step.rootfs.lower;
+    more.rootfs.lower.push(last);
+    let error = world.run(&more).expect_err("one too many").to_string();
+    assert_eq!(error, "501 layers: the kernel merges at most 500");
 }
 
 fn changes_land_in_the_upper_tree(world: &World) {
