@@ -1,7 +1,7 @@
 //! Evaluation of the instructions of a stage.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rbx_platform::Platform;
@@ -49,7 +49,15 @@ pub(crate) struct Runner<'a> {
 
 /// The variables a stage has set with their last values, and what it has found or not found in its bases. Without
 /// that, stages built on one another in a long row would each look through all before.
-type Values = RefCell<HashMap<String, Option<String>>>;
+type Values = RefCell<HashMap<String, Option<Value>>>;
+
+/// The value of a variable.
+#[derive(Clone)]
+struct Value {
+    text: String,
+    /// It is in the image's environment, not an argument's.
+    image: bool,
+}
 
 /// What a stage leaves to those built on it.
 #[derive(Clone)]
@@ -57,6 +65,8 @@ struct State {
     env: Head,
     args: Head,
     run_env: Head,
+    /// Values of the image's environment that arguments of this stage hide from its steps.
+    hidden: BTreeMap<String, String>,
     working_dir: Arc<str>,
     user: Option<Arc<str>>,
     shell: Option<Arc<[String]>>,
@@ -140,6 +150,7 @@ impl<'a> Runner<'a> {
                 env: Head::default(),
                 args: Head::default(),
                 run_env: Head::default(),
+                hidden: BTreeMap::new(),
                 working_dir: "".into(),
                 user: None,
                 shell: None,
@@ -195,7 +206,14 @@ impl<'a> Runner<'a> {
     fn begin(&mut self, current: &mut Current<'_, '_>) {
         let draft = current.draft;
         match &draft.base {
-            Base::Stage(base) => current.state = self.stages[*base].state.clone(),
+            Base::Stage(base) => {
+                current.state = self.stages[*base].state.clone();
+                // A stage begins with the environment of the image it stands on.
+                for (name, value) in std::mem::take(&mut current.state.hidden) {
+                    self.log.assign(&mut current.state.run_env, &name, Some(&value));
+                    current.values.get_mut().insert(name, Some(Value { text: value, image: true }));
+                }
+            }
             Base::Scratch => current.state.working_dir = "/".into(),
             Base::Image(_) | Base::Context(_) | Base::Unresolved => {
                 current.state.known = draft.facts.is_some();
@@ -222,12 +240,20 @@ impl<'a> Runner<'a> {
     fn set(&mut self, current: &mut Current<'_, '_>, name: &str, value: &str, image: bool) {
         if image {
             self.log.assign(&mut current.state.env, name, Some(value));
+            current.state.hidden.remove(name);
+        } else if let Some(before) = self.find(current, name).filter(|before| before.image) {
+            current.state.hidden.insert(name.to_owned(), before.text);
         }
         self.log.assign(&mut current.state.run_env, name, Some(value));
-        current.values.get_mut().insert(name.to_owned(), Some(value.to_owned()));
+        let value = Value { text: value.to_owned(), image };
+        current.values.get_mut().insert(name.to_owned(), Some(value));
     }
 
     fn get(&self, current: &Current<'_, '_>, name: &str) -> Option<String> {
+        self.find(current, name).map(|value| value.text)
+    }
+
+    fn find(&self, current: &Current<'_, '_>, name: &str) -> Option<Value> {
         if let Some(value) = current.values.borrow().get(name) {
             return value.clone();
         }
