@@ -155,9 +155,12 @@ impl Build<'_> {
         let built = built?;
         self.cancel.check()?;
         let (export, outputs) = (solver.clone(), self.request.outputs.clone());
-        let (tags, stdout) = (self.request.tags.clone(), stdout.clone());
-        let exported =
-            tokio::task::spawn_blocking(move || Export { solver: &export, tags: &tags }.run(&built, &outputs, &stdout));
+        let (tags, annotations) = (self.request.tags.clone(), self.request.annotations.clone());
+        let stdout = stdout.clone();
+        let exported = tokio::task::spawn_blocking(move || {
+            let export = Export { solver: &export, tags: &tags, annotations: &annotations };
+            export.run(&built, &outputs, &stdout)
+        });
         let (result, image) = exported.await.map_err(BuildError::failed)??;
         Ok(Outcome { result, image, _lease: self.lease.clone() })
     }
@@ -545,6 +548,7 @@ fn wants_image(outputs: &[Output]) -> bool {
 struct Export<'a> {
     solver: &'a Arc<Solver>,
     tags: &'a [Reference],
+    annotations: &'a [String],
 }
 
 impl Export<'_> {
@@ -605,8 +609,10 @@ impl Export<'_> {
                 "docker exporter does not support exporting manifest lists, use the oci exporter instead",
             ));
         }
-        let (packing, force) = export::packing(output)?;
-        let image = export::assemble(self.solver, built, packing, force, task)?;
+        let platforms: Vec<&Platform> =
+            self.solver.plan.targets.iter().map(|target| &target.platform).collect();
+        let options = export::ImageOptions::parse(output, self.annotations, &platforms)?;
+        let image = export::assemble(self.solver, built, &options, task)?;
         let store = &self.solver.store;
         if !self.tags.is_empty() || output.kind == OutputKind::Image {
             export::store_image(self.solver, &image, names)?;
@@ -615,7 +621,7 @@ impl Export<'_> {
             }
         }
         let mtime = self.solver.epoch.unwrap_or(0);
-        let directory = output.attributes.get("tar").is_some_and(|value| value == "false");
+        let directory = !export::boolean(output, "tar", true)?;
         match &output.destination {
             None => {}
             Some(OutputDestination::Path(path)) if directory => {
@@ -666,11 +672,7 @@ impl Export<'_> {
         let task = Task::internal(&self.solver.events, title);
         let write = || -> Result<(), BuildError> {
             let several = self.solver.plan.targets.len() > 1;
-            let split = match output.attributes.get("platform-split").map(String::as_str) {
-                Some("false" | "0") => false,
-                Some(_) => true,
-                None => several,
-            };
+            let split = export::boolean(output, "platform-split", several)?;
             let trees = self
                 .solver
                 .plan

@@ -1,20 +1,21 @@
 //! What the embedded engine can do, checked before a build begins: what it cannot honour is an error that names
 //! the flag.
 
-use rbx_request::{BuildRequest, ContextSource, OutputKind};
+use rbx_platform::Platform;
+use rbx_request::{BuildRequest, ContextSource, Output, OutputKind};
 
 use crate::error::BuildError;
+use crate::export::{ImageOptions, is_annotation};
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
-    let asked: [(bool, &str, &str); 11] = [
+    let asked: [(bool, &str, &str); 10] = [
         (matches!(request.context, ContextSource::Url(_)), "PATH | URL", "contexts from git and HTTP"),
         (matches!(request.context, ContextSource::Tar(_)), "-", "contexts from standard input"),
         (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
         (!request.cache_to.is_empty(), "--cache-to", "exported caches"),
         (!request.ssh.is_empty(), "--ssh", "SSH agents"),
         (request.attestations.iter().any(|it| it.enabled), "--attest", "attestations"),
-        (!request.annotations.is_empty(), "--annotation", "annotations"),
         (request.call.is_some(), "--call", "other calls than build"),
         (!request.policies.is_empty(), "--policy", "source policies"),
         (request.cgroup_parent.is_some(), "--cgroup-parent", "control groups"),
@@ -31,7 +32,7 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
         }
     }
     for output in &request.outputs {
-        check_output(output)?;
+        check_output(request, output)?;
     }
     for host in &request.add_hosts {
         if host.addresses.iter().any(|address| address == "host-gateway") {
@@ -41,8 +42,8 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn check_output(output: &rbx_request::Output) -> Result<(), BuildError> {
-    const KNOWN: [&str; 11] = [
+fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildError> {
+    const KNOWN: [&str; 12] = [
         "name",
         "tar",
         "compression",
@@ -54,6 +55,7 @@ fn check_output(output: &rbx_request::Output) -> Result<(), BuildError> {
         "store",
         "mode",
         "push",
+        "rewrite-timestamp",
     ];
     let is = |name: &str, value: &str| output.attributes.get(name).is_some_and(|it| it == value);
     if output.kind == OutputKind::Image && output.attributes.get("push").is_some_and(|it| it != "false") {
@@ -62,13 +64,16 @@ fn check_output(output: &rbx_request::Output) -> Result<(), BuildError> {
     if is("mode", "delete") {
         return Err(missing("--output mode=delete", "deleting what an output does not have"));
     }
-    if is("oci-mediatypes", "false") {
-        return Err(missing("--output oci-mediatypes=false", "Docker's media types"));
-    }
     for name in output.attributes.keys() {
-        if !KNOWN.contains(&name.as_str()) {
+        if !KNOWN.contains(&name.as_str()) && !is_annotation(name) {
             return Err(missing(&format!("--output {name}="), "this attribute"));
         }
+    }
+    if matches!(output.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image) {
+        let host = Platform::host();
+        let asked: Vec<&Platform> = request.platforms.iter().collect();
+        let platforms = if asked.is_empty() { vec![&host] } else { asked };
+        ImageOptions::parse(output, &request.annotations, &platforms)?;
     }
     Ok(())
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rbx_oci::{Descriptor, History, ImageConfig, Index, Manifest, Reference, media_type};
 use rbx_platform::Platform;
-use rbx_request::Output;
+use rbx_request::AnnotationKind;
 use rbx_store::{LayerId, NewImage};
 
+use super::options::ImageOptions;
+use super::rewrite::rewrite;
 use crate::error::BuildError;
 use crate::image::chain_ids;
-use crate::layer::{LayerBlob, Packing, describe};
+use crate::layer::{LayerBlob, describe};
 use crate::plan::Target;
 use crate::progress::Task;
 use crate::solve::Solver;
@@ -52,40 +54,18 @@ impl BuiltImage {
     }
 }
 
-/// How an output wants its layers.
-pub(crate) fn packing(output: &Output) -> Result<(Packing, bool), BuildError> {
-    let attribute = |name: &str| output.attributes.get(name).map(String::as_str);
-    let compression = match attribute("compression") {
-        None => Packing::STORE.compression,
-        Some(name) => name.parse().map_err(|_| {
-            BuildError::invalid(format!("unsupported layer compression type: {name}"))
-                .hint("the embedded engine knows uncompressed, gzip and zstd")
-        })?,
-    };
-    let default = if compression == Packing::STORE.compression { Packing::STORE.level } else { 3 };
-    let level = match attribute("compression-level") {
-        None => default,
-        Some(level) => level.parse().map_err(|_| {
-            BuildError::invalid(format!("non-integer value {level} specified for compression-level"))
-        })?,
-    };
-    let force = matches!(attribute("force-compression"), Some("" | "1" | "true"));
-    Ok((Packing { compression, level }, force))
-}
-
 /// Makes the image of a build: packs what is not packed, and writes configurations, manifests and the index into
 /// the store.
 pub(crate) fn assemble(
     solver: &Solver,
     built: &[Built],
-    packing: Packing,
-    force: bool,
+    options: &ImageOptions,
     task: &Task,
 ) -> Result<BuiltImage, BuildError> {
     let mut platforms = Vec::new();
     for target in &solver.plan.targets {
         let part = task.part("exporting layers", 0);
-        let image = assemble_platform(solver, target, built, packing, force)?;
+        let image = assemble_platform(solver, target, built, options)?;
         part.done();
         task.done(&format!("exporting manifest {}", image.descriptor.digest));
         task.done(&format!("exporting config {}", image.manifest.config.digest));
@@ -95,9 +75,13 @@ pub(crate) fn assemble(
         return Ok(BuiltImage { top: one.descriptor.clone(), index: None, platforms });
     }
     let manifests = platforms.iter().map(|image| image.descriptor.clone()).collect();
-    let bytes = Index::new(media_type::OCI_INDEX, manifests).to_bytes();
+    let index_type = if options.oci { media_type::OCI_INDEX } else { media_type::DOCKER_MANIFEST_LIST };
+    let mut index = Index::new(index_type, manifests);
+    index.annotations = options.annotations(AnnotationKind::Index, None);
+    let bytes = index.to_bytes();
     solver.store.put_blob(&bytes)?;
-    let top = Descriptor::of(media_type::OCI_INDEX, &bytes);
+    let annotations = options.annotations(AnnotationKind::IndexDescriptor, None);
+    let top = Descriptor { annotations, ..Descriptor::of(index_type, &bytes) };
     task.done(&format!("exporting manifest list {}", top.digest));
     Ok(BuiltImage { top, index: Some(bytes), platforms })
 }
@@ -106,32 +90,56 @@ fn assemble_platform(
     solver: &Solver,
     target: &Target,
     built: &[Built],
-    packing: Packing,
-    force: bool,
+    options: &ImageOptions,
 ) -> Result<PlatformImage, BuildError> {
-    let ids: &[LayerId] = target.root.map_or(&[], |root| &built[root].layers);
+    let mut ids: Vec<LayerId> = target.root.map_or_else(Vec::new, |root| built[root].layers.clone());
+    if let (Some(epoch), true) = (solver.epoch, options.rewrite) {
+        ids = rewrite(solver, &ids, target.image.config.diff_ids.len(), epoch)?;
+    }
     let layers = ids
         .iter()
         .map(|&id| {
             let (threads, flag) = (solver.threads, solver.cancel.flag());
-            describe(&solver.store, &solver.lease, id, packing, force, threads, flag)
+            let (packing, force) = (options.packing, options.force);
+            let mut layer = describe(&solver.store, &solver.lease, id, packing, force, threads, flag)?;
+            layer.descriptor.media_type = layer_type(&layer.descriptor.media_type, options.oci);
+            Ok(layer)
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, BuildError>>()?;
     let mut config = target.image.config.clone();
     config.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     (config.history, config.created) = history(solver, target, built);
     let config_bytes = config.to_bytes();
     solver.store.put_blob(&config_bytes)?;
-    let manifest = Manifest::new(
-        media_type::OCI_MANIFEST,
-        Descriptor::of(media_type::OCI_CONFIG, &config_bytes),
+    let (manifest_type, config_type) = if options.oci {
+        (media_type::OCI_MANIFEST, media_type::OCI_CONFIG)
+    } else {
+        (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG)
+    };
+    let mut manifest = Manifest::new(
+        manifest_type,
+        Descriptor::of(config_type, &config_bytes),
         layers.iter().map(|layer| layer.descriptor.clone()).collect(),
     );
+    manifest.annotations = options.annotations(AnnotationKind::Manifest, Some(&target.platform));
     let manifest_bytes = manifest.to_bytes();
     solver.store.put_blob(&manifest_bytes)?;
-    let descriptor =
-        Descriptor::of(media_type::OCI_MANIFEST, &manifest_bytes).with_platform(&target.platform);
+    let annotations = options.annotations(AnnotationKind::ManifestDescriptor, Some(&target.platform));
+    let descriptor = Descriptor { annotations, ..Descriptor::of(manifest_type, &manifest_bytes) }
+        .with_platform(&target.platform);
     Ok(PlatformImage { descriptor, manifest, manifest_bytes, config, config_bytes, layers })
+}
+
+/// The media type of the same layer among OCI's or Docker's; what neither has stays as it is.
+fn layer_type(found: &str, oci: bool) -> String {
+    const PAIRS: [(&str, &str); 4] = [
+        (media_type::OCI_LAYER, media_type::DOCKER_LAYER),
+        (media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
+        (media_type::OCI_LAYER_ZSTD, media_type::DOCKER_LAYER_ZSTD),
+        (media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP, media_type::DOCKER_LAYER_FOREIGN),
+    ];
+    let pair = PAIRS.iter().find(|(of_oci, of_docker)| [*of_oci, *of_docker].contains(&found));
+    pair.map_or(found, |(of_oci, of_docker)| if oci { of_oci } else { of_docker }).to_owned()
 }
 
 /// The image's history, and when the image was made. A step with a layer has the time its layer was made, those

@@ -3,6 +3,8 @@
 mod archive;
 mod files;
 mod image;
+mod options;
+mod rewrite;
 mod written;
 
 use std::fs::File;
@@ -12,7 +14,8 @@ use std::path::{Path, PathBuf};
 pub(crate) use archive::{write_archive, write_layout};
 pub(crate) use files::{write_directory, write_tar};
 pub use image::BuiltImage;
-pub(crate) use image::{assemble, packing, path_part, store_image};
+pub(crate) use image::{assemble, path_part, store_image};
+pub(crate) use options::{ImageOptions, boolean, is_annotation};
 pub(crate) use written::Written;
 
 use crate::error::BuildError;

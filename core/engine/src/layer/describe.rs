@@ -1,10 +1,10 @@
 //! A layer as a blob: its descriptor, its diff ID and its bytes.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rbx_oci::{Descriptor, Digest};
+use rbx_oci::{Compression, Descriptor, Digest, MEMBER_LIMIT, MemberCompressor, decompress};
 use rbx_store::{BlobInfo, Key, LayerId, Lease, Store};
 
 use super::origin::{Origin, Source};
@@ -20,11 +20,20 @@ pub(crate) struct LayerBlob {
     pub(crate) layer: LayerId,
     pub(crate) descriptor: Descriptor,
     pub(crate) diff_id: Digest,
-    packing: Option<Packing>,
+    form: Form,
+}
+
+/// In what form the store has a layer's bytes.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// One blob.
+    Blob,
+    /// Members that follow each other, and the end of the archive.
+    Members(Packing),
 }
 
 /// Tells the digests of a layer's blob, packing what was never packed. A layer that was pulled keeps the blob
-/// it came as, unless `force` asks for one packing throughout.
+/// it came as, unless `force` asks for one compression throughout and it came in another.
 pub(crate) fn describe(
     store: &Store,
     lease: &Lease,
@@ -35,17 +44,23 @@ pub(crate) fn describe(
     cancelled: &AtomicBool,
 ) -> Result<LayerBlob, LayerError> {
     let layer = store.layer(lease, id)?.ok_or(LayerError::Missing(id))?;
-    let remembered = |name: &str| {
+    let remembered = |name: &str, form: Form| {
         let blob = layer.blobs.get(name)?;
-        let diff_id = layer.diff_id.clone()?;
-        let descriptor = Descriptor::new(&blob.media_type, blob.digest.clone(), blob.size);
-        Some((descriptor, diff_id))
+        let descriptor = Descriptor::new(&blob.media_type, blob.digest, blob.size);
+        Some(LayerBlob { layer: id, descriptor, diff_id: layer.diff_id?, form })
     };
-    if !force && let Some((descriptor, diff_id)) = remembered(PULLED) {
-        return Ok(LayerBlob { layer: id, descriptor, diff_id, packing: None });
+    if let Some(pulled) = remembered(PULLED, Form::Blob) {
+        let compression = Compression::of_media_type(&pulled.descriptor.media_type);
+        if !force || compression == Some(packing.compression) {
+            return Ok(pulled);
+        }
+        return match remembered(&packing.name(), Form::Blob) {
+            Some(again) if store.blob(&again.descriptor.digest)?.is_some() => Ok(again),
+            _ => recompress(store, &pulled, packing, cancelled),
+        };
     }
-    if let Some((descriptor, diff_id)) = remembered(&packing.name()) {
-        return Ok(LayerBlob { layer: id, descriptor, diff_id, packing: Some(packing) });
+    if let Some(known) = remembered(&packing.name(), Form::Members(packing)) {
+        return Ok(known);
     }
 
     let packed = match store.tree(id) {
@@ -55,7 +70,43 @@ pub(crate) fn describe(
     let digests = packed.digests.ok_or(LayerError::Damaged)?;
     note(store, id, packing, &packed.members, &digests)?;
     let descriptor = Descriptor::new(packing.media_type(), digests.blob, digests.size);
-    Ok(LayerBlob { layer: id, descriptor, diff_id: digests.diff_id, packing: Some(packing) })
+    Ok(LayerBlob { layer: id, descriptor, diff_id: digests.diff_id, form: Form::Members(packing) })
+}
+
+/// Compresses a layer that was pulled in another way than it came. Its tar stays what it is to the byte: its diff ID
+/// is part of the base image's identity.
+fn recompress(
+    store: &Store,
+    pulled: &LayerBlob,
+    packing: Packing,
+    cancelled: &AtomicBool,
+) -> Result<LayerBlob, LayerError> {
+    let name = pulled.descriptor.digest.to_string();
+    let failed = |error: io::Error| LayerError::Archive { layer: name.clone(), reason: error.to_string() };
+    let (_, mut tar) = decompress(pulled.open(store)?).map_err(failed)?;
+    let mut writer = store.blob_writer()?;
+    let mut compressor = MemberCompressor::new(packing.compression, packing.level);
+    let (mut plain, mut packed) = (Vec::with_capacity(MEMBER_LIMIT), Vec::new());
+    loop {
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(LayerError::Cancelled);
+        }
+        plain.clear();
+        packed.clear();
+        (&mut tar).take(MEMBER_LIMIT as u64).read_to_end(&mut plain).map_err(failed)?;
+        if plain.is_empty() {
+            break;
+        }
+        compressor.compress(&plain, &mut packed);
+        writer.write_all(&packed).map_err(failed)?;
+    }
+    let size = writer.written();
+    let digest = writer.commit(None)?;
+    let media_type = packing.media_type().to_owned();
+    let info = BlobInfo { digest, size, media_type };
+    store.set_layer_blob(pulled.layer, &packing.name(), &info)?;
+    let descriptor = Descriptor::new(info.media_type, digest, size);
+    Ok(LayerBlob { descriptor, form: Form::Blob, ..pulled.clone() })
 }
 
 /// Remembers what a layer's bytes are.
@@ -69,7 +120,7 @@ pub(crate) fn note(
     store.set_layer_members(id, &packing.name(), members)?;
     store.set_diff_id(id, &digests.diff_id)?;
     let media_type = packing.media_type().to_owned();
-    let info = BlobInfo { digest: digests.blob.clone(), size: digests.size, media_type };
+    let info = BlobInfo { digest: digests.blob, size: digests.size, media_type };
     Ok(store.set_layer_blob(id, &packing.name(), &info)?)
 }
 
@@ -110,14 +161,18 @@ fn pack_members(
 impl LayerBlob {
     /// The blob's bytes.
     pub(crate) fn open(&self, store: &Store) -> Result<LayerReader, LayerError> {
-        let mut reader =
-            LayerReader { store: store.clone(), members: Vec::new(), end: None, current: Box::new(io::empty()) };
-        match self.packing {
-            None => {
+        let mut reader = LayerReader {
+            store: store.clone(),
+            members: Vec::new(),
+            end: None,
+            current: Box::new(io::empty()),
+        };
+        match self.form {
+            Form::Blob => {
                 let blob = store.blob(&self.descriptor.digest)?.ok_or(LayerError::Missing(self.layer))?;
                 reader.current = Box::new(blob.file);
             }
-            Some(packing) => {
+            Form::Members(packing) => {
                 let members = store.layer_members(self.layer, &packing.name())?;
                 reader.members = members.ok_or(LayerError::Missing(self.layer))?;
                 reader.members.reverse();
