@@ -3,6 +3,7 @@
 //! The test program is its own sandbox helper, so its `main` is written out.
 
 mod cache;
+mod exports;
 mod fixture;
 mod images;
 mod steps;
@@ -12,6 +13,6 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     rbx_sandbox::enter();
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [cache::trials(), images::trials(), steps::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [cache::trials(), exports::trials(), images::trials(), steps::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
