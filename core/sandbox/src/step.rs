@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// One command and the world it runs in.
+/// One command and the world it runs in. Paths of the host are absolute: the helper's working directory is `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The root file system.

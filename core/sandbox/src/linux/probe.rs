@@ -8,7 +8,8 @@ use super::cgroup::Layout;
 use super::owner::Helper;
 use crate::{Capabilities, Network, Output, RootFs, SandboxError, Security, Step};
 
-/// Tries out, with a step that has nothing to execute, whether steps can run whose trees lie in `directory`.
+/// Tries out, with a step that has nothing to execute, whether steps can run whose trees lie in `directory`, an
+/// absolute path.
 ///
 /// Where they cannot, [`SandboxError::Refused`] names the setting that is in the way and the remedy.
 pub fn probe(directory: &Path) -> Result<Capabilities, SandboxError> {
