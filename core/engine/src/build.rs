@@ -611,7 +611,8 @@ impl Export<'_> {
         }
         let platforms: Vec<&Platform> =
             self.solver.plan.targets.iter().map(|target| &target.platform).collect();
-        let options = export::ImageOptions::parse(output, self.annotations, &platforms)?;
+        let options = export::ImageOptions::parse(output, self.annotations)?;
+        options.check(&platforms)?;
         let image = export::assemble(self.solver, built, &options, task)?;
         let store = &self.solver.store;
         if !self.tags.is_empty() || output.kind == OutputKind::Image {

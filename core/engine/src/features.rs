@@ -70,10 +70,12 @@ fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildErro
         }
     }
     if matches!(output.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image) {
-        let host = Platform::host();
-        let asked: Vec<&Platform> = request.platforms.iter().collect();
-        let platforms = if asked.is_empty() { vec![&host] } else { asked };
-        ImageOptions::parse(output, &request.annotations, &platforms)?;
+        let options = ImageOptions::parse(output, &request.annotations)?;
+        let platforms: Vec<&Platform> = request.platforms.iter().collect();
+        // With none given, the base image says for what it is.
+        if !platforms.is_empty() {
+            options.check(&platforms)?;
+        }
     }
     Ok(())
 }

@@ -277,11 +277,17 @@ impl<'a> Planner<'a> {
             .target
             .ok_or_else(|| BuildError::invalid("the Dockerfile has no stage to build"))?;
         let (root, mut image) = self.stage(plan, target)?;
-        image.set_platform(self.platform);
+        // An image is for what its base is for, unless the build says otherwise.
+        let platform = if self.request.platforms.is_empty() {
+            image.config.platform()
+        } else {
+            image.set_platform(self.platform);
+            self.platform.clone()
+        };
         for (name, value) in &self.request.labels {
             image.config.config.labels.insert(name.clone(), value.clone());
         }
-        plan.targets.push(Target { platform: self.platform.clone(), root, image });
+        plan.targets.push(Target { platform, root, image });
         Ok(())
     }
 

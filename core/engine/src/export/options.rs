@@ -26,12 +26,8 @@ pub(crate) struct ImageOptions {
 }
 
 impl ImageOptions {
-    /// Reads the attributes of an output. `annotations` are those of the request, as written, for `platforms`.
-    pub(crate) fn parse(
-        output: &Output,
-        annotations: &[String],
-        platforms: &[&Platform],
-    ) -> Result<Self, BuildError> {
+    /// Reads the attributes of an output. `annotations` are those of the request, as written.
+    pub(crate) fn parse(output: &Output, annotations: &[String]) -> Result<Self, BuildError> {
         let mut parsed: Vec<Annotation> = Vec::new();
         for text in annotations {
             parsed.extend(Annotation::parse(text).map_err(|error| BuildError::invalid(error.to_string()))?);
@@ -39,18 +35,17 @@ impl ImageOptions {
         for (name, value) in output.attributes.iter().filter(|(name, _)| is_annotation(name)) {
             parsed.extend(attribute(name, value)?);
         }
-        let options = Self {
+        Ok(Self {
             packing: packing(output)?,
             force: boolean(output, "force-compression", false)?,
             oci: boolean(output, "oci-mediatypes", true)?,
             rewrite: boolean(output, "rewrite-timestamp", false)?,
             annotations: parsed,
-        };
-        options.check(platforms)?;
-        Ok(options)
+        })
     }
 
-    fn check(&self, platforms: &[&Platform]) -> Result<(), BuildError> {
+    /// Refuses annotations that have no place in an image for these platforms.
+    pub(crate) fn check(&self, platforms: &[&Platform]) -> Result<(), BuildError> {
         for annotation in &self.annotations {
             if let Some(platform) = annotation.platform.as_ref().map(Platform::format_all)
                 && !platforms.iter().any(|built| built.format_all() == platform)
@@ -183,7 +178,9 @@ mod tests {
         let annotations: Vec<String> = annotations.iter().map(|text| (*text).to_owned()).collect();
         let platforms: Vec<Platform> = platforms.iter().map(|text| platform(text)).collect();
         let platforms: Vec<&Platform> = platforms.iter().collect();
-        ImageOptions::parse(&output, &annotations, &platforms).map_err(|error| error.reason)
+        let options = ImageOptions::parse(&output, &annotations).map_err(|error| error.reason)?;
+        options.check(&platforms).map_err(|error| error.reason)?;
+        Ok(options)
     }
 
     fn shown(annotations: &BTreeMap<String, String>) -> String {
