@@ -67,6 +67,10 @@ impl Report {
     fn images(&mut self, left: &Image, right: &Image) {
         self.json("config", &timeless(&left.config), &timeless(&right.config));
         self.text("manifest.mediaType", &media_type(&left.manifest), &media_type(&right.manifest));
+        let own = |image: &Image| annotations(&image.manifest);
+        self.json("manifest.annotations", &own(left), &own(right));
+        let listed = |image: &Image| annotations(&image.descriptor);
+        self.json("descriptor.annotations", &listed(left), &listed(right));
         let layer_types = |image: &Image| {
             let types: BTreeSet<String> = layers(&image.manifest).map(media_type).collect();
             types.into_iter().collect::<Vec<_>>().join(", ")
@@ -185,6 +189,13 @@ fn summary(entry: &Entry) -> String {
 
 fn media_type(value: &Value) -> String {
     value["mediaType"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The annotations of a manifest or a descriptor, without the time of the build.
+fn annotations(value: &Value) -> Value {
+    let mut annotations = value["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.remove("org.opencontainers.image.created");
+    Value::Object(annotations)
 }
 
 fn layers(manifest: &Value) -> impl Iterator<Item = &Value> {
