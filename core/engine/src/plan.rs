@@ -279,7 +279,7 @@ impl<'a> Planner<'a> {
         let (root, mut image) = self.stage(plan, target)?;
         // An image is for what its base is for, unless the build says otherwise.
         let platform = if self.request.platforms.is_empty() {
-            image.config.platform()
+            image.config.platform().normalized()
         } else {
             image.set_platform(self.platform);
             self.platform.clone()

@@ -1,10 +1,11 @@
 //! Images as OCI layouts and docker archives.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use rbx_oci::layout::{ArchiveWriter, DirectoryWriter, DockerImage, LayoutImage};
-use rbx_oci::{Descriptor, Reference};
+use rbx_oci::{Descriptor, Digest, Reference};
 use rbx_store::Store;
 
 use super::image::BuiltImage;
@@ -40,8 +41,21 @@ pub(crate) fn write_archive<W: Write>(
 ) -> Result<W, BuildError> {
     let failed = |error: io::Error| BuildError::failed(format!("{error}: failed to write the archive"));
     let mut archive = ArchiveWriter::new(out, mtime).map_err(failed)?;
+    // The members of a layer that was packed here carry their own checks.
+    let packed: BTreeSet<Digest> = image
+        .platforms
+        .iter()
+        .flat_map(|platform| &platform.layers)
+        .filter(|layer| layer.is_packed())
+        .map(|layer| layer.descriptor.digest)
+        .collect();
     for (descriptor, content) in blobs(store, image)? {
-        archive.add_blob(descriptor, content).map_err(failed)?;
+        let added = if packed.contains(&descriptor.digest) {
+            archive.add_known_blob(descriptor, content)
+        } else {
+            archive.add_blob(descriptor, content)
+        };
+        added.map_err(failed)?;
     }
     let listed = LayoutImage { descriptor: image.top.clone(), names: names.to_vec() };
     let docker: Vec<DockerImage> = if docker {

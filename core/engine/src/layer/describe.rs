@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rbx_oci::{Compression, Descriptor, Digest, MEMBER_LIMIT, MemberCompressor, decompress};
 use rbx_store::{BlobInfo, Key, LayerId, Lease, Store};
 
+use super::hashes::LayerDigests;
 use super::origin::{Origin, Source};
-use super::pack::{Item, LayerDigests, Packed, Packing, pack, repack};
+use super::pack::{Item, Packed, Packing, pack, repack};
 use crate::error::LayerError;
 
 /// The name under which the blob that a layer was pulled as is remembered.
@@ -159,6 +160,11 @@ fn pack_members(
 }
 
 impl LayerBlob {
+    /// Whether the blob is made of members, not kept as it was pulled.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.packing.is_some()
+    }
+
     /// The blob's bytes.
     pub(crate) fn open(&self, store: &Store) -> Result<LayerReader, LayerError> {
         let mut reader = LayerReader {

@@ -2,6 +2,7 @@
 
 mod content;
 mod describe;
+mod hashes;
 mod materialise;
 mod origin;
 mod pack;

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::atomic::AtomicBool;
 
-use rbx_oci::{Compression, Digest, Entry, EntryKind, MemberCompressor, media_type, tar};
+use rbx_oci::{Compression, Entry, EntryKind, MemberCompressor, media_type, tar};
 use rbx_store::{ContentDigest, IndexEntry, Key, LayerIndex, Store};
-use sha2::{Digest as _, Sha256};
 
 use super::content::{self, CHUNK};
+use super::hashes::{Hashes, LayerDigests};
 use super::origin::Source;
 use super::pipeline::in_order;
 use crate::error::LayerError;
@@ -59,17 +59,6 @@ pub(crate) struct Packed {
     pub(crate) members: Vec<Key>,
     /// What the members make together, where that was asked for.
     pub(crate) digests: Option<LayerDigests>,
-}
-
-/// What a layer's bytes are.
-#[derive(Debug, Clone)]
-pub(crate) struct LayerDigests {
-    /// Digest of the uncompressed tar.
-    pub(crate) diff_id: Digest,
-    /// Digest of the compressed blob.
-    pub(crate) blob: Digest,
-    /// Bytes of the compressed blob.
-    pub(crate) size: u64,
 }
 
 /// How members are compressed.
@@ -165,23 +154,32 @@ pub(crate) fn pack(
         .iter()
         .map(|item| content::known_chunks(store, item.content?, item.size()))
         .collect();
-    let packer = Packer { store, items, chunks: &chunks, packing, describe };
+    let packer = Packer { store, items, chunks: &chunks, packing };
     let mut read: Vec<Vec<(u64, ContentDigest)>> = vec![Vec::new(); items.len()];
     let mut members = Vec::with_capacity(sections.len());
-    let mut hashes = describe.then(Hashes::default);
+    let mut hashes = describe.then(|| {
+        let mut header = Vec::new();
+        let known = sections.iter().map_while(|section| packer.known_key(section, &mut header));
+        Hashes::resume(store, packing, known)
+    });
+    // What lies before the point of resumption was hashed in an earlier build.
+    let resumed = hashes.as_ref().map_or(usize::MAX, Hashes::position);
     in_order(
         sections.len(),
         threads,
         cancelled,
         || Worker::new(packing),
-        |worker, at| worker.section(&packer, &sections[at]),
+        |worker, at| worker.section(&packer, &sections[at], at >= resumed),
         |done: Done| {
             members.push(done.key);
             for (item, chunk, digest) in done.digests {
                 read[item].push((chunk, digest));
             }
-            if let Some(hashes) = &mut hashes {
-                hashes.add(&done.tar, &done.packed);
+            match &mut hashes {
+                Some(hashes) if members.len() > resumed => {
+                    hashes.add(store, &done.key, &done.tar, &done.packed)
+                }
+                _ => Ok(()),
             }
         },
     )?;
@@ -199,7 +197,7 @@ pub(crate) fn pack(
         item.content = Some(digest);
         content::remember_chunks(store, &chunks)?;
     }
-    Ok(Packed { members, digests: hashes.map(|hashes| hashes.finish(packing)) })
+    Ok(Packed { members, digests: hashes.map(Hashes::finish) })
 }
 
 /// Packs a layer again from its members: the same way to learn its digests, or another way.
@@ -211,7 +209,7 @@ pub(crate) fn repack(
     threads: usize,
     cancelled: &AtomicBool,
 ) -> Result<Packed, LayerError> {
-    let mut hashes = Hashes::default();
+    let mut hashes = Hashes::resume(store, to, std::iter::empty());
     let mut keys = Vec::with_capacity(members.len());
     in_order(
         members.len(),
@@ -232,10 +230,10 @@ pub(crate) fn repack(
         },
         |(key, tar, packed)| {
             keys.push(key);
-            hashes.add(&tar, &packed);
+            hashes.add(store, &key, &tar, &packed)
         },
     )?;
-    Ok(Packed { members: keys, digests: Some(hashes.finish(to)) })
+    Ok(Packed { members: keys, digests: Some(hashes.finish()) })
 }
 
 /// The member under `key`, compressed now if the store does not have it.
@@ -309,7 +307,6 @@ struct Packer<'a> {
     items: &'a [Item],
     chunks: &'a [Option<Vec<ContentDigest>>],
     packing: Packing,
-    describe: bool,
 }
 
 impl Packer<'_> {
@@ -374,9 +371,15 @@ impl Worker {
         }
     }
 
-    fn section(&mut self, packer: &Packer<'_>, section: &Section) -> Result<Done, LayerError> {
+    /// Makes sure that the store has a section; its bytes are answered if they are to be hashed.
+    fn section(
+        &mut self,
+        packer: &Packer<'_>,
+        section: &Section,
+        hashed: bool,
+    ) -> Result<Done, LayerError> {
         if let Some(key) = packer.known_key(section, &mut self.header) {
-            if !packer.describe {
+            if !hashed {
                 if packer.store.member_size(&key)?.is_some() {
                     return Ok(Done { key, tar: Vec::new(), packed: Vec::new(), digests: Vec::new() });
                 }
@@ -394,7 +397,7 @@ impl Worker {
             .key(section, &mut self.header, |item, chunk| by_piece.get(&(item, chunk)).copied())
             .ok_or(LayerError::Damaged)?;
         let packed = compressed(packer.store, &key, &mut self.compressor, &self.tar)?;
-        if packer.describe {
+        if hashed {
             Ok(Done { key, tar: std::mem::take(&mut self.tar), packed, digests })
         } else {
             Ok(Done { key, tar: Vec::new(), packed: Vec::new(), digests })
@@ -440,29 +443,5 @@ impl Worker {
             }
         }
         Ok(digests)
-    }
-}
-
-#[derive(Default)]
-struct Hashes {
-    diff: Sha256,
-    blob: Sha256,
-    size: u64,
-}
-
-impl Hashes {
-    fn add(&mut self, tar: &[u8], packed: &[u8]) {
-        self.diff.update(tar);
-        self.blob.update(packed);
-        self.size += packed.len() as u64;
-    }
-
-    fn finish(mut self, packing: Packing) -> LayerDigests {
-        self.add(&tar::TRAILER, &packing.end());
-        LayerDigests {
-            diff_id: Digest::from_hasher(self.diff),
-            blob: Digest::from_hasher(self.blob),
-            size: self.size,
-        }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn in_order<S, T: Send>(
     cancelled: &AtomicBool,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) -> Result<T, LayerError> + Sync,
-    mut take: impl FnMut(T),
+    mut take: impl FnMut(T) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {
     let line = Line {
         total,
@@ -28,7 +28,7 @@ pub(crate) fn in_order<S, T: Send>(
     // A thread costs more than one piece of work often does.
     if total < 2 {
         let mut own = state();
-        return (0..total).try_for_each(|at| work(&mut own, at).map(&mut take));
+        return (0..total).try_for_each(|at| work(&mut own, at).and_then(&mut take));
     }
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, total) {
@@ -41,7 +41,7 @@ pub(crate) fn in_order<S, T: Send>(
                 }
             });
         }
-        (0..total).try_for_each(|_| line.next().map(&mut take)).inspect_err(|_| line.stop())
+        (0..total).try_for_each(|_| line.next().and_then(&mut take)).inspect_err(|_| line.stop())
     })
 }
 
@@ -109,7 +109,11 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_micros((at as u64 * 37) % 300));
             Ok(at)
         };
-        in_order(100, 4, &AtomicBool::new(false), || (), work, |at| taken.push(at)).unwrap();
+        let take = |at| {
+            taken.push(at);
+            Ok(())
+        };
+        in_order(100, 4, &AtomicBool::new(false), || (), work, take).unwrap();
         assert_eq!(taken, (0..100).collect::<Vec<_>>());
     }
 
@@ -117,7 +121,11 @@ mod tests {
     fn an_error_ends_it_and_nobody_waits_for_ever() {
         let work = |(): &mut (), at: usize| if at == 20 { Err(LayerError::Damaged) } else { Ok(at) };
         let mut taken = 0;
-        let outcome = in_order(1000, 4, &AtomicBool::new(false), || (), work, |_| taken += 1);
+        let take = |_| {
+            taken += 1;
+            Ok(())
+        };
+        let outcome = in_order(1000, 4, &AtomicBool::new(false), || (), work, take);
         assert!(matches!(outcome, Err(LayerError::Damaged)));
         assert_eq!(taken, 20);
     }
@@ -125,7 +133,7 @@ mod tests {
     #[test]
     fn cancelling_ends_it() {
         let cancelled = AtomicBool::new(true);
-        let outcome = in_order(10, 2, &cancelled, || (), |(), at| Ok(at), |_| ());
+        let outcome = in_order(10, 2, &cancelled, || (), |(), at| Ok(at), |_| Ok(()));
         assert!(matches!(outcome, Err(LayerError::Cancelled)));
     }
 }
