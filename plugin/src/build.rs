@@ -1,0 +1,217 @@
+//! `build`: from flags to a request, to the engine, to the files and lines that are left behind.
+
+mod context;
+mod interrupt;
+mod load;
+mod outputs;
+mod request;
+mod results;
+mod show;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use rbx_engine::{BuildError, Config, Engine, FailureKind, Outcome, Stdout};
+use rbx_oci::Reference;
+use rbx_progress::Summary;
+use rbx_request::EventSender;
+
+use crate::build::interrupt::Interrupt;
+use crate::build::load::{Found, Loaded};
+use crate::build::request::Prepared;
+use crate::build::show::Show;
+use crate::cli::Context;
+use crate::cli::build::BuildArgs;
+use crate::docker::{Proxies, registry_config};
+use crate::env::Env;
+use crate::errors::CliError;
+
+/// The builder that needs no creating.
+pub(crate) const EMBEDDED: &str = "embedded";
+
+/// Builds.
+pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> {
+    let (env, called) = (context.env, context.called);
+    let config_dir = called.config_dir(env);
+    for warning in args.old.warnings() {
+        warn(warning);
+    }
+    let entries = request::parse(args, env)?;
+    let results = results::Files::new(args, env)?;
+    let chosen_because = choose_builder(context, args)?;
+    let debug = args.common.debug || context.common.debug || called.debug();
+    let show = Show::new(args, env, chosen_because, debug)?;
+    let proxies = Proxies::read(config_dir.as_deref())?;
+    let prepared =
+        request::prepare(args, env, entries, &proxies, &mut io::stdin()).map_err(CliError::of_build)?;
+    let store = store_root(env)?;
+    let registry = registry_config(config_dir.as_deref(), env)?;
+    if debug {
+        log_debug();
+    }
+
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
+    let build = Build { context, prepared, results, show, store, registry };
+    let ended = runtime.block_on(build.run());
+    // Nothing that is still at work after an interruption is waited for: the store is safe at every instant.
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// All that one build needs.
+struct Build<'a> {
+    context: &'a Context<'a>,
+    prepared: Prepared,
+    results: results::Files,
+    show: Show,
+    store: PathBuf,
+    registry: rbx_registry::Config,
+}
+
+impl Build<'_> {
+    async fn run(self) -> Result<(), CliError> {
+        let Self { context, prepared, results, show, store, registry } = self;
+        let interrupt = Interrupt::listen(context.env)?;
+        let loads = load::find(&prepared, context).await?;
+        if let Some(warning) = prepared.warning {
+            warn(warning);
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let engine = Arc::new(Engine::open(Config { root: store.clone(), registry, threads })?);
+
+        let (events, receiver) = rbx_request::events();
+        let display = show.start(receiver);
+        let built = build_and_load(&engine, &prepared, loads, &events, &interrupt).await;
+        drop(events);
+        let summary = display.await.unwrap_or_default();
+        show.warnings(&summary);
+
+        let (outcome, loaded) = built?;
+        finish(&prepared, &results, &show, &summary, outcome, &loaded)?;
+        if let Some(why) = &loaded.not_loaded {
+            show.note(&kept(context, &prepared, &store, why));
+        }
+        Ok(())
+    }
+}
+
+/// The part of a build that progress is shown of.
+async fn build_and_load(
+    engine: &Arc<Engine>,
+    prepared: &Prepared,
+    loads: Vec<Found>,
+    events: &EventSender,
+    interrupt: &Interrupt,
+) -> Result<(Outcome, Loaded), CliError> {
+    let stdout: Stdout = Arc::new(Mutex::new(io::stdout()));
+    let outcome = engine.build(&prepared.request, events, interrupt.engine(), &stdout).await?;
+    let mut loaded = Loaded::default();
+    for found in loads {
+        let work = load::load(engine, &outcome, found, events, &mut loaded);
+        tokio::select! {
+            done = work => done?,
+            () = interrupt.happened() => return Err(cancelled().into()),
+        }
+    }
+    Ok((outcome, loaded))
+}
+
+fn cancelled() -> BuildError {
+    BuildError {
+        kind: FailureKind::Cancelled,
+        reason: "context canceled".to_owned(),
+        source_range: None,
+        step: None,
+        hint: None,
+    }
+}
+
+/// Writes what was asked for besides the outputs.
+fn finish(
+    prepared: &Prepared,
+    files: &results::Files,
+    show: &Show,
+    summary: &Summary,
+    outcome: Outcome,
+    loaded: &Loaded,
+) -> Result<(), CliError> {
+    let mut result = outcome.result;
+    if loaded.image_id.is_some() && loaded.image_id == result.image_digest {
+        // Engines with containerd's store know the image by this digest alone.
+        result.config_digest = None;
+        result.metadata.remove("containerimage.config.digest");
+    }
+    let id = result.config_digest.as_deref().or(result.image_digest.as_deref()).unwrap_or_default();
+    for note in &result.notes {
+        show.note(note);
+    }
+    if prepared.print_id {
+        crate::cli::print(&format!("{id}\n"))?;
+    }
+    files.write(id, result.metadata.clone(), summary)
+}
+
+/// Where the image is that no Engine took, and how to take it out.
+fn kept(context: &Context<'_>, prepared: &Prepared, store: &Path, why: &str) -> String {
+    let names: Vec<String> = prepared.request.tags.iter().map(Reference::familiar).collect();
+    let (is, it) = if names.len() > 1 { ("are", "them") } else { ("is", "it") };
+    let kind = if prepared.request.platforms.len() > 1 { "oci" } else { "docker" };
+    let words = context.called.args.iter().map(|word| quoted(word));
+    let command: Vec<String> = std::iter::once(context.called.path.clone()).chain(words).collect();
+    format!(
+        "{} {is} in the image store at {} ({why}); take {it} out with: {} -o type={kind},dest=image.tar",
+        names.join(", "),
+        store.display(),
+        command.join(" "),
+    )
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Finds the builder; answers why it was chosen.
+fn choose_builder(context: &Context<'_>, args: &BuildArgs) -> Result<&'static str, CliError> {
+    let flag = args.common.builder.as_deref().or(context.common.builder.as_deref());
+    let (name, why) = match (flag.filter(|name| !name.is_empty()), context.env.filled("BUILDX_BUILDER")) {
+        (Some(name), _) => (name, "chosen by --builder"),
+        (None, Some(name)) => (name, "chosen by BUILDX_BUILDER"),
+        (None, None) => (EMBEDDED, "the default"),
+    };
+    if name == EMBEDDED {
+        return Ok(why);
+    }
+    let hint = format!("the one builder that is there yet is {EMBEDDED:?}: use --builder {EMBEDDED}");
+    Err(CliError::new(format!("no builder {name:?} found")).hint(hint))
+}
+
+/// Where the engine keeps everything.
+fn store_root(env: &Env) -> Result<PathBuf, CliError> {
+    let data = || env.path("XDG_DATA_HOME").or_else(|| env.home().map(|home| home.join(".local/share")));
+    env.path("RBX_ROOT").or_else(|| data().map(|data| data.join("rbx"))).ok_or_else(|| {
+        CliError::new("no directory for the image store").hint("set RBX_ROOT, XDG_DATA_HOME or HOME")
+    })
+}
+
+/// Says something on standard error that is no part of progress.
+fn warn(warning: &str) {
+    let _ = writeln!(io::stderr(), "WARNING: {warning}");
+}
+
+/// Writes what the program does to standard error.
+fn log_debug() {
+    let filter = tracing_subscriber::EnvFilter::new(
+        "warn,rbx_engine=debug,rbx_store=debug,rbx_registry=debug,rbx_driver=debug,rbx_sandbox=debug",
+    );
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
+}

@@ -1,0 +1,156 @@
+//! How a build is shown.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use rbx_progress::{Colors, Mode, Options, Summary, display};
+use rbx_request::Event;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+
+use super::EMBEDDED;
+use crate::cli::build::BuildArgs;
+use crate::env::Env;
+use crate::errors::CliError;
+
+/// What is shown of a build, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Show {
+    mode: Mode,
+    colors: Colors,
+    header: String,
+    log_lines: Option<u16>,
+    no_trunc: bool,
+    interval: Option<Duration>,
+    debug: bool,
+}
+
+impl Show {
+    /// Reads `--progress`, `--quiet` and the variables about progress.
+    pub(crate) fn new(
+        args: &BuildArgs,
+        env: &Env,
+        chosen_because: &str,
+        debug: bool,
+    ) -> Result<Self, CliError> {
+        let mode = mode(&args.progress, args.quiet, env)?;
+        let (colors, complaints) = Colors::from_settings(env.var("BUILDKIT_COLORS"), env.var("NO_COLOR"));
+        for complaint in complaints {
+            super::warn(&complaint);
+        }
+        let network = match args.network.as_str() {
+            "none" => "RUN steps have no network",
+            _ => "RUN steps have the host's network",
+        };
+        let number = |name: &str| env.filled(name).and_then(|value| value.parse::<u16>().ok());
+        Ok(Self {
+            mode,
+            colors,
+            header: format!(
+                "building with {EMBEDDED:?} instance using embedded driver ({chosen_because}; {network})"
+            ),
+            log_lines: number("BUILDKIT_TTY_LOG_LINES").filter(|lines| *lines > 0),
+            no_trunc: env.var("PROGRESS_NO_TRUNC") != Some("0"),
+            interval: number("TTY_DISPLAY_RATE").map(|rate| Duration::from_millis(u64::from(rate))),
+            debug,
+        })
+    }
+
+    /// Starts to show events; what was seen is known when they end.
+    pub(crate) fn start(&self, events: UnboundedReceiver<Event>) -> JoinHandle<Summary> {
+        let standard = Options::default();
+        let options = Options {
+            builder: format!("embedded:{EMBEDDED}"),
+            header: Some(self.header.clone()),
+            colors: self.colors.clone(),
+            log_lines: self.log_lines.unwrap_or(standard.log_lines),
+            no_trunc: self.no_trunc,
+            min_interval: self.interval.unwrap_or(standard.min_interval),
+            max_interval: self.interval.unwrap_or(standard.max_interval),
+            size: Box::new(|| crossterm::terminal::size().unwrap_or_default()),
+            ..standard
+        };
+        let mode = self.mode;
+        // In a task of its own: a slow terminal holds up nothing else.
+        tokio::spawn(async move { display(mode, events, &mut io::stderr(), &options).await })
+    }
+
+    fn for_people(&self) -> bool {
+        matches!(self.mode, Mode::Plain | Mode::Tty)
+    }
+
+    /// Says what was warned about.
+    pub(crate) fn warnings(&self, summary: &Summary) {
+        if self.for_people() {
+            let colors = if self.mode == Mode::Tty { self.colors.clone() } else { Colors::none() };
+            let _ = write!(io::stderr(), "{}", summary.warnings_text(self.debug, &colors));
+        }
+    }
+
+    /// Says a line once all is done.
+    pub(crate) fn note(&self, line: &str) {
+        if self.for_people() {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+}
+
+/// Whether the image ID is printed in the end.
+pub(crate) fn prints_id(args: &BuildArgs) -> bool {
+    args.quiet || args.progress == "quiet"
+}
+
+fn mode(progress: &str, quiet: bool, env: &Env) -> Result<Mode, CliError> {
+    let invalid = |error: rbx_progress::InvalidMode| CliError::new(error.to_string());
+    if quiet && !matches!(progress, "" | "auto" | "quiet" | "none") {
+        return Err(CliError::new(format!("progress={progress} and quiet cannot be used together")));
+    }
+    let mode = match (quiet, progress.parse().map_err(invalid)?) {
+        (true, _) => Mode::Quiet,
+        (false, Mode::Auto) => env.var("BUILDKIT_PROGRESS").unwrap_or_default().parse().map_err(invalid)?,
+        (false, mode) => mode,
+    };
+    match mode {
+        Mode::Auto if env.stderr_is_terminal => Ok(Mode::Tty),
+        Mode::Auto => Ok(Mode::Plain),
+        Mode::Tty if !env.stderr_is_terminal => {
+            Err(CliError::new("failed to get console: provided file is not a console"))
+        }
+        mode => Ok(mode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(progress: &str, quiet: bool, variable: &str, terminal: bool) -> String {
+        let mut env = Env::with(&[("BUILDKIT_PROGRESS", variable)]);
+        env.stderr_is_terminal = terminal;
+        match mode(progress, quiet, &env) {
+            Ok(mode) => format!("{mode:?}"),
+            Err(error) => {
+                let mut text = Vec::new();
+                error.report(&mut text).unwrap();
+                String::from_utf8(text).unwrap().trim_end().to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn progress_follows_flags_then_the_variable_then_the_terminal() {
+        assert_eq!(shown("auto", false, "", true), "Tty");
+        assert_eq!(shown("auto", false, "", false), "Plain");
+        assert_eq!(shown("auto", false, "rawjson", true), "RawJson");
+        assert_eq!(shown("plain", false, "rawjson", true), "Plain");
+        assert_eq!(shown("none", false, "", true), "Quiet");
+        assert_eq!(shown("auto", true, "plain", true), "Quiet");
+        assert_eq!(shown("plain", true, "", true), "ERROR: progress=plain and quiet cannot be used together");
+        assert_eq!(shown("fancy", false, "", true), "ERROR: invalid progress mode fancy");
+        assert_eq!(shown("auto", false, "fancy", true), "ERROR: invalid progress mode fancy");
+        assert_eq!(
+            shown("tty", false, "", false),
+            "ERROR: failed to get console: provided file is not a console"
+        );
+    }
+}

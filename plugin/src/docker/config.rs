@@ -1,0 +1,179 @@
+//! docker's configuration directory: credentials, proxies for builds, and this program's own settings in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rbx_registry::Credentials;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::env::Env;
+use crate::errors::CliError;
+use crate::version::VERSION;
+
+/// The proxies that docker's `config.json` sets for builds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Proxies {
+    http_proxy: String,
+    https_proxy: String,
+    no_proxy: String,
+    ftp_proxy: String,
+    all_proxy: String,
+}
+
+/// What is of interest here in `config.json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DockerConfig {
+    proxies: BTreeMap<String, Proxies>,
+}
+
+/// `rbx/config.json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RbxConfig {
+    registries: BTreeMap<String, RegistrySettings>,
+}
+
+/// How one registry is reached.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RegistrySettings {
+    /// Tried in order before the registry itself.
+    mirrors: Vec<String>,
+    /// Speaks HTTP without TLS.
+    http: bool,
+}
+
+impl Proxies {
+    /// Reads those for any builder; none where there is no configuration.
+    pub(crate) fn read(config_dir: Option<&Path>) -> Result<Self, CliError> {
+        let Some(config_dir) = config_dir else { return Ok(Self::default()) };
+        let mut config: DockerConfig = read_json(&config_dir.join("config.json"))?;
+        Ok(config.proxies.remove("default").unwrap_or_default())
+    }
+
+    /// Adds those that `build_args` do not have yet, in both spellings.
+    pub(crate) fn add_to(&self, build_args: &mut BTreeMap<String, String>) {
+        let values = [
+            ("HTTP_PROXY", &self.http_proxy),
+            ("HTTPS_PROXY", &self.https_proxy),
+            ("NO_PROXY", &self.no_proxy),
+            ("FTP_PROXY", &self.ftp_proxy),
+            ("ALL_PROXY", &self.all_proxy),
+        ];
+        for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
+            if !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)) {
+                build_args.insert(name.to_owned(), value.clone());
+                build_args.insert(name.to_ascii_lowercase(), value.clone());
+            }
+        }
+    }
+}
+
+/// How registries are reached: credentials of `config.json`, settings of `rbx/config.json`, proxies of the
+/// environment.
+pub(crate) fn registry_config(
+    config_dir: Option<&Path>,
+    env: &Env,
+) -> Result<rbx_registry::Config, CliError> {
+    let failed = |error: rbx_registry::CredentialsError| CliError::new(error.to_string());
+    let file = config_dir.map(|directory| directory.join("config.json"));
+    let credentials = Credentials::from_config_file(file.as_deref())
+        .and_then(|credentials| credentials.with_auth_config(env.filled("DOCKER_AUTH_CONFIG")))
+        .map_err(failed)?
+        .with_search_path(env.filled("PATH").unwrap_or_default());
+
+    let settings: RbxConfig = match config_dir {
+        Some(directory) => read_json(&directory.join("rbx/config.json"))?,
+        None => RbxConfig::default(),
+    };
+    let mut config = rbx_registry::Config {
+        user_agent: format!("docker-rbx/{VERSION}"),
+        credentials: Arc::new(credentials),
+        ..rbx_registry::Config::default()
+    };
+    for (registry, settings) in settings.registries {
+        if settings.http {
+            config.plain_http.insert(registry.clone());
+        }
+        if !settings.mirrors.is_empty() {
+            config.mirrors.insert(registry, settings.mirrors);
+        }
+    }
+    let proxy =
+        |name: &str| env.filled(name).or_else(|| env.filled(&name.to_ascii_lowercase())).map(str::to_owned);
+    config.proxies = rbx_registry::Proxies {
+        http: proxy("HTTP_PROXY"),
+        https: proxy("HTTPS_PROXY"),
+        no_proxy: proxy("NO_PROXY"),
+    };
+    Ok(config)
+}
+
+/// Reads a JSON file; without the file, what is the case without it.
+fn read_json<T: DeserializeOwned + Default>(path: &Path) -> Result<T, CliError> {
+    let failed = |reason: String| CliError::new(format!("{reason}: failed to read {}", path.display()));
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn proxies_are_arguments_unless_given() {
+        let text = r#"{"auths": {}, "proxies": {"default": {"httpProxy": "http://p", "noProxy": "x"}, "tcp://h": {}}}"#;
+        let directory = directory(&[("config.json", text)]);
+        let mut args = BTreeMap::from([("No_Proxy".to_owned(), "mine".to_owned())]);
+        Proxies::read(Some(directory.path())).unwrap().add_to(&mut args);
+        let args: Vec<_> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(args, ["HTTP_PROXY=http://p", "No_Proxy=mine", "http_proxy=http://p"]);
+        assert_eq!(Proxies::read(None).unwrap(), Proxies::default());
+    }
+
+    #[test]
+    fn registries_are_set_up() {
+        let text = r#"{"registries": {
+            "docker.io": {"mirrors": ["localhost:5000", "http://m"]},
+            "registry.lan:5000": {"http": true}
+        }}"#;
+        let directory = directory(&[("rbx/config.json", text)]);
+        let env = Env::with(&[("https_proxy", "http://p:1"), ("NO_PROXY", "lan")]);
+        let config = registry_config(Some(directory.path()), &env).unwrap();
+        assert_eq!(config.mirrors["docker.io"], ["localhost:5000", "http://m"]);
+        assert_eq!(config.plain_http.iter().collect::<Vec<_>>(), ["registry.lan:5000"]);
+        assert_eq!(config.proxies.https.as_deref(), Some("http://p:1"));
+        assert_eq!(config.proxies.no_proxy.as_deref(), Some("lan"));
+        assert_eq!(config.proxies.http, None);
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_an_error_that_names_the_file() {
+        let directory =
+            directory(&[("rbx/config.json", r#"{"registries": {"docker.io": {"mirrrors": []}}}"#)]);
+        let error = registry_config(Some(directory.path()), &Env::with(&[])).unwrap_err();
+        let mut text = Vec::new();
+        error.report(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("unknown field `mirrrors`") && text.contains("rbx/config.json"), "{text}");
+    }
+}

@@ -1,0 +1,187 @@
+//! What ends a command early, and how it is told: words, order and exit codes are those of buildx.
+
+use std::io::{self, Write};
+
+use rbx_engine::{BuildError, FailureKind};
+use rbx_request::SourceRange;
+
+/// The exit code of wrong flags when docker runs the program.
+const USAGE: u8 = 125;
+/// The exit code of a command that the user interrupted.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Why a command did not succeed.
+#[derive(Debug, Clone)]
+pub(crate) enum CliError {
+    /// A flag is wrong.
+    Flag {
+        /// What is wrong with it.
+        message: String,
+        /// The command, as the user calls it: `docker rbx build`.
+        path: String,
+        /// What follows the command in its usage line.
+        operands: String,
+        /// docker runs the program.
+        plugin: bool,
+    },
+    /// Anything else.
+    Failed(Failure),
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failure {
+    /// The reason, first of all.
+    pub(crate) message: String,
+    /// What might help.
+    pub(crate) hint: Option<String>,
+    /// The place in a Dockerfile.
+    pub(crate) source: Option<SourceRange>,
+    /// The user interrupted the command.
+    pub(crate) interrupted: bool,
+}
+
+impl CliError {
+    /// An error that is its message.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self::Failed(Failure { message: message.into(), ..Failure::default() })
+    }
+
+    /// The wrong number of operands.
+    pub(crate) fn operands(binary: &str, path: &str, operands: &str, wanted: usize) -> Self {
+        let plural = if wanted == 1 { "" } else { "s" };
+        Self::new(format!(
+            "{binary}: '{path}' requires {wanted} argument{plural}\n\n{}",
+            usage(path, operands)
+        ))
+    }
+
+    /// Says what the user can do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Self::Failed(failure) = &mut self {
+            failure.hint = Some(hint.into());
+        }
+        self
+    }
+
+    /// The same as a failure of the build itself.
+    pub(crate) fn of_build(mut self) -> Self {
+        if let Self::Failed(failure) = &mut self {
+            failure.message.insert_str(0, "failed to build: ");
+        }
+        self
+    }
+
+    /// Writes it where the user reads it; answers the exit code.
+    pub(crate) fn report(&self, out: &mut dyn Write) -> io::Result<u8> {
+        match self {
+            Self::Flag { message, path, operands, plugin: true } => {
+                writeln!(out, "{message}\n\n{}", usage(path, operands))?;
+                Ok(USAGE)
+            }
+            Self::Flag { message, .. } => {
+                writeln!(out, "ERROR: {message}")?;
+                Ok(1)
+            }
+            Self::Failed(failure) => {
+                if let Some(source) = &failure.source {
+                    let lines = [(source.first, source.last)];
+                    write!(out, "{}", rbx_progress::snippet(&source.file, &source.text, &lines))?;
+                }
+                writeln!(out, "ERROR: {}", failure.message)?;
+                if let Some(hint) = &failure.hint {
+                    writeln!(out, "Hint: {hint}")?;
+                }
+                Ok(if failure.interrupted { INTERRUPTED } else { 1 })
+            }
+        }
+    }
+}
+
+/// The lines about usage that follow an error.
+fn usage(path: &str, operands: &str) -> String {
+    let space = if operands.is_empty() { "" } else { " " };
+    format!("Usage:  {path}{space}{operands}\n\nRun '{path} --help' for more information")
+}
+
+impl From<BuildError> for CliError {
+    fn from(error: BuildError) -> Self {
+        Self::Failed(Failure {
+            message: error.reason,
+            hint: error.hint,
+            source: error.source_range,
+            interrupted: error.kind == FailureKind::Cancelled,
+        })
+        .of_build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn report(error: &CliError) -> String {
+        let mut text = Vec::new();
+        let code = error.report(&mut text).unwrap();
+        format!("{}exit code {code}", String::from_utf8(text).unwrap())
+    }
+
+    fn flag(plugin: bool) -> CliError {
+        CliError::Flag {
+            message: "unknown flag: --foo".to_owned(),
+            path: if plugin { "docker rbx build" } else { "docker-rbx build" }.to_owned(),
+            operands: "[OPTIONS] PATH | URL | -".to_owned(),
+            plugin,
+        }
+    }
+
+    #[test]
+    fn wrong_flags_show_the_usage_where_docker_runs_the_program() {
+        assert_snapshot!(report(&flag(true)), @r"
+        unknown flag: --foo
+
+        Usage:  docker rbx build [OPTIONS] PATH | URL | -
+
+        Run 'docker rbx build --help' for more information
+        exit code 125
+        ");
+        assert_snapshot!(report(&flag(false)), @r"
+        ERROR: unknown flag: --foo
+        exit code 1
+        ");
+    }
+
+    #[test]
+    fn the_place_comes_before_the_reason_and_the_hint_after() {
+        let error = BuildError {
+            kind: FailureKind::Invalid,
+            reason: "no such stage".to_owned(),
+            source_range: Some(SourceRange {
+                file: "Dockerfile".to_owned(),
+                text: "FROM a\nCOPY --from=b / /\n".into(),
+                first: 2,
+                last: 2,
+            }),
+            step: None,
+            hint: Some("stages have names".to_owned()),
+        };
+        assert_snapshot!(report(&error.clone().into()), @r"
+        Dockerfile:2
+        --------------------
+           1 |     FROM a
+           2 | >>> COPY --from=b / /
+           3 |     
+        --------------------
+        ERROR: failed to build: no such stage
+        Hint: stages have names
+        exit code 1
+        ");
+        let cancelled = BuildError { kind: FailureKind::Cancelled, hint: None, source_range: None, ..error };
+        assert_snapshot!(report(&cancelled.into()), @r"
+        ERROR: failed to build: no such stage
+        exit code 130
+        ");
+    }
+}

@@ -1,0 +1,159 @@
+//! Help texts in the layout of docker's.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, Command, CommandFactory};
+
+use crate::cli::flags::is_switch;
+use crate::cli::{ABOUT, ENTRIES, Entry, Root};
+use crate::docker::Called;
+use crate::env::Env;
+
+/// Columns where nobody says how wide the terminal is.
+const WIDTH: usize = 80;
+/// Columns that descriptions have at least, even if they have to begin further left.
+const NARROWEST: usize = 24;
+/// Where descriptions begin on narrow terminals.
+const NARROW_COLUMN: usize = 16;
+/// By how much a last line can be longer than those before it, so that no line has a lone short word.
+const SLACK: usize = 5;
+
+/// The columns to write help for.
+pub(crate) fn width(env: &Env) -> usize {
+    let size = if env.stdout_is_terminal { crossterm::terminal::size().ok() } else { None };
+    size.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+}
+
+/// Help of the program.
+pub(crate) fn root(called: &Called, width: usize) -> String {
+    let path = &called.path;
+    let mut text = format!("Usage:  {path} [OPTIONS] COMMAND\n\n{ABOUT}\n\n");
+    text.push_str(&options(&Root::command(), width));
+    text.push_str("\nCommands:\n");
+    let shown = || ENTRIES.iter().filter(|entry| !entry.hidden);
+    let column = shown().map(|entry| entry.name.len()).max().unwrap_or(0).max(11);
+    for entry in shown() {
+        let _ = writeln!(text, "  {:column$} {}", entry.name, entry.about);
+    }
+    let _ = writeln!(text, "\nRun '{path} COMMAND --help' for more information on a command.");
+    text
+}
+
+/// Help of a command.
+pub(crate) fn command(called: &Called, entry: &Entry, width: usize) -> String {
+    let path = called.path_to(entry.name);
+    let space = if entry.operands.is_empty() { "" } else { " " };
+    let mut text = format!("Usage:  {path}{space}{}\n\n{}\n\n", entry.operands, entry.about);
+    if let Some(alias) = entry.alias {
+        let _ = writeln!(text, "Aliases:\n  {path}, {}\n", called.path_to(alias));
+    }
+    text.push_str(&options(&(entry.definition)(), width));
+    text
+}
+
+/// The table of flags.
+fn options(command: &Command, width: usize) -> String {
+    let mut shown: Vec<&Arg> =
+        command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set()).collect();
+    shown.sort_by_key(|arg| arg.get_long());
+    let rows: Vec<(String, String)> = shown.iter().map(|arg| (left(arg), right(arg))).collect();
+    let column = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0) + 3;
+    let mut text = "Options:\n".to_owned();
+    for (left, right) in rows {
+        let _ = writeln!(text, "{left:column$}{}", wrap(&right, column, width.saturating_sub(1)));
+    }
+    text
+}
+
+/// `  -f, --file string`
+fn left(arg: &Arg) -> String {
+    let short = arg.get_short().map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
+    let name = arg.get_value_names().and_then(|names| names.first());
+    let value = match name {
+        Some(name) if !is_switch(arg) => format!(" {name}"),
+        _ => String::new(),
+    };
+    format!("  {short}--{}{value}", arg.get_long().unwrap_or_default())
+}
+
+/// What the flag does, and what it is by default.
+fn right(arg: &Arg) -> String {
+    let does = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    match arg.get_default_values().first() {
+        Some(value) if !is_switch(arg) => format!("{does} (default {:?})", value.to_string_lossy()),
+        _ => does,
+    }
+}
+
+/// Breaks a text at spaces, to stand in lines of `width` columns from `column` on.
+fn wrap(text: &str, column: usize, width: usize) -> String {
+    let (mut out, mut indent) = (String::new(), column);
+    if width.saturating_sub(indent) < NARROWEST {
+        indent = NARROW_COLUMN;
+        let _ = write!(out, "\n{:indent$}", "");
+    }
+    let room = width.saturating_sub(indent).max(NARROWEST);
+    let mut rest = text;
+    while rest.len() > room {
+        let limit = rest.floor_char_boundary(room - SLACK);
+        let Some(space) = rest[..limit].rfind(' ').filter(|space| *space > 0) else { break };
+        let _ = write!(out, "{}\n{:indent$}", &rest[..space], "");
+        rest = &rest[space + 1..];
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::cli;
+
+    fn by_docker() -> Called {
+        Called {
+            plugin: true,
+            binary: "docker".to_owned(),
+            path: "docker rbx".to_owned(),
+            ..Called::default()
+        }
+    }
+
+    fn alone() -> Called {
+        Called { binary: "docker-rbx".to_owned(), path: "docker-rbx".to_owned(), ..Called::default() }
+    }
+
+    #[test]
+    fn the_program_is_explained() {
+        assert_snapshot!(root(&by_docker(), 80));
+    }
+
+    #[test]
+    fn build_is_explained() {
+        assert_snapshot!(command(&by_docker(), cli::entry("build").unwrap(), 80));
+    }
+
+    #[test]
+    fn called_alone_the_program_is_explained_by_its_own_name() {
+        assert_snapshot!(command(&alone(), cli::entry("version").unwrap(), 80));
+    }
+
+    #[test]
+    fn descriptions_fit_the_terminal() {
+        assert_eq!(wrap("one two three four five six", 10, 40), "one two three four five six");
+        let text = "Shared memory size for what is built here, and so on to the end";
+        assert_eq!(
+            wrap(text, 10, 40),
+            "Shared memory size for\n          what is built here, and\n          so on to the end"
+        );
+        // On a narrow terminal the description begins on a line of its own.
+        let narrow = wrap("one two three four five six seven", 36, 50);
+        assert_eq!(narrow, format!("\n{0}one two three four five six seven", " ".repeat(16)));
+        assert_eq!(wrap(&"x".repeat(100), 10, 40), "x".repeat(100));
+    }
+
+    #[test]
+    fn commands_are_in_the_order_of_their_names() {
+        assert!(ENTRIES.is_sorted_by_key(|entry| entry.name));
+    }
+}
