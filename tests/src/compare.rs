@@ -48,6 +48,13 @@ pub fn images(left: &Image, right: &Image) -> Vec<Difference> {
     report.differences
 }
 
+/// All differences of two root file systems.
+pub fn roots(left: &BTreeMap<String, Entry>, right: &BTreeMap<String, Entry>) -> Vec<Difference> {
+    let mut report = Report::default();
+    report.root(left, right);
+    report.differences
+}
+
 #[derive(Default)]
 struct Report {
     differences: Vec<Difference>,

@@ -167,6 +167,18 @@ fn uncompressed(descriptor: &Value, blob: &[u8]) -> Vec<u8> {
     tar
 }
 
+/// Reads a tar archive as the one layer of a root file system; see [`Image::root`].
+///
+/// # Panics
+///
+/// If it is not one.
+pub fn read_root(archive: &Path) -> BTreeMap<String, Entry> {
+    let bytes = std::fs::read(archive).unwrap_or_else(|error| panic!("{}: {error}", archive.display()));
+    let mut root = Root::default();
+    root.apply(&read_layer(&bytes));
+    root.finish()
+}
+
 fn read_layer(tar: &[u8]) -> Layer {
     let mut layer = Vec::new();
     for entry in Archive::new(tar).entries().expect("a tar") {

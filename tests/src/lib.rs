@@ -18,7 +18,7 @@ mod registry;
 
 pub use command::{rbx, rbx_program};
 pub use engine::{Engine, Store};
-pub use image::{Entry, Image, Kind, Layer};
+pub use image::{Entry, Image, Kind, Layer, read_root};
 pub use images::DEBIAN_ARCHITECTURES;
 pub use parts::Parts;
 pub use registry::{PASSWORD, Registry, RegistryOptions, USER};

@@ -673,6 +673,7 @@ impl Export<'_> {
         let task = Task::internal(&self.solver.events, title);
         let write = || -> Result<(), BuildError> {
             let several = self.solver.plan.targets.len() > 1;
+            let epoch = self.solver.epoch;
             let split = export::boolean(output, "platform-split", several)?;
             let trees = self
                 .solver
@@ -688,18 +689,22 @@ impl Export<'_> {
             match &output.destination {
                 Some(OutputDestination::Path(path)) if local => {
                     for (prefix, tree) in &trees {
-                        export::write_directory(tree, &path.join(prefix))?;
+                        if prefix.is_empty() {
+                            export::write_directory(tree, path, epoch)?;
+                        } else {
+                            export::write_platform_directory(tree, path, prefix, epoch)?;
+                        }
                     }
                     Ok(())
                 }
                 Some(OutputDestination::Path(path)) => {
                     let mut file = NewFile::create(path)?;
-                    export::write_tar(&trees, &mut file)?;
+                    export::write_tar(&trees, epoch, &mut file)?;
                     file.keep().map_err(|error| unreadable(path, &error))
                 }
                 Some(OutputDestination::Stdout) => {
                     let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
-                    export::write_tar(&trees, &mut *out)
+                    export::write_tar(&trees, epoch, &mut *out)
                 }
                 None => Err(BuildError::invalid(format!(
                     "dest is required for {} exporter",

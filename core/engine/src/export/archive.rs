@@ -5,11 +5,14 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use rbx_oci::layout::{ArchiveWriter, DirectoryWriter, DockerImage, LayoutImage};
-use rbx_oci::{Descriptor, Digest, Reference};
+use rbx_oci::{ANNOTATION_REF_NAME, Descriptor, Digest, Reference};
 use rbx_store::Store;
 
 use super::image::BuiltImage;
 use crate::error::BuildError;
+
+/// The tag that an image without a name has in a layout directory, as buildx writes it: the next one replaces it.
+const UNNAMED: &str = "latest";
 
 /// Where a blob's bytes come from.
 type Blob<'a> = (&'a Descriptor, Box<dyn Read + 'a>);
@@ -79,5 +82,9 @@ pub(crate) fn write_layout(
     for (descriptor, content) in blobs(store, image)? {
         layout.add_blob(descriptor, content).map_err(failed)?;
     }
-    layout.finish(&[LayoutImage { descriptor: image.top.clone(), names: names.to_vec() }]).map_err(failed)
+    let mut descriptor = image.top.clone();
+    if names.is_empty() {
+        descriptor = descriptor.with_annotation(ANNOTATION_REF_NAME, UNNAMED);
+    }
+    layout.finish(&[LayoutImage { descriptor, names: names.to_vec() }]).map_err(failed)
 }

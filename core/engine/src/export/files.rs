@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,94 +21,160 @@ fn failed(what: &[u8], error: &io::Error) -> BuildError {
 }
 
 /// Writes a file system below a directory, over what is there. Links in the directory are replaced, not followed,
-/// and everything belongs to who runs this.
-pub(crate) fn write_directory(tree: &Tree, path: &Path) -> Result<(), BuildError> {
+/// and everything belongs to who runs this. With `epoch`, it is the time of everything.
+pub(crate) fn write_directory(tree: &Tree, path: &Path, epoch: Option<i64>) -> Result<(), BuildError> {
     let unusable = |error: io::Error| {
         BuildError::invalid(format!("{error}: failed to write to directory {}", path.display()))
     };
     if path.is_file() {
         return Err(BuildError::invalid(format!("destination directory {} is a file", path.display())));
     }
-    std::fs::create_dir_all(path).map_err(unusable)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| unusable(error.into()))?;
+    // Only for its owner: there may be programs in it that run as another user.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+    let root = open_directory(CWD, path).map_err(unusable)?;
+    let mut writer = Writer { root: &root, epoch, written: BTreeMap::new() };
     for node in tree.nodes() {
-        write_node(&root, node).map_err(|error| failed(&node.entry.path, &error))?;
+        writer.node(node).map_err(|error| failed(&node.entry.path, &error))?;
     }
     for node in tree.nodes().iter().rev().filter(|node| node.is_directory()) {
-        set_metadata(&root, &node.entry).map_err(|error| failed(&node.entry.path, &error))?;
+        writer.directory_metadata(&node.entry).map_err(|error| failed(&node.entry.path, &error))?;
     }
     Ok(())
 }
 
-fn write_node(root: &OwnedFd, node: &Node) -> io::Result<()> {
-    let entry = &node.entry;
-    let path = Path::new(OsStr::from_bytes(&entry.path));
-    // What was written before is directories, and nobody is asked to follow a link.
+/// Makes the directory that holds the files of one platform among several.
+pub(crate) fn write_platform_directory(
+    tree: &Tree,
+    path: &Path,
+    prefix: &str,
+    epoch: Option<i64>,
+) -> Result<(), BuildError> {
+    let full = path.join(prefix);
+    write_directory(tree, &full, epoch)?;
+    let set = || -> io::Result<()> {
+        let root = open_directory(CWD, path)?;
+        let entry = platform_directory(prefix, epoch);
+        Writer { root: &root, epoch, written: BTreeMap::new() }.directory_metadata(&entry)
+    };
+    set().map_err(|error| failed(prefix.as_bytes(), &error))
+}
+
+/// The directory of one platform.
+fn platform_directory(prefix: &str, epoch: Option<i64>) -> Entry {
+    Entry { mode: 0o755, mtime: epoch.unwrap_or(0), ..Entry::new(prefix, EntryKind::Directory) }
+}
+
+fn open_directory(at: impl std::os::fd::AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(at, path, flags, Mode::empty())?)
+}
+
+struct Writer<'a> {
+    root: &'a OwnedFd,
+    epoch: Option<i64>,
+    /// The first path of each inode that has several.
+    written: BTreeMap<Arc<[u8]>, Vec<u8>>,
+}
+
+/// A path's directory, opened without following a link, and its last part.
+fn open_parent<'p>(root: &OwnedFd, path: &'p [u8]) -> io::Result<(OwnedFd, &'p OsStr)> {
+    let path = Path::new(OsStr::from_bytes(path));
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // What was written before is directories, and nobody is asked to follow a link.
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let parent = rustix::fs::openat2(root, parent, flags, Mode::empty(), resolve)?;
-    let there = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
-        Err(rustix::io::Errno::NOENT) => None,
-        Err(error) => return Err(error.into()),
-    };
-    match there {
-        Some(FileType::Directory) if node.is_directory() => return Ok(()),
-        Some(FileType::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
-        Some(_) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
-        None => {}
+    Ok((rustix::fs::openat2(root, parent, flags, Mode::empty(), resolve)?, name))
+}
+
+impl Writer<'_> {
+    fn node(&mut self, node: &Node) -> io::Result<()> {
+        let entry = &node.entry;
+        let (parent, name) = open_parent(self.root, &entry.path)?;
+        let there = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+            Err(rustix::io::Errno::NOENT) => None,
+            Err(error) => return Err(error.into()),
+        };
+        match there {
+            Some(FileType::Directory) if node.is_directory() => return Ok(()),
+            Some(FileType::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
+            Some(_) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
+            None => {}
+        }
+        if let Some(group) = &node.link_group {
+            if let Some(first) = self.written.get(group) {
+                let (directory, first) = open_parent(self.root, first)?;
+                return Ok(rustix::fs::linkat(&directory, first, &parent, name, AtFlags::empty())?);
+            }
+            self.written.insert(group.clone(), entry.path.clone());
+        }
+        let special =
+            |kind, device| rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(entry.mode), device);
+        match &entry.kind {
+            EntryKind::Directory => {
+                return Ok(rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?);
+            }
+            EntryKind::File { .. } => {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600))?;
+                let mut file = File::from(file);
+                let source = node.source().ok_or(io::ErrorKind::NotFound)?;
+                io::copy(&mut source.open()?, &mut file)?;
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
+            }
+            EntryKind::Symlink { target } => rustix::fs::symlinkat(&**target, &parent, name)?,
+            EntryKind::Fifo => special(FileType::Fifo, 0)?,
+            EntryKind::CharDevice { major, minor } => {
+                special(FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))?;
+            }
+            EntryKind::BlockDevice { major, minor } => {
+                special(FileType::BlockDevice, rustix::fs::makedev(*major, *minor))?;
+            }
+            EntryKind::Hardlink { .. } | EntryKind::Whiteout | EntryKind::OpaqueDirectory => return Ok(()),
+        }
+        if matches!(
+            entry.kind,
+            EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. }
+        ) {
+            // Without what the umask took.
+            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
+        }
+        Ok(rustix::fs::utimensat(&parent, name, &self.times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
     }
-    match &entry.kind {
-        EntryKind::Directory => rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?,
-        EntryKind::File { .. } => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut file = File::from(rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600))?);
-            let source = node.source().ok_or(io::ErrorKind::NotFound)?;
-            io::copy(&mut source.open()?, &mut file)?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
-            rustix::fs::futimens(&file, &times(entry))?;
-        }
-        EntryKind::Symlink { target } => rustix::fs::symlinkat(&**target, &parent, name)?,
-        EntryKind::Fifo => {
-            rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::from_raw_mode(entry.mode), 0)?;
-        }
-        EntryKind::CharDevice { major, minor } => {
-            let device = rustix::fs::makedev(*major, *minor);
-            let mode = Mode::from_raw_mode(entry.mode);
-            rustix::fs::mknodat(&parent, name, FileType::CharacterDevice, mode, device)?;
-        }
-        EntryKind::BlockDevice { major, minor } => {
-            let device = rustix::fs::makedev(*major, *minor);
-            let mode = Mode::from_raw_mode(entry.mode);
-            rustix::fs::mknodat(&parent, name, FileType::BlockDevice, mode, device)?;
-        }
-        EntryKind::Hardlink { .. } | EntryKind::Whiteout | EntryKind::OpaqueDirectory => {}
+
+    fn directory_metadata(&self, entry: &Entry) -> io::Result<()> {
+        rustix::fs::chmodat(self.root, &*entry.path, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
+        let times = self.times(entry);
+        Ok(rustix::fs::utimensat(self.root, &*entry.path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
-    Ok(())
+
+    fn times(&self, entry: &Entry) -> Timestamps {
+        let time = Timespec { tv_sec: self.epoch.unwrap_or(entry.mtime), tv_nsec: 0 };
+        Timestamps { last_access: time, last_modification: time }
+    }
 }
 
-fn set_metadata(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
-    rustix::fs::chmodat(root, &*entry.path, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
-    Ok(rustix::fs::utimensat(root, &*entry.path, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-fn times(entry: &Entry) -> Timestamps {
-    let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
-}
-
-/// Writes file systems as one tar archive, each in the directory of its name, or at the top if that is empty.
-pub(crate) fn write_tar(trees: &[(String, Tree)], out: &mut dyn Write) -> Result<(), BuildError> {
+/// Writes file systems as one tar archive, each in the directory of its name, or at the top if that is empty. With
+/// `epoch`, it is the time of everything.
+pub(crate) fn write_tar(
+    trees: &[(String, Tree)],
+    epoch: Option<i64>,
+    out: &mut dyn Write,
+) -> Result<(), BuildError> {
     for (prefix, tree) in trees {
-        write_members(tree, prefix, out)?;
+        write_members(tree, prefix, epoch, out)?;
     }
     out.write_all(&tar::TRAILER).and_then(|()| out.flush()).map_err(|error| failed(b"", &error))
 }
 
-fn write_members(tree: &Tree, prefix: &str, out: &mut dyn Write) -> Result<(), BuildError> {
+fn write_members(
+    tree: &Tree,
+    prefix: &str,
+    epoch: Option<i64>,
+    out: &mut dyn Write,
+) -> Result<(), BuildError> {
     let mut header = Vec::new();
     let mut written: BTreeMap<Arc<[u8]>, Vec<u8>> = BTreeMap::new();
     let mut put = |entry: Entry, node: Option<&Node>, out: &mut dyn Write| -> io::Result<()> {
@@ -124,12 +191,12 @@ fn write_members(tree: &Tree, prefix: &str, out: &mut dyn Write) -> Result<(), B
         Ok(())
     };
     if !prefix.is_empty() {
-        let directory = Entry { mode: 0o755, ..Entry::new(prefix, EntryKind::Directory) };
-        put(directory, None, out).map_err(|error| failed(prefix.as_bytes(), &error))?;
+        put(platform_directory(prefix, epoch), None, out)
+            .map_err(|error| failed(prefix.as_bytes(), &error))?;
     }
     for node in tree.nodes() {
         let path = crate::tree::join(prefix.as_bytes(), &node.entry.path);
-        let mut entry = Entry { path, ..node.entry.clone() };
+        let mut entry = Entry { path, mtime: epoch.unwrap_or(node.entry.mtime), ..node.entry.clone() };
         if let Some(group) = &node.link_group {
             match written.get(group) {
                 Some(first) => entry.kind = EntryKind::Hardlink { target: first.clone() },

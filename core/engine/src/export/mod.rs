@@ -12,7 +12,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub(crate) use archive::{write_archive, write_layout};
-pub(crate) use files::{write_directory, write_tar};
+pub(crate) use files::{write_directory, write_platform_directory, write_tar};
 pub use image::BuiltImage;
 pub(crate) use image::{assemble, path_part, store_image};
 pub(crate) use options::{ImageOptions, boolean, is_annotation};

@@ -162,7 +162,7 @@ fn pack_members(
 impl LayerBlob {
     /// Whether the blob is made of members, not kept as it was pulled.
     pub(crate) fn is_packed(&self) -> bool {
-        self.packing.is_some()
+        matches!(self.form, Form::Members(_))
     }
 
     /// The blob's bytes.

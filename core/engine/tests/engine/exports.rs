@@ -212,7 +212,8 @@ fn annotations_are_written(fixture: &mut Fixture) {
     fixture.request.annotations = vec!["one=1".to_owned(), "manifest-descriptor:two=2".to_owned()];
     let built = image(fixture, "image", &[("annotation.three", "3")]);
     assert_eq!(built.manifest.annotations, annotations(&[("one", "1"), ("three", "3")]));
-    assert_eq!(top(&built.path).annotations, annotations(&[("two", "2")]));
+    let tag = ("org.opencontainers.image.ref.name", "latest");
+    assert_eq!(top(&built.path).annotations, annotations(&[tag, ("two", "2")]));
 }
 
 fn index_has_annotations(fixture: &mut Fixture) {
@@ -222,7 +223,8 @@ fn index_has_annotations(fixture: &mut Fixture) {
     fixture.request.annotations = texts.map(str::to_owned).to_vec();
     let path = write(fixture, "image", &[]);
     let (top, index) = index(&path);
-    assert_eq!(top.annotations, annotations(&[("b", "2")]));
+    let tag = ("org.opencontainers.image.ref.name", "latest");
+    assert_eq!(top.annotations, annotations(&[("b", "2"), tag]));
     assert_eq!(index.annotations, annotations(&[("a", "1")]));
     let listed: Vec<_> = index.manifests.iter().map(|it| it.annotations.clone()).collect();
     assert_eq!(listed, [annotations(&[]), annotations(&[("c", "3")])]);
