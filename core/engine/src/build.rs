@@ -631,10 +631,10 @@ impl Export<'_> {
             Some(OutputDestination::Path(path)) => {
                 let part = task.part("sending tarball", 0);
                 let names_key: Vec<String> = names.iter().map(ToString::to_string).collect();
-                let written = export::Written::new(
-                    path,
-                    &format!("{docker} {mtime} {} {}", image.descriptor().digest, names_key.join(",")),
-                );
+                // The descriptor has annotations that are in no digest.
+                let listed = serde_json::to_string(image.descriptor()).map_err(BuildError::failed)?;
+                let content = format!("{docker} {mtime} {} {listed}", names_key.join(","));
+                let written = export::Written::new(path, &content);
                 if !written.is_there(store) {
                     let file = NewFile::create(path)?;
                     let file = export::write_archive(store, &image, names, docker, mtime, file)?;

@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         trial("media_types_are_docker_s_if_asked", media_types_are_docker_s_if_asked),
         trial("annotations_are_written", annotations_are_written),
         trial("index_has_annotations", index_has_annotations),
+        trial("annotation_outside_the_digest_is_written", annotation_outside_the_digest_is_written),
         trial("annotation_without_a_place_is_an_error", annotation_without_a_place_is_an_error),
         trial("rewritten_archives_do_not_depend_on_times", rewritten_archives_do_not_depend_on_times),
         trial("rewriting_leaves_the_base_alone", rewriting_leaves_the_base_alone),
@@ -235,6 +236,15 @@ fn index_has_annotations(fixture: &mut Fixture) {
         };
         assert_eq!(manifest.annotations, annotations(&[("d", "4")]));
     }
+}
+
+fn annotation_outside_the_digest_is_written(fixture: &mut Fixture) {
+    fixture.dockerfile("FROM scratch\nLABEL a=b\n");
+    let (first, before) = fixture.archive().expect("an archive");
+    fixture.request.annotations = vec!["manifest-descriptor:a=b".to_owned()];
+    let (second, after) = fixture.archive().expect("an archive");
+    assert_eq!(first.image_digest, second.image_digest);
+    assert!(before != after, "the archive is that of before");
 }
 
 fn annotation_without_a_place_is_an_error(fixture: &mut Fixture) {
