@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Every kind of file, deletions, and links across directories.
-const FILES: &str = r#"FROM --platform=$BUILDPLATFORM registry.test/busybox AS files
+const FILES: &str = r"FROM --platform=$BUILDPLATFORM registry.test/busybox AS files
 RUN mkdir -p /o/d/empty /o/gone && cd /o && echo one > d/file && ln d/file hard && ln -s d/file link \
  && ln -s /absent dangling && echo set > setuid && chown 5:6 setuid && chmod 6755 setuid && mkfifo fifo \
  && echo gone > gone/file && chmod 1777 d/empty && chmod 600 d/file \
@@ -33,12 +33,13 @@ COPY --from=files /o/setuid /o/link /two/
 FROM registry.test/busybox AS deleted
 COPY --from=files /o /o
 RUN rm -r /o/gone /bin/vi && rm /o/hard && mkdir /o/gone
-"#;
+";
 
 /// A directory with [`FILES`] as its Dockerfile, and programs that build it.
 struct Work {
     directory: tempfile::TempDir,
-    registry: Registry,
+    /// Runs as long as it is built from.
+    _registry: Registry,
     parts: Parts,
 }
 
@@ -50,7 +51,7 @@ impl Work {
         fs::create_dir(&context).expect("a context");
         let dockerfile = dockerfile.replace("registry.test", registry.address());
         fs::write(context.join("Dockerfile"), dockerfile).expect("a Dockerfile");
-        Self { directory, registry, parts: Parts::locate() }
+        Self { directory, _registry: registry, parts: Parts::locate() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
