@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("containerd_loads_and_runs", || loads_and_runs(Store::Containerd)),
         trial("graph_loads_and_runs", || loads_and_runs(Store::Graph)),
         trial("directories_are_buildkit_s", directories_are_buildkit_s),
+        trial("directory_is_written_over", directory_is_written_over),
         trial("compressed_layers_load", compressed_layers_load),
     ]
 }
@@ -209,4 +210,21 @@ fn directories_are_buildkit_s() -> Result<(), String> {
         reports.extend(same(&say("oci"), &compare::archives(&theirs, &ours)).err());
     }
     if reports.is_empty() { Ok(()) } else { Err(reports.join("\n")) }
+}
+
+/// A directory that holds other things already, some of them in the way.
+fn directory_is_written_over() -> Result<(), String> {
+    let work = Work::new(FILES);
+    let engine = Engine::start(Store::Containerd);
+    for who in ["theirs", "ours"] {
+        let stale = work.path(who);
+        let made = "mkdir -p $0/setuid/full $0/d/empty && cd $0 && echo x > setuid/full/file && echo x > gone \
+                    && echo x > stale && mkdir link outside && ln -s outside two && echo x > d/file && ln d/file kept";
+        run(Command::new("sh").args(["-euc", made]).arg(&stale))?;
+    }
+    let more = ["--target=copied"];
+    let theirs = work.buildkit(&engine, "type=local", "theirs", &more)?;
+    let ours = work.rbx("type=local", "ours", &more)?;
+    let all = |path: &Path| work.packed(path, &["."]);
+    same("written over", &compare::roots(&read_root(&all(&theirs)?), &read_root(&all(&ours)?)))
 }

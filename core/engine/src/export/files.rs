@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbx_oci::{Entry, EntryKind, tar};
@@ -87,6 +87,11 @@ fn open_parent<'p>(root: &OwnedFd, path: &'p [u8]) -> io::Result<(OwnedFd, &'p O
     Ok((rustix::fs::openat2(root, parent, flags, Mode::empty(), resolve)?, name))
 }
 
+/// A path that names what an opened directory holds, wherever that has been moved to.
+fn below(directory: &OwnedFd, name: &OsStr) -> PathBuf {
+    Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name)
+}
+
 impl Writer<'_> {
     fn node(&mut self, node: &Node) -> io::Result<()> {
         let entry = &node.entry;
@@ -98,7 +103,8 @@ impl Writer<'_> {
         };
         match there {
             Some(FileType::Directory) if node.is_directory() => return Ok(()),
-            Some(FileType::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
+            // As buildx: what is in the way goes, whatever it holds.
+            Some(FileType::Directory) => std::fs::remove_dir_all(below(&parent, name))?,
             Some(_) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
             None => {}
         }

@@ -184,7 +184,8 @@ mod tests {
     }
 
     fn shown(annotations: &BTreeMap<String, String>) -> String {
-        annotations.iter().map(|(key, value)| format!("{key}={value} ")).collect()
+        let pairs: Vec<String> = annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        pairs.join(" ")
     }
 
     #[test]
@@ -202,11 +203,11 @@ mod tests {
         let amd64 = platform("linux/amd64");
         let arm64 = platform("linux/arm64");
         let of = |kind, platform| shown(&options.annotations(kind, platform));
-        assert_eq!(of(AnnotationKind::Manifest, Some(&amd64)), "a=attribute f=5 h=7 ");
-        assert_eq!(of(AnnotationKind::Manifest, Some(&arm64)), "a=attribute b.c=1 f=4 h=7 ");
-        assert_eq!(of(AnnotationKind::ManifestDescriptor, Some(&amd64)), "d=2 ");
-        assert_eq!(of(AnnotationKind::Index, None), "e=3 h=7 ");
-        assert_eq!(of(AnnotationKind::IndexDescriptor, None), "g=6 ");
+        assert_eq!(of(AnnotationKind::Manifest, Some(&amd64)), "a=attribute f=5 h=7");
+        assert_eq!(of(AnnotationKind::Manifest, Some(&arm64)), "a=attribute b.c=1 f=4 h=7");
+        assert_eq!(of(AnnotationKind::ManifestDescriptor, Some(&amd64)), "d=2");
+        assert_eq!(of(AnnotationKind::Index, None), "e=3 h=7");
+        assert_eq!(of(AnnotationKind::IndexDescriptor, None), "g=6");
     }
 
     #[test]

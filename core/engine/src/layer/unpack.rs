@@ -137,7 +137,7 @@ impl Writer<'_> {
             }
             EntryKind::Hardlink { target } => match self.entries.get(target) {
                 Some(first) if matches!(first.kind, EntryKind::File { .. }) => {
-                    write_special(self.root, &entry)?
+                    write_special(self.root, &entry)?;
                 }
                 // The inode of a lower layer cannot be shared with it; who needs that wrote the file again.
                 _ => return Err(io::Error::other("a hard link to a file that the layer does not hold")),
