@@ -10,8 +10,8 @@ use rbx_dockerfile::{Base, BaseFacts, Dockerfile, Evaluation, From, Ignore, Op, 
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{
-    BuildRequest, BuildResult, ContextSource, DockerfileSource, Event, EventSender, Output, OutputDestination,
-    MAX_SECRET_LEN, OutputKind, SecretSource, SourceRange, Warning,
+    BuildRequest, BuildResult, ContextSource, DockerfileSource, Event, EventSender, MAX_SECRET_LEN, Output,
+    OutputDestination, OutputKind, SecretSource, SourceRange, Warning,
 };
 use rbx_sandbox::{Helper, Rlimit};
 use rbx_store::{Lease, Store};
@@ -129,8 +129,11 @@ impl Build<'_> {
         let source = self.source()?;
         let epoch = self.epoch()?;
         let host = Platform::host();
-        let platforms: Vec<Platform> =
-            if self.request.platforms.is_empty() { vec![host.clone()] } else { self.request.platforms.clone() };
+        let platforms: Vec<Platform> = if self.request.platforms.is_empty() {
+            vec![host.clone()]
+        } else {
+            self.request.platforms.clone()
+        };
         let mut plan = Plan::default();
         let mut images = BTreeMap::new();
         for platform in &platforms {
@@ -240,10 +243,8 @@ impl Build<'_> {
             DockerfileSource::Inline(bytes) => ("Dockerfile".to_owned(), bytes.clone(), None),
             DockerfileSource::Path(path) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let task = Task::internal(
-                    self.events,
-                    &format!("[internal] load build definition from {name}"),
-                );
+                let task =
+                    Task::internal(self.events, &format!("[internal] load build definition from {name}"));
                 let bytes = task.end(read_text(path).and_then(|bytes| {
                     bytes.ok_or_else(|| {
                         BuildError::invalid(format!(
@@ -282,8 +283,9 @@ impl Build<'_> {
         let read = || -> Result<Ignore, BuildError> {
             for path in own.iter().chain(&of_context) {
                 if let Some(bytes) = read_text(path)? {
-                    return Ignore::parse(&bytes)
-                        .map_err(|error| BuildError::invalid(format!("{error}: failed to read {}", path.display())));
+                    return Ignore::parse(&bytes).map_err(|error| {
+                        BuildError::invalid(format!("{error}: failed to read {}", path.display()))
+                    });
                 }
             }
             Ok(Ignore::none())
@@ -431,8 +433,7 @@ impl Source {
     }
 
     fn error(&self, found: &rbx_dockerfile::Diagnostic) -> BuildError {
-        let mut error =
-            BuildError::invalid(self.file.error_text(found)).at(Some(self.range(found.span)));
+        let mut error = BuildError::invalid(self.file.error_text(found)).at(Some(self.range(found.span)));
         error.hint.clone_from(&found.hint);
         error
     }
@@ -481,7 +482,9 @@ impl NamedContext {
         if let Some(layout) = value.strip_prefix("oci-layout://") {
             // A tag comes after the last colon, a digest after an at sign.
             let (path, wanted) = match (layout.rsplit_once('@'), layout.rsplit_once(':')) {
-                (Some((path, digest)), _) => (path.split_once(':').map_or(path, |(path, _)| path), Some(digest)),
+                (Some((path, digest)), _) => {
+                    (path.split_once(':').map_or(path, |(path, _)| path), Some(digest))
+                }
                 (None, Some((path, tag))) if !tag.contains('/') => (path, Some(tag)),
                 _ => (layout, None),
             };
@@ -518,7 +521,10 @@ fn facts(image: &Image) -> BaseFacts {
 
 fn canonical(path: &Path) -> Result<PathBuf, BuildError> {
     std::fs::canonicalize(path).map_err(|_| {
-        BuildError::invalid(format!("unable to prepare context: path {:?} not found", path.display().to_string()))
+        BuildError::invalid(format!(
+            "unable to prepare context: path {:?} not found",
+            path.display().to_string()
+        ))
     })
 }
 
@@ -539,9 +545,9 @@ fn read_text(path: &Path) -> Result<Option<Vec<u8>>, BuildError> {
 }
 
 fn wants_image(outputs: &[Output]) -> bool {
-    outputs.iter().any(|output| {
-        matches!(output.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image)
-    })
+    outputs
+        .iter()
+        .any(|output| matches!(output.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image))
 }
 
 /// The last part of a build: from layers to outputs.

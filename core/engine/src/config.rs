@@ -89,7 +89,8 @@ impl ImagePlan {
             | Op::Shell(_) => {}
         }
         if let Some((created_by, empty_layer)) = step.history() {
-            let entry = History { created_by, comment: COMMENT.to_owned(), empty_layer, ..History::default() };
+            let entry =
+                History { created_by, comment: COMMENT.to_owned(), empty_layer, ..History::default() };
             self.steps.push((entry, vertex));
         }
     }

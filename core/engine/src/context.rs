@@ -144,8 +144,7 @@ fn hash_file(store: &Store, node: &Node, buffer: &mut Vec<u8>) -> Result<(), Lay
 
 /// Whether `path` is `known` or lies below it.
 fn covers(known: &[u8], path: &[u8]) -> bool {
-    known.is_empty()
-        || (path.starts_with(known) && (path.len() == known.len() || path[known.len()] == b'/'))
+    known.is_empty() || (path.starts_with(known) && (path.len() == known.len() || path[known.len()] == b'/'))
 }
 
 fn to_path(path: &[u8]) -> &Path {
@@ -234,8 +233,8 @@ impl Walk<'_> {
 
     fn directory(&self, directory: &Pending, found: &mut Found, queue: &Queue) -> Result<(), LayerError> {
         let failed = |error: io::Error| LayerError::read(&directory.path, error);
-        let Origin::Directory(root) = self.origin else { return Err(LayerError::Damaged) };
-        let descriptor = open_directory(root, &directory.path).map_err(failed)?;
+        let Origin::Directories(roots) = self.origin else { return Err(LayerError::Damaged) };
+        let descriptor = open_directory(&roots[0], &directory.path).map_err(failed)?;
         let mut reader = Dir::read_from(&descriptor).map_err(|error| failed(error.into()))?;
         while let Some(item) = reader.read() {
             let item = item.map_err(|error| failed(error.into()))?;
@@ -291,17 +290,18 @@ impl Walk<'_> {
         } else if verdict.excluded {
             return Ok(());
         }
-        let mut node = Node::new(Entry {
-            mode: stat.st_mode & 0o7777,
-            mtime: stat.st_mtime,
-            ..Entry::new(path, kind)
-        });
+        let mut node =
+            Node::new(Entry { mode: stat.st_mode & 0o7777, mtime: stat.st_mtime, ..Entry::new(path, kind) });
         match node.entry.kind {
             EntryKind::File { .. } => self.file(&stat, &mut node)?,
             EntryKind::Directory => node.entry.xattrs = self.xattrs(&node.entry.path)?,
             _ => {}
         }
-        if verdict.excluded { found.doubtful.push(node) } else { found.nodes.push(node) }
+        if verdict.excluded {
+            found.doubtful.push(node)
+        } else {
+            found.nodes.push(node)
+        }
         Ok(())
     }
 

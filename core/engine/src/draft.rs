@@ -79,13 +79,8 @@ impl<'a> Draft<'a> {
         }
         let (uid, gid) = self.options.owner.unwrap_or((0, 0));
         for path in missing.into_iter().rev() {
-            let entry = Entry {
-                mode,
-                uid,
-                gid,
-                mtime: self.options.now,
-                ..Entry::new(path, EntryKind::Directory)
-            };
+            let entry =
+                Entry { mode, uid, gid, mtime: self.options.now, ..Entry::new(path, EntryKind::Directory) };
             self.put(Item { entry, content: None, source: None });
         }
         Ok(path)

@@ -103,7 +103,9 @@ impl Images<'_> {
     /// Whether every layer of an image is here, unpacked or as a blob.
     fn has_layers(&self, config: &ImageConfig, manifest: &Manifest) -> Result<bool, BuildError> {
         for (chain, layer) in chain_ids(&config.diff_ids).iter().zip(&manifest.layers) {
-            if self.store.layer_by_chain(self.lease, chain)?.is_none() && self.store.blob(&layer.digest)?.is_none() {
+            if self.store.layer_by_chain(self.lease, chain)?.is_none()
+                && self.store.blob(&layer.digest)?.is_none()
+            {
                 return Ok(false);
             }
         }
@@ -121,7 +123,8 @@ impl Images<'_> {
             kept.insert(self.store.put_blob(&fetched.bytes)?);
             match Document::parse(&fetched.bytes).map_err(BuildError::failed)? {
                 Document::Index(index) => {
-                    let found = choose(&index, platform).ok_or_else(|| no_platform(reference, platform, &index))?;
+                    let found =
+                        choose(&index, platform).ok_or_else(|| no_platform(reference, platform, &index))?;
                     let pinned = reference.with_digest(found.digest);
                     fetched = self.registry.manifest(&pinned).await.map_err(failed)?;
                 }
@@ -174,7 +177,8 @@ impl Images<'_> {
         };
         let layout = Layout::open(&path).map_err(failed)?;
         let chain = layout.resolve(wanted, platform).map_err(failed)?;
-        let found = chain.last().ok_or_else(|| BuildError::invalid(format!("{} is empty", path.display())))?;
+        let found =
+            chain.last().ok_or_else(|| BuildError::invalid(format!("{} is empty", path.display())))?;
         let Document::Manifest(manifest) = layout.document(found).map_err(failed)? else {
             return Err(BuildError::invalid(format!("{} holds no image", path.display())));
         };
@@ -322,8 +326,9 @@ impl Image {
     ) -> Result<layer::Unpacked, BuildError> {
         let descriptor = &self.manifest.layers[at];
         let digest = descriptor.digest;
-        let failed =
-            |error: &dyn std::fmt::Display| BuildError::failed(format!("{error}: failed to fetch layer {digest}"));
+        let failed = |error: &dyn std::fmt::Display| {
+            BuildError::failed(format!("{error}: failed to fetch layer {digest}"))
+        };
         if store.blob(&digest)?.is_none() {
             let part = task.part(&digest.to_string(), descriptor.size);
             let mut writer = store.blob_writer()?;
@@ -337,7 +342,8 @@ impl Image {
                         if length == 0 {
                             break;
                         }
-                        std::io::Write::write_all(&mut writer, &buffer[..length]).map_err(|error| failed(&error))?;
+                        std::io::Write::write_all(&mut writer, &buffer[..length])
+                            .map_err(|error| failed(&error))?;
                         part.advance(length as u64);
                     }
                 }

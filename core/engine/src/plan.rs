@@ -139,10 +139,22 @@ pub(crate) struct SecretVariable {
 #[derive(Debug)]
 pub(crate) enum RunMountKind {
     /// Files of a stage, an image or a context; `None` is an empty one. What is written is lost.
-    Root { vertex: Option<VertexId>, source: String, read_only: bool },
-    Tmpfs { size: u64 },
+    Root {
+        vertex: Option<VertexId>,
+        source: String,
+        read_only: bool,
+    },
+    Tmpfs {
+        size: u64,
+    },
     /// A secret as a file. Its value is part of no key.
-    Secret { id: String, mode: u32, uid: u32, gid: u32, required: bool },
+    Secret {
+        id: String,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        required: bool,
+    },
 }
 
 impl Operation {
@@ -296,11 +308,7 @@ impl<'a> Planner<'a> {
         SourceRange { file: self.file_name.to_owned(), text: self.text.clone(), first, last }
     }
 
-    fn stage(
-        &mut self,
-        plan: &mut Plan,
-        index: usize,
-    ) -> Result<(Option<VertexId>, ImagePlan), BuildError> {
+    fn stage(&mut self, plan: &mut Plan, index: usize) -> Result<(Option<VertexId>, ImagePlan), BuildError> {
         if let Some(known) = self.stages.get(&index) {
             return Ok(known.clone());
         }
@@ -314,7 +322,8 @@ impl<'a> Planner<'a> {
                 (root, image)
             }
             Base::Image(name) | Base::Context(name) => {
-                let found = self.image(name, &stage.platform).map_err(|error| error.at(Some(range.clone())))?;
+                let found =
+                    self.image(name, &stage.platform).map_err(|error| error.at(Some(range.clone())))?;
                 let name = format!("{}FROM {}", stage.prefix(1, self.shown(&stage.platform)), found.name);
                 let plan_of_image = ImagePlan::from_base(&found.config);
                 let vertex = plan.add(name, Operation::Image(found), Vec::new(), Some(range), false);
@@ -334,9 +343,8 @@ impl<'a> Planner<'a> {
         };
         for step in &stage.steps {
             let range = self.range(step.span);
-            let vertex = self
-                .step(plan, stage, step, root, &range, fresh)
-                .map_err(|error| error.at(Some(range)))?;
+            let vertex =
+                self.step(plan, stage, step, root, &range, fresh).map_err(|error| error.at(Some(range)))?;
             image.apply(step, vertex);
             root = vertex.or(root);
         }
@@ -440,7 +448,8 @@ impl<'a> Planner<'a> {
             unpack: false,
             epoch: self.epoch,
         };
-        let name = format!("[internal] mount build context /{}", String::from_utf8_lossy(&clean(source.as_bytes())));
+        let name =
+            format!("[internal] mount build context /{}", String::from_utf8_lossy(&clean(source.as_bytes())));
         plan.add(name, Operation::Copy(copy), Vec::new(), None, false)
     }
 

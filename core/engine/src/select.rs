@@ -121,10 +121,8 @@ fn has_wildcard(path: &str) -> bool {
 /// Divides a path before its first part with a wildcard.
 fn split_wildcards(path: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
-    let at = parts
-        .iter()
-        .position(|part| has_wildcard(&String::from_utf8_lossy(part)))
-        .unwrap_or(parts.len());
+    let at =
+        parts.iter().position(|part| has_wildcard(&String::from_utf8_lossy(part))).unwrap_or(parts.len());
     (parts[..at].join(&b'/'), parts[at..].join(&b'/'))
 }
 
@@ -224,7 +222,10 @@ pub(crate) fn selected_files<'a>(
     for selected in selected.iter().flatten() {
         let walked = walk(tree, selected, &exclude)?;
         files.extend(
-            walked.into_iter().map(|(_, node)| node).filter(|node| matches!(node.entry.kind, EntryKind::File { .. })),
+            walked
+                .into_iter()
+                .map(|(_, node)| node)
+                .filter(|node| matches!(node.entry.kind, EntryKind::File { .. })),
         );
     }
     Ok(files)

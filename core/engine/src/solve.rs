@@ -139,9 +139,10 @@ impl Solver {
         };
         let task = Task::start(&self.events, &vertex.digest, &vertex.name, digests);
         let outcome = match &vertex.operation {
-            Operation::Image(image) => image.layers(&self.store, &self.lease, &self.registry, &task).await.map(
-                |found| Built { layers: found, created: 0, cached: false },
-            ),
+            Operation::Image(image) => image
+                .layers(&self.store, &self.lease, &self.registry, &task)
+                .await
+                .map(|found| Built { layers: found, created: 0, cached: false }),
             _ => {
                 let (solver, task) = (self.clone(), task.clone());
                 let work = move || solver.work(id, &layers, source.as_ref(), &task);
@@ -164,7 +165,9 @@ impl Solver {
         task: &Task,
     ) -> Result<Built, BuildError> {
         let vertex = &self.plan.vertices[id];
-        let of = |input: &Option<VertexId>| input.and_then(|input| layers.get(&input).cloned()).unwrap_or_default();
+        let of = |input: &Option<VertexId>| {
+            input.and_then(|input| layers.get(&input).cloned()).unwrap_or_default()
+        };
         match &vertex.operation {
             Operation::Copy(copy) => {
                 self.copy(copy, &of(&copy.base), source.unwrap_or(&CopySource::Nothing), vertex.fresh)
@@ -192,7 +195,9 @@ impl Solver {
     ) -> Result<CopySource, BuildError> {
         match from {
             CopyFrom::Nothing => Ok(CopySource::Nothing),
-            CopyFrom::Vertex(vertex) => Ok(CopySource::Layers(layers.get(vertex).cloned().unwrap_or_default())),
+            CopyFrom::Vertex(vertex) => {
+                Ok(CopySource::Layers(layers.get(vertex).cloned().unwrap_or_default()))
+            }
             CopyFrom::Context(name) => {
                 let slot = self
                     .contexts

@@ -338,7 +338,8 @@ mod tests {
 
     #[test]
     fn whiteouts_and_opaque_directories_hide_lower_layers_only() {
-        let lower = layer(&[("a", DIR), ("a/x", FILE), ("a/y", FILE), ("b", DIR), ("b/z", FILE), ("c", FILE)]);
+        let lower =
+            layer(&[("a", DIR), ("a/x", FILE), ("a/y", FILE), ("b", DIR), ("b/z", FILE), ("c", FILE)]);
         let upper = layer(&[
             ("a", DIR),
             ("a", EntryKind::OpaqueDirectory),

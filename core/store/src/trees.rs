@@ -11,6 +11,9 @@ use crate::leases::Pinned;
 use crate::store::Inner;
 use crate::{LayerId, Lease, Store, StoreError};
 
+/// The file beside a tree that names the layer it is the difference to.
+const BASE: &str = "base";
+
 /// A tree being made. Dropped without being committed, it is removed.
 #[derive(Debug)]
 pub struct PreparedTree {
@@ -28,6 +31,12 @@ impl PreparedTree {
     /// An empty directory beside it, for an overlay's `workdir`.
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// Says that the tree holds only what is different from that of `base`, which the layer's parents must keep.
+    pub fn set_base(&self, base: LayerId) -> Result<(), StoreError> {
+        let path = self.temporary.path.join(BASE);
+        std::fs::write(&path, base.to_string()).map_err(|source| StoreError::io("cannot write", &path, source))
     }
 
     /// Removes what the tree does not need once it is complete.
@@ -99,10 +108,27 @@ impl Store {
         Ok(path.join("fs"))
     }
 
-    /// The directory tree of a layer, if it is there. The layer should be held by a lease.
+    /// The directory tree of a layer, if it is there. The layer should be held by a lease. See also
+    /// [`Store::tree_base`].
     pub fn tree(&self, id: LayerId) -> Option<PathBuf> {
         let path = self.inner.tree_path(&id).join("fs");
         path.exists().then_some(path)
+    }
+}
+
+impl Store {
+    /// The layer whose tree is to be mounted below that of a layer, for a tree that was made as the difference to
+    /// another ([`PreparedTree::set_base`]).
+    pub fn tree_base(&self, id: LayerId) -> Result<Option<LayerId>, StoreError> {
+        let path = self.inner.tree_path(&id).join(BASE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match text.parse() {
+                Ok(base) => Ok(Some(base)),
+                Err(_) => Err(StoreError::damaged(&path, "not the name of a layer".to_owned())),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::io("cannot read", &path, source)),
+        }
     }
 }
 

@@ -30,20 +30,21 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     pub(crate) fn create(path: &Path) -> Result<Self, BuildError> {
-        let failed = |error: io::Error| {
-            BuildError::invalid(format!("{error}: failed to write {}", path.display()))
-        };
+        let failed =
+            |error: io::Error| BuildError::invalid(format!("{error}: failed to write {}", path.display()));
         if path.is_dir() {
-            return Err(BuildError::invalid(format!(
-                "destination file {} is a directory",
-                path.display()
-            )));
+            return Err(BuildError::invalid(format!("destination file {} is a directory", path.display())));
         }
         let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let name = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
         let temporary = path.with_file_name(name);
         let file = File::create(&temporary).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), temporary, file: BufWriter::with_capacity(1 << 20, file), kept: false })
+        Ok(Self {
+            path: path.to_owned(),
+            temporary,
+            file: BufWriter::with_capacity(1 << 20, file),
+            kept: false,
+        })
     }
 
     /// Gives the file its name.

@@ -22,7 +22,12 @@ pub(crate) fn rewrite(
         let moved = parent != at.checked_sub(1).map(|below| layers[below]);
         let index = solver.store.layer_index(id)?;
         let late = at >= base && index.entries.iter().any(|item| item.entry.mtime > epoch);
-        rewritten.push(if moved || late { rewrite_layer(solver, id, parent, epoch, &index)? } else { id });
+        if !moved && !late {
+            rewritten.push(id);
+            continue;
+        }
+        let below = at.checked_sub(1).map(|below| layers[below]);
+        rewritten.push(rewrite_layer(solver, id, below, parent, epoch, &index)?);
     }
     Ok(rewritten)
 }
@@ -30,6 +35,7 @@ pub(crate) fn rewrite(
 fn rewrite_layer(
     solver: &Solver,
     id: LayerId,
+    below: Option<LayerId>,
     parent: Option<LayerId>,
     epoch: i64,
     index: &LayerIndex,
@@ -40,9 +46,9 @@ fn rewrite_layer(
     if let Some(Record { layer: Some(layer), .. }) = solver.store.record(&solver.lease, &key)? {
         return Ok(layer);
     }
-    let tree = layer::directory(&solver.store, &solver.lease, id, solver.threads)?;
-    let origin = Origin::directory(&tree)
-        .map_err(|error| BuildError::failed(format!("{error}: failed to open {}", tree.display())))?;
+    let trees = layer::directories(&solver.store, &solver.lease, id, below, solver.threads)?;
+    let origin = Origin::directories(&trees)
+        .map_err(|error| BuildError::failed(format!("{error}: failed to open layer {id}")))?;
     let mut items: Vec<Item> = index
         .entries
         .iter()

@@ -19,7 +19,11 @@ impl Written {
     pub(crate) fn new(path: &Path, content: &str) -> Self {
         let mut hasher = Key::hasher("written archive");
         hasher.field(path.as_os_str().as_encoded_bytes());
-        Self { path: path.to_owned(), note: format!("written {}", hasher.finish()), content: content.to_owned() }
+        Self {
+            path: path.to_owned(),
+            note: format!("written {}", hasher.finish()),
+            content: content.to_owned(),
+        }
     }
 
     /// Whether the file is what was written last, and that was the same content.

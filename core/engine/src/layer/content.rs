@@ -103,9 +103,8 @@ mod tests {
     #[test]
     fn a_digest_depends_on_every_chunk_and_on_their_number() {
         let size = usize::try_from(CHUNK).unwrap();
-        let digest = |bytes: &[u8]| {
-            file_digest(&hash_chunks(bytes, bytes.len() as u64, &mut Vec::new()).unwrap())
-        };
+        let digest =
+            |bytes: &[u8]| file_digest(&hash_chunks(bytes, bytes.len() as u64, &mut Vec::new()).unwrap());
         let one = vec![1; size];
         let two = vec![1; size + 1];
         let mut other = two.clone();

@@ -1,7 +1,6 @@
 //! A layer as a blob: its descriptor, its diff ID and its bytes.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rbx_oci::{Compression, Descriptor, Digest, MEMBER_LIMIT, MemberCompressor, decompress};
@@ -64,9 +63,9 @@ pub(crate) fn describe(
         return Ok(known);
     }
 
-    let packed = match store.tree(id) {
-        Some(tree) => pack_tree(store, id, &tree, packing, threads, cancelled)?,
-        None => pack_members(store, id, packing, threads, cancelled)?,
+    let packed = match store.layer_members(id, &Packing::STORE.name())? {
+        Some(members) => repack(store, &members, Packing::STORE, packing, threads, cancelled)?,
+        None => pack_tree(store, id, packing, threads, cancelled)?,
     };
     let digests = packed.digests.ok_or(LayerError::Damaged)?;
     note(store, id, packing, &packed.members, &digests)?;
@@ -129,12 +128,12 @@ pub(crate) fn note(
 fn pack_tree(
     store: &Store,
     id: LayerId,
-    tree: &Path,
     packing: Packing,
     threads: usize,
     cancelled: &AtomicBool,
 ) -> Result<Packed, LayerError> {
-    let origin = Origin::directory(tree).map_err(|error| LayerError::read(b"", error))?;
+    let tree = store.tree(id).ok_or(LayerError::Missing(id))?;
+    let origin = Origin::directory(&tree).map_err(|error| LayerError::read(b"", error))?;
     let index = store.layer_index(id)?;
     let mut items: Vec<Item> = index
         .entries
@@ -145,18 +144,6 @@ fn pack_tree(
         })
         .collect();
     pack(store, &mut items, packing, threads, true, cancelled)
-}
-
-/// Packs a layer that is in the store as members, in whatever way they are to be packed.
-fn pack_members(
-    store: &Store,
-    id: LayerId,
-    packing: Packing,
-    threads: usize,
-    cancelled: &AtomicBool,
-) -> Result<Packed, LayerError> {
-    let members = store.layer_members(id, &Packing::STORE.name())?.ok_or(LayerError::Missing(id))?;
-    repack(store, &members, Packing::STORE, packing, threads, cancelled)
 }
 
 impl LayerBlob {

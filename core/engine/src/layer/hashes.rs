@@ -113,9 +113,7 @@ impl Hashes {
     fn restore(&mut self, state: &[u8]) -> Option<()> {
         let (size, hashers) = state.split_first_chunk::<8>()?;
         let (diff, blob) = hashers.split_at_checked(hashers.len() / 2)?;
-        let read = |bytes: &[u8]| {
-            Sha256::deserialize(&SerializedState::<Sha256>::try_from(bytes).ok()?).ok()
-        };
+        let read = |bytes: &[u8]| Sha256::deserialize(&SerializedState::<Sha256>::try_from(bytes).ok()?).ok();
         let (diff, blob) = (read(diff)?, read(blob)?);
         (self.size, self.diff, self.blob) = (u64::from_le_bytes(*size), diff, blob);
         Some(())
@@ -150,7 +148,10 @@ mod tests {
         for (known, expected) in [(40, 32), (31, 16), (16, 16), (15, 0)] {
             let (from, resumed) = hash(known, 40);
             assert_eq!(from, expected);
-            assert_eq!((resumed.diff_id, resumed.blob, resumed.size), (whole.diff_id, whole.blob, whole.size));
+            assert_eq!(
+                (resumed.diff_id, resumed.blob, resumed.size),
+                (whole.diff_id, whole.blob, whole.size)
+            );
         }
         assert_ne!(hash(40, 39).1.diff_id, whole.diff_id);
     }

@@ -12,8 +12,10 @@ use rbx_oci::{Entry, EntryKind};
 use rbx_store::{Key, LayerId, LayerIndex, Lease, Store};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
+use super::difference::Difference;
 use super::pack::{Packing, SectionPlan, split_section};
 use crate::error::LayerError;
+use crate::tree::compare_paths;
 
 /// The directories of a chain of layers, topmost first. Layers that are only in the store as members are laid
 /// out as files now.
@@ -23,46 +25,84 @@ pub(crate) fn lower_directories(
     layers: &[LayerId],
     threads: usize,
 ) -> Result<Vec<PathBuf>, LayerError> {
-    layers.iter().rev().map(|&id| directory(store, lease, id, threads)).collect()
+    let mut found = Vec::with_capacity(layers.len());
+    for (at, &id) in layers.iter().enumerate().rev() {
+        let below = at.checked_sub(1).map(|at| layers[at]);
+        found.extend(directories(store, lease, id, below, threads)?);
+    }
+    Ok(found)
 }
 
-/// The directory of one layer.
-pub(crate) fn directory(
+/// The directories of one layer, topmost first: one, or the differences to an earlier version of it and then that
+/// version's. `below` is the layer it lies on.
+pub(crate) fn directories(
     store: &Store,
     lease: &Lease,
     id: LayerId,
+    below: Option<LayerId>,
     threads: usize,
-) -> Result<PathBuf, LayerError> {
-    if let Some(path) = store.tree(id) {
-        return Ok(path);
+) -> Result<Vec<PathBuf>, LayerError> {
+    if store.tree(id).is_none() {
+        materialise(store, lease, id, below, threads)?;
     }
+    let mut found = vec![store.tree(id).ok_or(LayerError::Missing(id))?];
+    if let Some(version) = store.tree_base(id)? {
+        found.extend(directories(store, lease, version, below, threads)?);
+    }
+    Ok(found)
+}
+
+fn materialise(
+    store: &Store,
+    lease: &Lease,
+    id: LayerId,
+    below: Option<LayerId>,
+    threads: usize,
+) -> Result<(), LayerError> {
+    let layer = store.layer(lease, id)?.ok_or(LayerError::Missing(id))?;
     let index = store.layer_index(id)?;
     let members = store.layer_members(id, &Packing::STORE.name())?.ok_or(LayerError::Missing(id))?;
     let tree = store.new_tree()?;
     let root = open_directory(tree.fs()).map_err(|error| LayerError::write(b"", error))?;
-    write_tree(store, &index, &members, &root, threads)?;
-    Ok(store.commit_tree(lease, id, tree)?)
+    // A layer whose parent is not what it lies on was made as a new version of that parent.
+    let version = layer.parent.filter(|parent| Some(*parent) != below && store.tree(*parent).is_some());
+    let difference = match version {
+        Some(version) => {
+            Difference::between(&*store.layer_index(version)?, &index).map(|found| (version, found))
+        }
+        None => None,
+    };
+    match difference {
+        Some((version, difference)) => {
+            write_tree(store, &difference.index(&index), &index, &members, &root, threads)?;
+            tree.set_base(version)?;
+        }
+        None => write_tree(store, &index, &index, &members, &root, threads)?,
+    }
+    store.commit_tree(lease, id, tree)?;
+    Ok(())
 }
 
 fn open_directory(path: &std::path::Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Writes all of a layer below `root`: directories, then files on `threads` threads, then links and special
-/// files, and directories' times last, since writing into one changes its own.
+/// Writes the `wanted` entries of a layer below `root`: directories, then files on `threads` threads, then links and
+/// special files, and directories' times last, since writing into one changes its own.
 fn write_tree(
     store: &Store,
+    wanted: &LayerIndex,
     index: &LayerIndex,
     members: &[Key],
     root: &OwnedFd,
     threads: usize,
 ) -> Result<(), LayerError> {
-    let entries = || index.entries.iter().map(|item| &item.entry);
+    let entries = || wanted.entries.iter().map(|item| &item.entry);
     for entry in entries().filter(|entry| matches!(entry.kind, EntryKind::Directory)) {
         rustix::fs::mkdirat(root, &*entry.path, Mode::from_raw_mode(0o700))
             .map_err(|error| LayerError::write(&entry.path, error.into()))?;
     }
-    write_files(store, index, members, root, threads)?;
+    write_files(store, wanted, index, members, root, threads)?;
     for entry in entries() {
         match &entry.kind {
             EntryKind::File { .. } | EntryKind::Directory => continue,
@@ -78,12 +118,16 @@ fn write_tree(
 
 fn write_files(
     store: &Store,
+    wanted: &LayerIndex,
     index: &LayerIndex,
     members: &[Key],
     root: &OwnedFd,
     threads: usize,
 ) -> Result<(), LayerError> {
     let plan = SectionPlan::new(index);
+    let is_wanted = |entry: &Entry| {
+        wanted.entries.binary_search_by(|item| compare_paths(&item.entry.path, &entry.path)).is_ok()
+    };
     let next = AtomicUsize::new(0);
     let failure: Mutex<Option<LayerError>> = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -93,10 +137,16 @@ fn write_files(
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(key) = members.get(at) else { return };
+                    if !plan.entries(index, at).any(&is_wanted) {
+                        continue;
+                    }
                     let written = store.member(key).map_err(LayerError::from).and_then(|packed| {
                         tar.clear();
                         Packing::STORE.decompress(&packed.ok_or(LayerError::Damaged)?, &mut tar)?;
                         split_section(index, at, &plan, &tar, |entry, offset, bytes| {
+                            if !is_wanted(entry) {
+                                return Ok(());
+                            }
                             write_chunk(root, entry, offset, bytes)
                                 .map_err(|error| LayerError::write(&entry.path, error))
                         })

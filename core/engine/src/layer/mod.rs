@@ -2,6 +2,7 @@
 
 mod content;
 mod describe;
+mod difference;
 mod hashes;
 mod materialise;
 mod origin;
@@ -12,7 +13,7 @@ mod unpack;
 
 pub(crate) use content::{file_digest, hash_chunks, remember_chunks};
 pub(crate) use describe::{LayerBlob, PULLED, describe, note};
-pub(crate) use materialise::{directory, lower_directories};
+pub(crate) use materialise::{directories, lower_directories};
 pub(crate) use origin::{Origin, Source};
 pub(crate) use pack::{Item, Packed, Packing, pack};
 pub(crate) use scan::scan_upper;

@@ -11,8 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 /// A place that holds the bytes of regular files.
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
-    /// A directory: files are opened below it by their path.
-    Directory(Arc<OwnedFd>),
+    /// Directories, topmost first: a file is opened below the first that has its path.
+    Directories(Arc<[OwnedFd]>),
     /// One file's bytes, such as those of a heredoc.
     Inline(Arc<[u8]>),
 }
@@ -51,8 +51,14 @@ impl io::Seek for Content {
 impl Origin {
     /// The files below a directory.
     pub(crate) fn directory(path: &Path) -> io::Result<Self> {
+        Self::directories(&[path])
+    }
+
+    /// The files below several directories, topmost first.
+    pub(crate) fn directories(paths: &[impl AsRef<Path>]) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self::Directory(Arc::new(rustix::fs::openat(CWD, path, flags, Mode::empty())?)))
+        let open = |path: &_| Ok(rustix::fs::openat(CWD, AsRef::<Path>::as_ref(path), flags, Mode::empty())?);
+        Ok(Self::Directories(paths.iter().map(open).collect::<io::Result<_>>()?))
     }
 }
 
@@ -61,10 +67,21 @@ impl Source {
     /// meanwhile; a FIFO put in a file's place does not block.
     pub(crate) fn open(&self) -> io::Result<Content> {
         match &self.origin {
-            Origin::Directory(directory) => open_below(directory, &self.path).map(Content::File),
+            Origin::Directories(directories) => open_in(directories, &self.path).map(Content::File),
             Origin::Inline(bytes) => Ok(Content::Inline(io::Cursor::new(bytes.clone()))),
         }
     }
+}
+
+fn open_in(directories: &[OwnedFd], path: &[u8]) -> io::Result<File> {
+    let mut outcome = Err(io::ErrorKind::NotFound.into());
+    for directory in directories {
+        outcome = open_below(directory, path);
+        if !outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    outcome
 }
 
 fn open_below(directory: &OwnedFd, path: &[u8]) -> io::Result<File> {

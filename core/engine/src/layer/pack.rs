@@ -150,10 +150,8 @@ pub(crate) fn pack(
     cancelled: &AtomicBool,
 ) -> Result<Packed, LayerError> {
     let sections = sections(items.iter().map(|item| &item.entry));
-    let chunks: Vec<Option<Vec<ContentDigest>>> = items
-        .iter()
-        .map(|item| content::known_chunks(store, item.content?, item.size()))
-        .collect();
+    let chunks: Vec<Option<Vec<ContentDigest>>> =
+        items.iter().map(|item| content::known_chunks(store, item.content?, item.size())).collect();
     let packer = Packer { store, items, chunks: &chunks, packing };
     let mut read: Vec<Vec<(u64, ContentDigest)>> = vec![Vec::new(); items.len()];
     let mut members = Vec::with_capacity(sections.len());
@@ -209,31 +207,39 @@ pub(crate) fn repack(
     threads: usize,
     cancelled: &AtomicBool,
 ) -> Result<Packed, LayerError> {
-    let mut hashes = Hashes::resume(store, to, std::iter::empty());
-    let mut keys = Vec::with_capacity(members.len());
+    let renamed = |key: &Key| {
+        if from == to {
+            return *key;
+        }
+        Key::hasher("repacked member").field(key.as_bytes()).field(to.name()).finish()
+    };
+    let keys: Vec<Key> = members.iter().map(renamed).collect();
+    // A state may outlive members that belong to no layer yet.
+    let mut there = Vec::new();
+    for key in &keys {
+        if store.member_size(key)?.is_none() {
+            break;
+        }
+        there.push(*key);
+    }
+    let mut hashes = Hashes::resume(store, to, there.into_iter());
+    let resumed = hashes.position();
     in_order(
-        members.len(),
+        members.len() - resumed,
         threads,
         cancelled,
         || MemberCompressor::new(to.compression, to.level),
         |compressor, at| {
+            let at = at + resumed;
             let old = store.member(&members[at])?.ok_or(LayerError::Damaged)?;
             let mut tar = Vec::with_capacity(2 * SECTION_MAX);
             from.decompress(&old, &mut tar)?;
-            if from == to {
-                return Ok((members[at], tar, old));
-            }
-            let mut hasher = Key::hasher("repacked member");
-            let key = hasher.field(members[at].as_bytes()).field(to.name()).finish();
-            let packed = compressed(store, &key, compressor, &tar)?;
-            Ok((key, tar, packed))
+            let packed = if from == to { old } else { compressed(store, &keys[at], compressor, &tar)? };
+            Ok((keys[at], tar, packed))
         },
-        |(key, tar, packed)| {
-            keys.push(key);
-            hashes.add(store, &key, &tar, &packed)
-        },
+        |(key, tar, packed)| hashes.add(store, &key, &tar, &packed),
     )?;
-    Ok(Packed { members: keys, digests: Some(hashes.finish()) })
+    Ok(Packed { digests: Some(hashes.finish()), members: keys })
 }
 
 /// The member under `key`, compressed now if the store does not have it.
@@ -298,6 +304,15 @@ impl SectionPlan {
     /// The cuts of a layer.
     pub(crate) fn new(index: &LayerIndex) -> Self {
         Self { sections: sections(index.entries.iter().map(|item| &item.entry)) }
+    }
+
+    /// The entries that a section holds, or holds a part of.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        index: &'a LayerIndex,
+        section: usize,
+    ) -> impl Iterator<Item = &'a Entry> {
+        self.sections[section].pieces.iter().map(|piece| &index.entries[piece.item].entry)
     }
 }
 
@@ -372,12 +387,7 @@ impl Worker {
     }
 
     /// Makes sure that the store has a section; its bytes are answered if they are to be hashed.
-    fn section(
-        &mut self,
-        packer: &Packer<'_>,
-        section: &Section,
-        hashed: bool,
-    ) -> Result<Done, LayerError> {
+    fn section(&mut self, packer: &Packer<'_>, section: &Section, hashed: bool) -> Result<Done, LayerError> {
         if let Some(key) = packer.known_key(section, &mut self.header) {
             if !hashed {
                 if packer.store.member_size(&key)?.is_some() {

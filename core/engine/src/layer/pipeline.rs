@@ -35,8 +35,11 @@ pub(crate) fn in_order<S, T: Send>(
             scope.spawn(|| {
                 let mut own = state();
                 while let Some(at) = line.start() {
-                    let done =
-                        if cancelled.load(Ordering::Relaxed) { Err(LayerError::Cancelled) } else { work(&mut own, at) };
+                    let done = if cancelled.load(Ordering::Relaxed) {
+                        Err(LayerError::Cancelled)
+                    } else {
+                        work(&mut own, at)
+                    };
                     line.finish(at, done);
                 }
             });

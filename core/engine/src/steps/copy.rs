@@ -22,6 +22,9 @@ pub(crate) enum CopySource {
     Nothing,
 }
 
+/// Versions of a layer of which each is laid out as the difference to the one before.
+const MOST_VERSIONS: usize = 8;
+
 /// Bytes that are not known yet from which on they are hashed and packed in one reading: with so many unknown,
 /// a cached result is unlikely.
 const COLD_BYTES: u64 = 1 << 20;
@@ -104,7 +107,11 @@ impl Solver {
             }
         }
         let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
-        let layer = self.put_packed(below.last().copied(), index, &packed)?;
+        let site = self.copy_key("copy site", copy, below).finish();
+        let version = self.last_version(&site)?;
+        let layer = self.put_packed(version.or(below.last().copied()), index, &packed)?;
+        let record = Record { layer: Some(layer), value: Vec::new(), created: self.created_now() };
+        self.store.put_record(&self.lease, &site, &record, true)?;
         let keys: Vec<Key> = std::iter::once(content_key()?).chain(stage_key).collect();
         self.record(&keys, base, layer, fresh)
     }
@@ -114,6 +121,22 @@ impl Solver {
         copy.hash(&mut hasher);
         hash_layers(&mut hasher, below);
         hasher
+    }
+
+    /// The layer that the same instruction made last, if it is laid out as files: the new one is then laid out as the
+    /// difference to it. A row of such versions has an end, for each keeps those before it.
+    fn last_version(&self, site: &Key) -> Result<Option<LayerId>, BuildError> {
+        let Some(Record { layer: Some(last), .. }) = self.store.record(&self.lease, site)? else {
+            return Ok(None);
+        };
+        let mut depth = 0;
+        let mut at = Some(last).filter(|&last| self.store.tree(last).is_some());
+        let found = at;
+        while let Some(version) = at {
+            depth += 1;
+            at = self.store.tree_base(version)?;
+        }
+        Ok(found.filter(|_| depth < MOST_VERSIONS))
     }
 
     /// Lets the definition lead to a result that was found by content.

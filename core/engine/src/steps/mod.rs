@@ -102,10 +102,11 @@ impl Solver {
     /// A file system as a list of entries whose bytes can be read.
     pub(crate) fn readable(&self, layers: &[LayerId]) -> Result<Tree, BuildError> {
         let mut parts = Vec::with_capacity(layers.len());
-        for &id in layers {
-            let path = layer::directory(&self.store, &self.lease, id, self.threads)?;
-            let origin = Origin::directory(&path)
-                .map_err(|error| BuildError::failed(format!("{error}: failed to open {}", path.display())))?;
+        for (at, &id) in layers.iter().enumerate() {
+            let below = at.checked_sub(1).map(|at| layers[at]);
+            let paths = layer::directories(&self.store, &self.lease, id, below, self.threads)?;
+            let origin = Origin::directories(&paths)
+                .map_err(|error| BuildError::failed(format!("{error}: failed to open layer {id}")))?;
             parts.push((self.store.layer_index(id)?, origin));
         }
         Ok(Tree::from_layers(parts.iter().map(|(index, origin)| (&**index, Some(origin.clone())))))
@@ -120,7 +121,10 @@ impl Solver {
             let Some(path) = crate::tree::resolve(path.as_bytes(), true, lookup) else { return Ok(None) };
             tree.get(&path).and_then(Node::source).map_or(Ok(None), |source| {
                 source.open().map(Some).map_err(|error| {
-                    BuildError::invalid(format!("{error}: failed to read /{}", String::from_utf8_lossy(&path)))
+                    BuildError::invalid(format!(
+                        "{error}: failed to read /{}",
+                        String::from_utf8_lossy(&path)
+                    ))
                 })
             })
         })

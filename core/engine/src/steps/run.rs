@@ -70,7 +70,8 @@ impl Solver {
             std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o755))
         };
-        write().map_err(|error| BuildError::failed(format!("{error}: failed to write {}", path.display())))?;
+        write()
+            .map_err(|error| BuildError::failed(format!("{error}: failed to write {}", path.display())))?;
         Ok(directory)
     }
 
@@ -115,17 +116,19 @@ impl Solver {
                         MountKind::Overlay { lower, upper, work, selector }
                     }
                 }
-                RunMountKind::Secret { id, mode, uid, gid, required } => match self.settings.secrets.get(id) {
-                    Some(value) => MountKind::File {
-                        content: value.clone(),
-                        read_only: true,
-                        mode: *mode,
-                        uid: *uid,
-                        gid: *gid,
-                    },
-                    None if *required => return Err(no_secret(id)),
-                    None => continue,
-                },
+                RunMountKind::Secret { id, mode, uid, gid, required } => {
+                    match self.settings.secrets.get(id) {
+                        Some(value) => MountKind::File {
+                            content: value.clone(),
+                            read_only: true,
+                            mode: *mode,
+                            uid: *uid,
+                            gid: *gid,
+                        },
+                        None if *required => return Err(no_secret(id)),
+                        None => continue,
+                    }
+                }
             };
             mounts.push(Mount { target: mount.target.clone(), kind });
         }
@@ -205,7 +208,8 @@ fn failed(run: &RunOperation, reason: &str, kind: FailureKind) -> BuildError {
 }
 
 fn no_secret(id: &str) -> BuildError {
-    BuildError::invalid(format!("secret {id}: not found")).hint(format!("give it with --secret id={id},src=FILE"))
+    BuildError::invalid(format!("secret {id}: not found"))
+        .hint(format!("give it with --secret id={id},src=FILE"))
 }
 
 pub(crate) fn refused(error: &SandboxError) -> BuildError {

@@ -128,7 +128,8 @@ fn xattr_changed_misses(fixture: &mut Fixture) {
     fixture.dockerfile(COPY_ALL);
     let set = |fixture: &Fixture, value: &[u8]| {
         let flags = rustix::fs::XattrFlags::empty();
-        rustix::fs::setxattr(fixture.context("a"), "security.capability", value, flags).expect("an attribute");
+        rustix::fs::setxattr(fixture.context("a"), "security.capability", value, flags)
+            .expect("an attribute");
     };
     // cap_net_raw, permitted and effective, in version 2 of the format.
     let capability = |bits: u8| {
@@ -180,11 +181,13 @@ fn ignore_file_changed_misses(fixture: &mut Fixture) {
 }
 
 /// A stage that can run commands.
-const SHELL: &str = "FROM scratch AS shell\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
+const SHELL: &str =
+    "FROM scratch AS shell\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
 
 fn arguments_used_and_unused_rerun(fixture: &mut Fixture) {
     fixture.busybox();
-    fixture.dockerfile(&format!("{SHELL}ARG X\nRUN echo \"x=$X\" >/x\nFROM shell\nARG Y\nRUN echo fixed >/y\n"));
+    fixture
+        .dockerfile(&format!("{SHELL}ARG X\nRUN echo \"x=$X\" >/x\nFROM shell\nARG Y\nRUN echo fixed >/y\n"));
     let build = |fixture: &mut Fixture, name: &str, value: &str, target: &str| {
         fixture.request.target = Some(target.to_owned());
         fixture.request.build_args.insert(name.to_owned(), value.to_owned());
@@ -200,7 +203,9 @@ fn arguments_used_and_unused_rerun(fixture: &mut Fixture) {
 fn content_of_a_stage_hits_when_it_is_the_same(fixture: &mut Fixture) {
     fixture.busybox();
     let text = |word: &str| {
-        format!("{SHELL}RUN echo same >/out && : {word}\nFROM scratch\nCOPY --from=shell /out /\nCOPY seed /\n")
+        format!(
+            "{SHELL}RUN echo same >/out && : {word}\nFROM scratch\nCOPY --from=shell /out /\nCOPY seed /\n"
+        )
     };
     fixture.write("seed", "s");
     fixture.dockerfile(&text("one"));

@@ -122,7 +122,8 @@ impl Fixture {
 impl Built {
     /// A file's bytes as text.
     pub fn text(&self, path: &str) -> String {
-        let (_, content) = self.files.get(path).unwrap_or_else(|| panic!("no {path} among {:?}", self.files.keys()));
+        let (_, content) =
+            self.files.get(path).unwrap_or_else(|| panic!("no {path} among {:?}", self.files.keys()));
         String::from_utf8_lossy(content).into_owned()
     }
 

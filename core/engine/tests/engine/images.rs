@@ -38,7 +38,8 @@ fn archives_agree_to_the_byte(fixture: &mut Fixture) {
         fill(&fixture);
         fixture.threads = threads;
         fixture.request.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), "1600000000".to_owned());
-        fixture.dockerfile("FROM scratch\nWORKDIR /app\nCOPY . .\nCOPY large /made/on/the/way/\nCMD [\"x\"]\n");
+        fixture
+            .dockerfile("FROM scratch\nWORKDIR /app\nCOPY . .\nCOPY large /made/on/the/way/\nCMD [\"x\"]\n");
         fixture.archive().expect("an archive").1
     };
     let _ = fixture;
@@ -108,7 +109,10 @@ fn layout_is_a_base(fixture: &mut Fixture) {
     other.request.named_contexts.insert("base".to_owned(), format!("oci-layout://{}", layout.display()));
     other.dockerfile("FROM base\nCOPY b /\nCOPY --from=base /a /c\n");
     let built = other.build().expect("a build");
-    assert_eq!((built.text("a"), built.text("b"), built.text("c")), ("one".into(), "two".into(), "one".into()));
+    assert_eq!(
+        (built.text("a"), built.text("b"), built.text("c")),
+        ("one".into(), "two".into(), "one".into())
+    );
 }
 
 fn archive_that_is_there_is_not_written_again(fixture: &mut Fixture) {

@@ -13,6 +13,9 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     rbx_sandbox::enter();
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [cache::trials(), exports::trials(), images::trials(), steps::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [cache::trials(), exports::trials(), images::trials(), steps::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
