@@ -103,13 +103,11 @@ fn needs_value(command: &Command, word: &str) -> Option<Arg> {
     let find = |matches: &dyn Fn(&Arg) -> bool| {
         command.get_arguments().find(|arg| matches(arg) && !is_switch(arg)).cloned()
     };
-    match word.strip_prefix("--") {
-        Some(name) => find(&|arg| arg.get_long() == Some(name)),
-        None => {
-            let letter = word.chars().last()?;
-            find(&|arg| arg.get_short() == Some(letter))
-        }
+    if let Some(name) = word.strip_prefix("--") {
+        return find(&|arg| arg.get_long() == Some(name));
     }
+    let letter = word.chars().last()?;
+    find(&|arg| arg.get_short() == Some(letter))
 }
 
 /// What a flag's value can be.

@@ -125,17 +125,120 @@ mod tests {
 
     #[test]
     fn the_program_is_explained() {
-        assert_snapshot!(root(&by_docker(), 80));
+        assert_snapshot!(root(&by_docker(), 80), @r##"
+        Usage:  docker rbx [OPTIONS] COMMAND
+
+        Build images for many platforms, with or without a daemon
+
+        Options:
+              --builder string   Use this builder instance
+          -D, --debug            Enable debug logging
+
+        Commands:
+          build       Build an image from a Dockerfile
+          lsp         Run the language server for Dockerfiles on standard input and output
+          version     Show version information
+
+        Run 'docker rbx COMMAND --help' for more information on a command.
+        "##);
     }
 
     #[test]
     fn build_is_explained() {
-        assert_snapshot!(command(&by_docker(), cli::entry("build").unwrap(), 80));
+        assert_snapshot!(command(&by_docker(), cli::entry("build").unwrap(), 80), @r##"
+        Usage:  docker rbx build [OPTIONS] PATH | URL | -
+
+        Build an image from a Dockerfile
+
+        Aliases:
+          docker rbx build, docker rbx b
+
+        Options:
+              --add-host strings              Add a line to the hosts file of
+                                              steps (format: "host:ip")
+              --allow stringArray             Grant the build a privilege (e.g.,
+                                              "network.host",
+                                              "security.insecure", "device",
+                                              "buildx.local.delete")
+              --annotation stringArray        Annotate the image (format:
+                                              "[type:]key=value")
+              --attest stringArray            Attach an attestation (format:
+                                              "type=sbom,generator=image")
+              --build-arg stringArray         Set a variable of the Dockerfile's
+                                              ARG (format: "name=value")
+              --build-context stringArray     Name another build context (format:
+                                              "name=path")
+              --builder string                Use this builder instance
+              --cache-from stringArray        Read cache from elsewhere (e.g.,
+                                              "user/app:cache",
+                                              "type=local,src=path/to/dir")
+              --cache-to stringArray          Write cache elsewhere (e.g.,
+                                              "user/app:cache",
+                                              "type=local,dest=path/to/dir")
+              --call string                   What to do with the Dockerfile
+                                              ("build", "check", "outline",
+                                              "targets") (default "build")
+              --cgroup-parent string          Control group above those of "RUN"
+                                              instructions
+              --check                         Same as "--call=check"
+          -D, --debug                         Enable debug logging
+          -f, --file string                   Path of the Dockerfile (default:
+                                              "PATH/Dockerfile")
+              --iidfile string                Write the image ID to this file
+              --label stringArray             Label the image (format: "key=value")
+              --load                          Same as "--output=type=docker"
+              --metadata-file string          Write what the build answers to
+                                              this file, as JSON
+              --network string                Network of "RUN" instructions
+                                              ("default", "host", "none")
+                                              (default "default")
+              --no-cache                      Do not use the cache
+              --no-cache-filter stringArray   Do not use the cache for this stage
+          -o, --output stringArray            Where the result goes (format:
+                                              "type=local,dest=path")
+              --platform stringArray          Platform to build for (format:
+                                              "os/arch[/variant]")
+              --policy stringArray            Check sources against a policy
+                                              (format: "filename=path[,strict=bool]")
+              --progress string               How progress is shown ("auto",
+                                              "none", "plain", "quiet",
+                                              "rawjson", "tty"). "plain" shows
+                                              all output of steps (default "auto")
+              --provenance string             Same as "--attest=type=provenance"
+              --pull                          Ask the registry for base images
+                                              even if they are here
+              --push                          Same as
+                                              "--output=type=registry,unpack=false"
+          -q, --quiet                         Show no progress, and print the
+                                              image ID in the end
+              --resource stringArray          Limit what steps use (e.g.,
+                                              "memory=2g", "cpu-quota=50000")
+              --sbom string                   Same as "--attest=type=sbom"
+              --secret stringArray            Show steps a secret (format:
+                                              "id=mysecret[,src=/local/secret]")
+              --shm-size bytes                Size of /dev/shm in steps
+              --ssh stringArray               Show steps an SSH agent or keys
+                                              (format:
+                                              "default|<id>[=<socket>|<key>[,<key>]]")
+          -t, --tag stringArray               Name the image (format:
+                                              "[registry/]repository[:tag]")
+              --target string                 Build this stage
+              --ulimit ulimit                 Limit processes of steps (format:
+                                              "type=soft[:hard]")
+        "##);
     }
 
     #[test]
     fn called_alone_the_program_is_explained_by_its_own_name() {
-        assert_snapshot!(command(&alone(), cli::entry("version").unwrap(), 80));
+        assert_snapshot!(command(&alone(), cli::entry("version").unwrap(), 80), @r##"
+        Usage:  docker-rbx version
+
+        Show version information
+
+        Options:
+              --builder string   Use this builder instance
+          -D, --debug            Enable debug logging
+        "##);
     }
 
     #[test]

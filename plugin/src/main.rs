@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     for word in std::env::args_os() {
         match word.into_string() {
             Ok(word) => words.push(word),
-            Err(word) => return refuse(&format!("{word:?} is not UTF-8")),
+            Err(word) => return refuse(&format!("{}: not UTF-8", word.display())),
         }
     }
     let program = if words.is_empty() { String::new() } else { words.remove(0) };

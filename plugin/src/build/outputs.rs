@@ -21,7 +21,7 @@ const NO_OUTPUT: &str = "No output specified with embedded driver. Build result 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Outputs {
     /// What the engine is asked for.
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) requested: Vec<Output>,
     /// The Engines that have to take the image.
     pub(crate) loads: Vec<Load>,
     /// What becomes of it besides.
@@ -62,8 +62,8 @@ pub(crate) fn resolve(
 ) -> Result<Outputs, CliError> {
     let mut outputs =
         Output::resolve_all(entries, &env.cwd).map_err(|error| CliError::new(error.to_string()))?;
-    for output in &outputs {
-        check_destination(output, env)?;
+    for (output, entry) in outputs.iter().zip(entries) {
+        check_destination(output, entry.destination.as_deref().unwrap_or_default(), env)?;
     }
     if args.push {
         push(&mut outputs);
@@ -88,18 +88,18 @@ pub(crate) fn resolve(
     }
     if outputs.is_empty() && !calls {
         let no_load = env.filled("BUILDX_NO_DEFAULT_LOAD").is_some_and(is_true);
-        if !tags.is_empty() {
-            outputs.push(plain(OutputKind::Image));
-            all.keep = if no_load { Keep::InStoreOnly } else { Keep::InStore };
-        } else {
+        if tags.is_empty() {
             all.warning = (!no_load).then_some(NO_OUTPUT);
             if super::show::prints_id(args) || args.iidfile.is_some() || args.metadata_file.is_some() {
                 // An output that is written nowhere: the image is put together, so that it has an ID.
                 outputs.push(plain(OutputKind::Docker));
             }
+        } else {
+            outputs.push(plain(OutputKind::Image));
+            all.keep = if no_load { Keep::InStoreOnly } else { Keep::InStore };
         }
     }
-    all.outputs = outputs;
+    all.requested = outputs;
     Ok(all)
 }
 
@@ -135,17 +135,16 @@ fn name(kind: OutputKind) -> &'static str {
     }
 }
 
-/// Refuses what cannot be written to.
-fn check_destination(output: &Output, env: &Env) -> Result<(), CliError> {
+/// Refuses what cannot be written to; `written` is the destination as the user has it.
+fn check_destination(output: &Output, written: &str, env: &Env) -> Result<(), CliError> {
     let kind = name(output.kind);
     let path = match &output.destination {
-        None => return Ok(()),
         Some(OutputDestination::Stdout) if env.stdout_is_terminal => {
             return Err(CliError::new(format!(
                 "dest file is required for {kind} exporter. refusing to write to console"
             )));
         }
-        Some(OutputDestination::Stdout) => return Ok(()),
+        None | Some(OutputDestination::Stdout) => return Ok(()),
         Some(OutputDestination::Path(path)) => path,
     };
     let directory = output.kind == OutputKind::Local
@@ -153,10 +152,10 @@ fn check_destination(output: &Output, env: &Env) -> Result<(), CliError> {
             && output.attributes.get("tar").is_some_and(|tar| is_false(tar));
     match fs::metadata(path) {
         Ok(found) if directory && !found.is_dir() => {
-            Err(CliError::new(format!("destination directory {} is a file", path.display())))
+            Err(CliError::new(format!("destination directory {written} is a file")))
         }
         Ok(found) if !directory && found.is_dir() => {
-            Err(CliError::new(format!("destination file {} is a directory", path.display())))
+            Err(CliError::new(format!("destination file {written} is a directory")))
         }
         _ => Ok(()),
     }
@@ -227,7 +226,7 @@ mod tests {
     /// The outputs, the loads and what is kept, in short.
     fn short(flags: &[&str]) -> String {
         let all = resolved(flags, &Env::with(&[])).unwrap();
-        let outputs = all.outputs.iter().map(|output| {
+        let outputs = all.requested.iter().map(|output| {
             let attributes = output.attributes.iter().map(|(key, value)| format!(",{key}={value}"));
             format!("{}{}", name(output.kind), attributes.collect::<String>())
         });
@@ -280,21 +279,14 @@ mod tests {
         let mut env = Env::with(&[]);
         env.cwd = directory.path().join("work");
         env.stdout_is_terminal = true;
-        let root = directory.path().display();
         let refused = |flag: &str| resolved(&[flag], &env).unwrap_err();
         assert_eq!(refused("--push"), "tag is needed when pushing to registry");
         assert_eq!(
             refused("--output=-"),
             "dest file is required for tar exporter. refusing to write to console"
         );
-        assert_eq!(
-            refused("--output=../file"),
-            format!("destination directory {root}/work/../file is a file")
-        );
-        assert_eq!(
-            refused("--output=type=oci,dest=dir"),
-            format!("destination file {root}/work/dir is a directory")
-        );
+        assert_eq!(refused("--output=../file"), "destination directory ../file is a file");
+        assert_eq!(refused("--output=type=oci,dest=dir"), "destination file dir is a directory");
         assert!(refused("--output=type=oci,tar=false,dest=../file").ends_with("is a file"));
         assert_eq!(refused("--output=type=local,dest=x,mode=y"), "invalid local exporter mode \"y\"");
         for outside in [".", "..", "../other", "up/other", "dir/../../other"] {

@@ -60,7 +60,7 @@ impl Files {
     }
 }
 
-/// Warnings in BuildKit's form.
+/// Warnings as clients of builders have them.
 fn warnings(summary: &Summary) -> Value {
     let events: Vec<Event> = summary.warnings.iter().cloned().map(Event::Warning).collect();
     let mut status = serde_json::to_value(solve_status(&events)).unwrap_or_default();

@@ -100,7 +100,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "stringArray")]
     pub(crate) platform: Vec<String>,
 
-    /// Check sources against a policy (format: "filename=path[,reset=bool][,disabled=bool][,strict=bool]")
+    /// Check sources against a policy (format: "filename=path[,strict=bool]")
     #[arg(long, value_name = "stringArray")]
     pub(crate) policy: Vec<String>,
 

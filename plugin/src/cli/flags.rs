@@ -74,11 +74,11 @@ impl Reader<'_> {
             .find(|definition| definition.get_long() == Some(name))
             .ok_or_else(|| format!("unknown flag: --{name}"))?;
         match value {
-            Some(value) => self.set(definition, value.to_owned()),
-            None if is_switch(definition) => self.set(definition, "true".to_owned()),
+            Some(value) => self.set(definition, value),
+            None if is_switch(definition) => self.set(definition, "true"),
             None => {
                 let value = next().ok_or_else(|| format!("flag needs an argument: --{name}"))?;
-                self.set(definition, value)
+                self.set(definition, &value)
             }
         }
     }
@@ -95,34 +95,34 @@ impl Reader<'_> {
                 .ok_or_else(|| format!("unknown shorthand flag: '{letter}' in -{letters}"))?;
             // A lone `=` is a value.
             if let Some(value) = after.strip_prefix('=').filter(|value| !value.is_empty()) {
-                return self.set(definition, value.to_owned());
+                return self.set(definition, value);
             }
             if is_switch(definition) {
-                self.set(definition, "true".to_owned())?;
+                self.set(definition, "true")?;
                 letters = after;
                 continue;
             }
             if !after.is_empty() {
-                return self.set(definition, after.to_owned());
+                return self.set(definition, after);
             }
             let value = next().ok_or_else(|| format!("flag needs an argument: '{letter}' in -{letters}"))?;
-            return self.set(definition, value);
+            return self.set(definition, &value);
         }
         Ok(())
     }
 
-    fn set(&mut self, definition: &Arg, value: String) -> Result<(), String> {
+    fn set(&mut self, definition: &Arg, value: &str) -> Result<(), String> {
         let name = definition.get_long().unwrap_or_default();
         if !is_switch(definition) {
             self.line.flags.push(format!("--{name}={value}"));
             return Ok(());
         }
-        let on = match value.as_str() {
+        let on = match value {
             "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
             "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
             _ => {
                 let reason = format!("strconv.ParseBool: parsing {value:?}: invalid syntax");
-                return Err(invalid(definition, &value, &reason));
+                return Err(invalid(definition, value, &reason));
             }
         };
         self.switches.retain(|(other, _)| other != name);

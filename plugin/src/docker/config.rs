@@ -16,13 +16,18 @@ use crate::version::VERSION;
 
 /// The proxies that docker's `config.json` sets for builds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 pub(crate) struct Proxies {
-    http_proxy: String,
-    https_proxy: String,
-    no_proxy: String,
-    ftp_proxy: String,
-    all_proxy: String,
+    #[serde(rename = "httpProxy")]
+    http: String,
+    #[serde(rename = "httpsProxy")]
+    https: String,
+    #[serde(rename = "noProxy")]
+    none: String,
+    #[serde(rename = "ftpProxy")]
+    ftp: String,
+    #[serde(rename = "allProxy")]
+    all: String,
 }
 
 /// What is of interest here in `config.json`.
@@ -60,11 +65,11 @@ impl Proxies {
     /// Adds those that `build_args` do not have yet, in both spellings.
     pub(crate) fn add_to(&self, build_args: &mut BTreeMap<String, String>) {
         let values = [
-            ("HTTP_PROXY", &self.http_proxy),
-            ("HTTPS_PROXY", &self.https_proxy),
-            ("NO_PROXY", &self.no_proxy),
-            ("FTP_PROXY", &self.ftp_proxy),
-            ("ALL_PROXY", &self.all_proxy),
+            ("HTTP_PROXY", &self.http),
+            ("HTTPS_PROXY", &self.https),
+            ("NO_PROXY", &self.none),
+            ("FTP_PROXY", &self.ftp),
+            ("ALL_PROXY", &self.all),
         ];
         for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
             if !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)) {
