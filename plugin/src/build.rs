@@ -75,7 +75,10 @@ impl Build<'_> {
     async fn run(self) -> Result<(), CliError> {
         let Self { context, prepared, results, show, store, registry } = self;
         let interrupt = Interrupt::listen(context.env)?;
-        let loads = load::find(&prepared, context).await?;
+        let loads = tokio::select! {
+            found = load::find(&prepared, context) => found?,
+            () = interrupt.happened() => return Err(cancelled().into()),
+        };
         if let Some(warning) = prepared.warning {
             warn(warning);
         }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use rbx_tests::Registry;
+
 use crate::world::{World, ran};
 
 #[test]
@@ -140,4 +142,42 @@ fn events_are_written_as_json() {
     let lines = built.stderr.lines().filter(|line| !line.starts_with("WARNING: "));
     let events: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(events.iter().any(|event| event["vertexes"].is_array()), "{}", built.stderr);
+}
+
+#[test]
+fn base_images_come_from_the_mirror_that_is_configured() {
+    let world = World::new();
+    let registry = Registry::start();
+    registry.push(&world.parts.layout("busybox"), "library/base:latest");
+    let config = serde_json::json!({ "registries": { "docker.io": { "mirrors": [registry.address()] } } });
+    fs::create_dir(world.path("config/rbx")).unwrap();
+    world.write("config/rbx/config.json", &config.to_string());
+    let built = world.rbx(&["build", "--progress=plain", "-o", "out", "context"]).well();
+    assert_eq!(world.read("out/greeting"), "hello\n", "{}", built.stderr);
+
+    world.write("config/rbx/config.json", "{\"registry\": {}}");
+    let refused = world.rbx(&["build", "context"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("unknown field `registry`"), "{}", refused.stderr);
+}
+
+#[test]
+fn proxies_of_the_configuration_reach_the_steps_alone() {
+    let world = World::new();
+    world.write("config/config.json", r#"{"proxies": {"default": {"httpProxy": "http://proxy:1"}}}"#);
+    world.write("context/Dockerfile", "FROM base\nRUN echo $HTTP_PROXY $http_proxy >/proxies\n");
+    ran(&mut world.build(&["-o", "out", "context"])).well();
+    assert_eq!(world.read("out/proxies"), "http://proxy:1 http://proxy:1\n");
+}
+
+#[test]
+fn docker_build_is_the_program_where_the_alias_says_so() {
+    let world = World::new();
+    world.write("config/config.json", r#"{"aliases": {"builder": "rbx"}}"#);
+    for words in [&["build"][..], &["image", "build"], &["builder", "build"]] {
+        let built = world
+            .docker(&[words, &["--progress=plain", &world.base(), "-t", "hello", "context"]].concat())
+            .well();
+        assert!(built.stderr.contains("using embedded driver"), "{words:?}: {}", built.stderr);
+    }
 }

@@ -1,5 +1,7 @@
 //! The program as its users run it: alone, and as a plugin of the real docker CLI beside the real buildx.
 
+#![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
 mod builds;
 mod engine;
 mod interrupts;
