@@ -1,6 +1,6 @@
 //! Ending a build before it is done.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::BuildError;
@@ -9,11 +9,14 @@ use crate::error::BuildError;
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<Inner>);
 
+/// Called when the build is cancelled.
+type Listener = Box<dyn Fn() + Send>;
+
 #[derive(Default)]
 struct Inner {
     flag: AtomicBool,
-    listeners: Mutex<Vec<(u64, Box<dyn Fn() + Send>)>>,
-    next: std::sync::atomic::AtomicU64,
+    listeners: Mutex<Vec<(u64, Listener)>>,
+    next: AtomicU64,
 }
 
 impl std::fmt::Debug for Inner {

@@ -100,7 +100,7 @@ impl ImagePlan {
         let run = &mut self.config.config;
         run.env = stage.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         run.working_dir = stage.working_dir.to_string();
-        run.user = stage.user.as_deref().unwrap_or_default().to_owned();
+        stage.user.as_deref().unwrap_or_default().clone_into(&mut run.user);
         run.shell = stage.shell.as_deref().unwrap_or_default().to_vec();
         run.on_build.clone_from(&stage.on_build);
     }

@@ -298,9 +298,9 @@ impl Walk<'_> {
             _ => {}
         }
         if verdict.excluded {
-            found.doubtful.push(node)
+            found.doubtful.push(node);
         } else {
-            found.nodes.push(node)
+            found.nodes.push(node);
         }
         Ok(())
     }

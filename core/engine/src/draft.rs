@@ -197,7 +197,7 @@ impl<'a> Draft<'a> {
     /// The entries of the layer, parents before children. Directories of lower layers that something was made in
     /// are in it as they are there, and what is no different from what lies below is left out.
     pub(crate) fn finish(mut self) -> Vec<Item> {
-        self.drop_unchanged();
+        let mut retimed = self.drop_unchanged();
         let mut above: BTreeMap<PathKey, Item> = BTreeMap::new();
         for PathKey(path) in self.made.keys() {
             let mut at = parent(path).unwrap_or_default();
@@ -206,7 +206,9 @@ impl<'a> Draft<'a> {
                 if self.made.contains_key(&key) || above.contains_key(&key) {
                     break;
                 }
-                if let Some(node) = self.below.get(at) {
+                if let Some(item) = retimed.remove(&key) {
+                    above.insert(key, item);
+                } else if let Some(node) = self.below.get(at) {
                     above.insert(key, Item { entry: node.entry.clone(), content: None, source: None });
                 }
                 at = parent(at).unwrap_or_default();
@@ -216,7 +218,10 @@ impl<'a> Draft<'a> {
         self.made.into_values().collect()
     }
 
-    fn drop_unchanged(&mut self) {
+    /// Takes out what is no different from what lies below. Directories of which only the time is another are
+    /// answered: they are part of the layer if something in them is.
+    fn drop_unchanged(&mut self) -> BTreeMap<PathKey, Item> {
+        let mut retimed = BTreeMap::new();
         let below = self.below;
         let linked: BTreeSet<Vec<u8>> = self
             .made
@@ -229,8 +234,12 @@ impl<'a> Draft<'a> {
         self.made.retain(|PathKey(path), item| {
             let Some(node) = below.get(path) else { return true };
             if item.entry.is_directory() {
-                // A time alone does not make a directory part of a layer.
-                return Entry { mtime: 0, ..item.entry.clone() } != Entry { mtime: 0, ..node.entry.clone() };
+                let changed =
+                    Entry { mtime: 0, ..item.entry.clone() } != Entry { mtime: 0, ..node.entry.clone() };
+                if !changed {
+                    retimed.insert(PathKey(path.clone()), item.clone());
+                }
+                return changed;
             }
             let same_bytes = match item.entry.kind {
                 EntryKind::File { .. } => {
@@ -241,6 +250,7 @@ impl<'a> Draft<'a> {
             };
             !(same_bytes && item.entry == node.entry && !linked.contains(path))
         });
+        retimed
     }
 }
 

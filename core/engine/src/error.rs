@@ -1,6 +1,7 @@
 //! Why a build failed.
 
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 
 use rbx_request::SourceRange;
@@ -59,8 +60,12 @@ impl LayerError {
 
 /// Why a build failed: the reason, where in the Dockerfile, and what might help.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{reason}")]
-pub struct BuildError {
+#[error("{}", .0.reason)]
+pub struct BuildError(Box<Failure>);
+
+/// What a [`BuildError`] holds.
+#[derive(Debug, Clone)]
+pub struct Failure {
     /// What kind of failure it is.
     pub kind: FailureKind,
     /// The reason, in one line.
@@ -72,6 +77,17 @@ pub struct BuildError {
     /// What the user can do about it.
     pub hint: Option<String>,
 }
+
+impl Deref for BuildError {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+/// What is said where this engine cannot do a thing yet.
+pub(crate) const INSTEAD: &str = "`docker buildx build` can do this, with a BuildKit builder";
 
 /// What kind of failure a [`BuildError`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,18 +118,27 @@ impl BuildError {
     }
 
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source_range: None, step: None, hint: None }
+        let reason = reason.into();
+        Self(Box::new(Failure { kind, reason, source_range: None, step: None, hint: None }))
     }
 
     /// Names the lines it is about, unless something nearer did already.
     pub(crate) fn at(mut self, range: Option<SourceRange>) -> Self {
-        self.source_range = self.source_range.or(range);
+        if self.0.source_range.is_none() {
+            self.0.source_range = range;
+        }
+        self
+    }
+
+    /// Names the step that failed, unless that was done nearer to it.
+    pub(crate) fn of_step(mut self, step: &str) -> Self {
+        self.0.step.get_or_insert_with(|| step.to_owned());
         self
     }
 
     /// Says what the user can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 }

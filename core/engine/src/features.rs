@@ -4,7 +4,7 @@
 use rbx_platform::Platform;
 use rbx_request::{BuildRequest, ContextSource, Output, OutputKind};
 
-use crate::error::BuildError;
+use crate::error::{BuildError, INSTEAD};
 use crate::export::{ImageOptions, is_annotation};
 
 /// Refuses a request that asks for what this engine does not have.
@@ -81,6 +81,5 @@ fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildErro
 }
 
 fn missing(flag: &str, feature: &str) -> BuildError {
-    BuildError::invalid(format!("{flag}: the embedded engine does not have {feature} yet"))
-        .hint("use a BuildKit builder with --builder")
+    BuildError::invalid(format!("{flag}: the embedded engine does not have {feature} yet")).hint(INSTEAD)
 }

@@ -58,14 +58,14 @@ impl Images<'_> {
         let reference = Reference::parse(name)
             .map_err(|error| BuildError::invalid(format!("failed to parse stage name {name:?}: {error}")))?;
         if !self.pull
-            && let Some(image) = self.from_store(&reference, platform)?
+            && let Some(image) = self.in_store(&reference, platform)?
         {
             return Ok(image);
         }
-        self.from_registry(&reference, platform).await
+        self.in_registry(&reference, platform).await
     }
 
-    fn from_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, BuildError> {
+    fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, BuildError> {
         let Some(found) = self.store.image(&reference.to_string())? else { return Ok(None) };
         let Ok(mut target) = serde_json::from_str::<Descriptor>(&found.target) else { return Ok(None) };
         let top = target.digest;
@@ -112,7 +112,7 @@ impl Images<'_> {
         Ok(true)
     }
 
-    async fn from_registry(&self, reference: &Reference, platform: &Platform) -> Result<Image, BuildError> {
+    async fn in_registry(&self, reference: &Reference, platform: &Platform) -> Result<Image, BuildError> {
         let failed = |error: rbx_registry::RegistryError| {
             BuildError::failed(format!("failed to resolve source metadata for {reference}: {error}"))
         };
@@ -165,8 +165,7 @@ impl Images<'_> {
     }
 
     /// Finds the image that an OCI layout directory holds.
-    pub(crate) fn from_layout(
-        &self,
+    pub(crate) fn in_layout(
         name: &str,
         path: PathBuf,
         wanted: Option<&str>,

@@ -10,7 +10,7 @@ use rbx_request::{BuildRequest, NoCache, SourceRange};
 use rbx_store::{Key, KeyHasher};
 
 use crate::config::ImagePlan;
-use crate::error::BuildError;
+use crate::error::{BuildError, INSTEAD};
 use crate::image::Image;
 use crate::mode::Chmod;
 use crate::tree::clean;
@@ -324,7 +324,11 @@ impl<'a> Planner<'a> {
             Base::Image(name) | Base::Context(name) => {
                 let found =
                     self.image(name, &stage.platform).map_err(|error| error.at(Some(range.clone())))?;
-                let name = format!("{}FROM {}", stage.prefix(1, self.shown(&stage.platform)), found.name);
+                let prefix = match &stage.base {
+                    Base::Context(name) => format!("[context {name}] "),
+                    _ => stage.prefix(1, self.shown(&stage.platform)),
+                };
+                let name = format!("{prefix}FROM {}", found.name);
                 let plan_of_image = ImagePlan::from_base(&found.config);
                 let vertex = plan.add(name, Operation::Image(found), Vec::new(), Some(range), false);
                 (Some(vertex), plan_of_image)
@@ -519,8 +523,7 @@ impl<'a> Planner<'a> {
             return Err(unsupported(&format!("RUN --device={}", device.name), "CDI devices"));
         }
         if run.security == rbx_dockerfile::Security::Insecure {
-            return Err(BuildError::invalid("security.insecure is not allowed")
-                .hint("the embedded engine grants no entitlements; use a BuildKit builder with --builder"));
+            return Err(BuildError::invalid("security.insecure is not allowed").hint(INSTEAD));
         }
         let network = match (run.network, self.request.network) {
             (rbx_dockerfile::Network::Default, asked) => asked,
@@ -596,8 +599,7 @@ fn absolute(path: &str, working_dir: &str) -> String {
 }
 
 fn unsupported(what: &str, feature: &str) -> BuildError {
-    BuildError::invalid(format!("{what}: the embedded engine does not have {feature} yet"))
-        .hint("use a BuildKit builder with --builder")
+    BuildError::invalid(format!("{what}: the embedded engine does not have {feature} yet")).hint(INSTEAD)
 }
 
 impl Plan {

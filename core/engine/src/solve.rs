@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use crate::cancel::Cancel;
 use crate::context::Context;
 use crate::error::{BuildError, LayerError};
-use crate::plan::{CopyFrom, Operation, Plan, RunMountKind, Vertex, VertexId};
+use crate::plan::{CopyFrom, Operation, Plan, RunMountKind, VertexId};
 use crate::progress::{Task, announce};
 use crate::select::wanted_paths;
 use crate::steps::{Built, CopySource};
@@ -71,7 +71,7 @@ impl Settings {
             format!("127.0.0.1\tlocalhost {own_name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
         for host in &self.add_hosts {
             for address in &host.addresses {
-                text.push_str(&format!("{address}\t{}\n", host.host));
+                text.extend([address, "\t", &host.host, "\n"]);
             }
         }
         text.into_bytes()
@@ -138,21 +138,18 @@ impl Solver {
             _ => None,
         };
         let task = Task::start(&self.events, &vertex.digest, &vertex.name, digests);
-        let outcome = match &vertex.operation {
-            Operation::Image(image) => image
-                .layers(&self.store, &self.lease, &self.registry, &task)
-                .await
-                .map(|found| Built { layers: found, created: 0, cached: false }),
-            _ => {
-                let (solver, task) = (self.clone(), task.clone());
-                let work = move || solver.work(id, &layers, source.as_ref(), &task);
-                match tokio::task::spawn_blocking(work).await {
-                    Ok(outcome) => outcome,
-                    Err(error) => Err(BuildError::failed(error)),
-                }
+        let outcome = if let Operation::Image(image) = &vertex.operation {
+            let found = image.layers(&self.store, &self.lease, &self.registry, &task).await;
+            found.map(|layers| Built { layers, created: 0, cached: false })
+        } else {
+            let (solver, task) = (self.clone(), task.clone());
+            let work = move || solver.work(id, &layers, source.as_ref(), &task);
+            match tokio::task::spawn_blocking(work).await {
+                Ok(outcome) => outcome,
+                Err(error) => Err(BuildError::failed(error)),
             }
         };
-        let outcome = outcome.map_err(|error| name_step(error, vertex));
+        let outcome = outcome.map_err(|error| error.of_step(&vertex.name).at(vertex.source.clone()));
         task.finish(outcome.as_ref().is_ok_and(|built| built.cached), outcome.as_ref().err());
         outcome
     }
@@ -268,12 +265,7 @@ impl Solver {
     }
 
     /// The time of a result made now, in nanoseconds since the epoch.
-    pub(crate) fn created_now(&self) -> i64 {
+    pub(crate) fn created_now() -> i64 {
         i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
     }
-}
-
-fn name_step(mut error: BuildError, vertex: &Vertex) -> BuildError {
-    error.step.get_or_insert_with(|| vertex.name.clone());
-    error.at(vertex.source.clone())
 }

@@ -199,23 +199,20 @@ impl Tree {
         let mut merged = Vec::with_capacity(upper.nodes.len());
         let mut below = kept.next();
         for node in upper.nodes {
-            loop {
-                match below.take() {
-                    Some(old) => match compare_paths(&old.entry.path, &node.entry.path) {
-                        Ordering::Less => {
-                            merged.push(old);
-                            below = kept.next();
-                        }
-                        Ordering::Equal => {
-                            below = kept.next();
-                            break;
-                        }
-                        Ordering::Greater => {
-                            below = Some(old);
-                            break;
-                        }
-                    },
-                    None => break,
+            while let Some(old) = below.take() {
+                match compare_paths(&old.entry.path, &node.entry.path) {
+                    Ordering::Less => {
+                        merged.push(old);
+                        below = kept.next();
+                    }
+                    Ordering::Equal => {
+                        below = kept.next();
+                        break;
+                    }
+                    Ordering::Greater => {
+                        below = Some(old);
+                        break;
+                    }
                 }
             }
             merged.push(node);

@@ -4,6 +4,7 @@ mod archive;
 mod files;
 mod image;
 mod options;
+mod outputs;
 mod rewrite;
 mod written;
 
@@ -11,12 +12,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-pub(crate) use archive::{write_archive, write_layout};
-pub(crate) use files::{write_directory, write_platform_directory, write_tar};
+pub(crate) use archive::write_archive;
 pub use image::BuiltImage;
-pub(crate) use image::{assemble, path_part, store_image};
-pub(crate) use options::{ImageOptions, boolean, is_annotation};
-pub(crate) use written::Written;
+pub(crate) use options::{ImageOptions, is_annotation};
+pub(crate) use outputs::Export;
 
 use crate::error::BuildError;
 

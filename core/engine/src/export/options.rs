@@ -178,8 +178,8 @@ mod tests {
         let annotations: Vec<String> = annotations.iter().map(|text| (*text).to_owned()).collect();
         let platforms: Vec<Platform> = platforms.iter().map(|text| platform(text)).collect();
         let platforms: Vec<&Platform> = platforms.iter().collect();
-        let options = ImageOptions::parse(&output, &annotations).map_err(|error| error.reason)?;
-        options.check(&platforms).map_err(|error| error.reason)?;
+        let options = ImageOptions::parse(&output, &annotations).map_err(|error| error.reason.clone())?;
+        options.check(&platforms).map_err(|error| error.reason.clone())?;
         Ok(options)
     }
 

@@ -60,7 +60,7 @@ fn rewrite_layer(
         })
         .collect();
     let packed = pack(&solver.store, &mut items, Packing::STORE, solver.threads, true, solver.cancel.flag())?;
-    let created = solver.created_now();
+    let created = Solver::created_now();
     let index = Arc::new(LayerIndex { entries: items.into_iter().map(Item::into_index).collect() });
     let layer = solver.store.put_layer(&solver.lease, NewLayer { parent, index, tree: None, created })?;
     if let Some(digests) = &packed.digests {

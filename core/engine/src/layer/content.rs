@@ -26,9 +26,9 @@ pub(crate) fn file_digest(chunks: &[ContentDigest]) -> ContentDigest {
         [one] => *one,
         many => {
             let mut hasher = blake3::Hasher::new_derive_key("rbx file of several chunks v1");
-            many.iter().for_each(|chunk| {
+            for chunk in many {
                 hasher.update(chunk.as_bytes());
-            });
+            }
             ContentDigest::from_bytes(*hasher.finalize().as_bytes())
         }
     }

@@ -346,8 +346,8 @@ impl Packer<'_> {
             }
             hasher.field(&*header);
             // Only a file's last chunk is followed by padding, and its length is the file's size modulo the chunk's.
-            hasher.field(&item.size().to_le_bytes());
-            hasher.field(&piece.chunk.to_le_bytes());
+            hasher.number(item.size());
+            hasher.number(piece.chunk);
             if matches!(item.entry.kind, EntryKind::File { .. }) {
                 hasher.field(digest(piece.item, piece.chunk)?.as_bytes());
             }

@@ -104,7 +104,7 @@ impl Scan<'_> {
             ..Entry::new(path.clone(), kind)
         };
         let same = match &lower {
-            Some(lower) => self.below.same(&entry, &full, stat, lower).map_err(failed)?,
+            Some(lower) => Below::same(&entry, &full, stat, lower).map_err(failed)?,
             None => false,
         };
         if !entry.is_directory() {
@@ -226,7 +226,7 @@ impl Below<'_> {
 
     /// Whether what was copied up is still what it was. Files are told apart by their times as BuildKit does it,
     /// and by their bytes where a time has no fraction, as those from archives have none.
-    fn same(&self, entry: &Entry, full: &Path, stat: &Stat, lower: &(PathBuf, Stat)) -> io::Result<bool> {
+    fn same(entry: &Entry, full: &Path, stat: &Stat, lower: &(PathBuf, Stat)) -> io::Result<bool> {
         let (lower_path, lower) = lower;
         let metadata = stat.st_mode == lower.st_mode
             && (stat.st_uid, stat.st_gid, stat.st_rdev) == (lower.st_uid, lower.st_gid, lower.st_rdev)
@@ -275,8 +275,7 @@ fn lookup(lower: &Path, path: &[u8]) -> io::Result<Lookup> {
         Ok(stat) if is_whiteout(&stat) => return Ok(Lookup::Hidden),
         // Through a link above it a path would name something else.
         Ok(stat) if !above_is_link(lower, path)? => return Ok(Lookup::Found(full, stat)),
-        Ok(_) => return Ok(Lookup::Hidden),
-        Err(rustix::io::Errno::NOTDIR) => return Ok(Lookup::Hidden),
+        Ok(_) | Err(rustix::io::Errno::NOTDIR) => return Ok(Lookup::Hidden),
         Err(rustix::io::Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }

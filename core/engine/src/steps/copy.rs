@@ -41,7 +41,7 @@ impl Solver {
         let below: &[LayerId] = if copy.link { &[] } else { base };
         let stage_key = match source {
             CopySource::Layers(layers) => {
-                let mut hasher = self.copy_key("copy from layers", copy, below);
+                let mut hasher = Self::copy_key("copy from layers", copy, below);
                 hash_layers(&mut hasher, layers);
                 Some(hasher.finish())
             }
@@ -82,7 +82,7 @@ impl Solver {
 
         let work = Work { copy, tree, options: &options, selected: &selected, below };
         let content_key = || -> Result<Key, BuildError> {
-            let mut hasher = self.copy_key("copy content", copy, below);
+            let mut hasher = Self::copy_key("copy content", copy, below);
             hash_selection(&mut hasher, tree, &selected, &options)?;
             Ok(hasher.finish())
         };
@@ -107,16 +107,16 @@ impl Solver {
             }
         }
         let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
-        let site = self.copy_key("copy site", copy, below).finish();
+        let site = Self::copy_key("copy site", copy, below).finish();
         let version = self.last_version(&site)?;
         let layer = self.put_packed(version.or(below.last().copied()), index, &packed)?;
-        let record = Record { layer: Some(layer), value: Vec::new(), created: self.created_now() };
+        let record = Record { layer: Some(layer), value: Vec::new(), created: Self::created_now() };
         self.store.put_record(&self.lease, &site, &record, true)?;
         let keys: Vec<Key> = std::iter::once(content_key()?).chain(stage_key).collect();
         self.record(&keys, base, layer, fresh)
     }
 
-    fn copy_key(&self, domain: &str, copy: &CopyOperation, below: &[LayerId]) -> KeyHasher {
+    fn copy_key(domain: &str, copy: &CopyOperation, below: &[LayerId]) -> KeyHasher {
         let mut hasher = Key::hasher(domain);
         copy.hash(&mut hasher);
         hash_layers(&mut hasher, below);

@@ -61,7 +61,7 @@ impl Solver {
         layer: LayerId,
         fresh: bool,
     ) -> Result<Built, BuildError> {
-        let mut record = Record { layer: Some(layer), value: Vec::new(), created: self.created_now() };
+        let mut record = Record { layer: Some(layer), value: Vec::new(), created: Self::created_now() };
         for key in keys {
             record = self.store.put_record(&self.lease, key, &record, fresh)?;
         }
@@ -89,7 +89,7 @@ impl Solver {
         index: LayerIndex,
         tree: Option<PreparedTree>,
     ) -> Result<LayerId, BuildError> {
-        let created = self.created_now();
+        let created = Self::created_now();
         Ok(self.store.put_layer(&self.lease, NewLayer { parent, index: Arc::new(index), tree, created })?)
     }
 

@@ -8,7 +8,7 @@ use rbx_oci::EntryKind;
 
 use crate::fixture::{Built, Fixture, trial};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("unchanged_context_hits", unchanged_context_hits),
         trial("touched_file_hits_and_keeps_its_time", touched_file_hits_and_keeps_its_time),

@@ -15,7 +15,7 @@ use rbx_request::{Output, OutputDestination, OutputKind};
 
 use crate::fixture::{Fixture, trial};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("layers_are_compressed_as_asked", layers_are_compressed_as_asked),
         trial("base_layers_stay_unless_forced", base_layers_stay_unless_forced),

@@ -14,21 +14,20 @@ use rbx_request::{
 };
 
 /// A store of its own and a context directory.
-pub struct Fixture {
-    pub directory: tempfile::TempDir,
-    pub request: BuildRequest,
-    pub threads: usize,
+pub(crate) struct Fixture {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) request: BuildRequest,
+    pub(crate) threads: usize,
 }
 
 /// What came of a build.
-pub struct Built {
-    pub result: BuildResult,
-    pub events: Vec<Event>,
-    pub files: BTreeMap<String, (Entry, Vec<u8>)>,
+pub(crate) struct Built {
+    pub(crate) events: Vec<Event>,
+    pub(crate) files: BTreeMap<String, (Entry, Vec<u8>)>,
 }
 
 /// One test by name.
-pub fn trial(name: &'static str, test: fn(&mut Fixture)) -> Trial {
+pub(crate) fn trial(name: &'static str, test: fn(&mut Fixture)) -> Trial {
     Trial::test(name, move || {
         test(&mut Fixture::new());
         Ok::<(), Failed>(())
@@ -36,7 +35,7 @@ pub fn trial(name: &'static str, test: fn(&mut Fixture)) -> Trial {
 }
 
 impl Fixture {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(directory.path().join("context")).expect("a context");
         let request = BuildRequest {
@@ -46,23 +45,24 @@ impl Fixture {
         Self { directory, request, threads: 2 }
     }
 
-    pub fn context(&self, path: &str) -> PathBuf {
+    pub(crate) fn context(&self, path: &str) -> PathBuf {
         self.directory.path().join("context").join(path)
     }
 
     /// Writes a file of the context.
-    pub fn write(&self, path: &str, content: &str) {
+    pub(crate) fn write(&self, path: &str, content: &str) {
         let path = self.context(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         std::fs::write(path, content).expect("a file");
     }
 
-    pub fn chmod(&self, path: &str, mode: u32) {
+    pub(crate) fn chmod(&self, path: &str, mode: u32) {
         std::fs::set_permissions(self.context(path), std::fs::Permissions::from_mode(mode)).expect("a mode");
     }
 
     /// Puts a busybox into the context: with it, a stage from scratch can run commands.
-    pub fn busybox(&self) {
+    #[expect(clippy::disallowed_methods, reason = "a test finds its tools through the environment")]
+    pub(crate) fn busybox(&self) {
         let given = std::env::var_os("RBX_TEST_BUSYBOX").map(PathBuf::from);
         let found = given.into_iter().chain(["/usr/bin/busybox".into(), "/bin/busybox".into()]);
         let busybox = found.into_iter().find(|path: &PathBuf| path.exists());
@@ -71,18 +71,18 @@ impl Fixture {
     }
 
     /// A Dockerfile whose first stage can run commands, and what comes after it.
-    pub fn dockerfile(&mut self, text: &str) {
+    pub(crate) fn dockerfile(&mut self, text: &str) {
         self.request.dockerfile = DockerfileSource::Inline(text.as_bytes().to_vec());
     }
 
-    pub fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         let registry = rbx_registry::Config::default();
         let root = self.directory.path().join("store");
         Engine::open(Config { root, registry, threads: self.threads }).expect("an engine")
     }
 
     /// Builds and reads the whole root file system back.
-    pub fn build(&mut self) -> Result<Built, BuildError> {
+    pub(crate) fn build(&mut self) -> Result<Built, BuildError> {
         let path = self.directory.path().join("out.tar");
         self.request.outputs = vec![Output {
             kind: OutputKind::Tar,
@@ -90,11 +90,12 @@ impl Fixture {
             attributes: BTreeMap::new(),
         }];
         let (result, events) = self.run();
-        Ok(Built { result: result?, events, files: read_tar(&path) })
+        result?;
+        Ok(Built { events, files: read_tar(&path) })
     }
 
     /// Builds an OCI archive and answers its bytes.
-    pub fn archive(&mut self) -> Result<(BuildResult, Vec<u8>), BuildError> {
+    pub(crate) fn archive(&mut self) -> Result<(BuildResult, Vec<u8>), BuildError> {
         let path = self.directory.path().join("image.tar");
         let attributes = BTreeMap::new();
         let destination = Some(OutputDestination::Path(path.clone()));
@@ -104,7 +105,7 @@ impl Fixture {
     }
 
     /// Builds what the request says, in a process state of its own: nothing is kept but the store.
-    pub fn run(&self) -> (Result<BuildResult, BuildError>, Vec<Event>) {
+    pub(crate) fn run(&self) -> (Result<BuildResult, BuildError>, Vec<Event>) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let engine = self.engine();
         let (sender, mut receiver) = rbx_request::events();
@@ -121,22 +122,22 @@ impl Fixture {
 
 impl Built {
     /// A file's bytes as text.
-    pub fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         let (_, content) =
             self.files.get(path).unwrap_or_else(|| panic!("no {path} among {:?}", self.files.keys()));
         String::from_utf8_lossy(content).into_owned()
     }
 
-    pub fn entry(&self, path: &str) -> &Entry {
+    pub(crate) fn entry(&self, path: &str) -> &Entry {
         &self.files.get(path).unwrap_or_else(|| panic!("no {path} among {:?}", self.files.keys())).0
     }
 
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.files.contains_key(path)
     }
 
     /// Whether the vertex whose name ends so came from the cache.
-    pub fn cached(&self, name: &str) -> bool {
+    pub(crate) fn cached(&self, name: &str) -> bool {
         let last = self.events.iter().rev().find_map(|event| match event {
             Event::Vertex(vertex) if vertex.name.contains(name) && vertex.completed.is_some() => Some(vertex),
             _ => None,
@@ -145,7 +146,7 @@ impl Built {
     }
 
     /// What the steps wrote.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         let mut bytes = Vec::new();
         for event in &self.events {
             if let Event::Log(log) = event {

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 use crate::fixture::{Fixture, trial};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("archives_agree_to_the_byte", archives_agree_to_the_byte),
         trial("cached_rebuild_has_the_same_image_id", cached_rebuild_has_the_same_image_id),
@@ -28,7 +28,7 @@ fn fill(fixture: &Fixture) {
     fixture.write("large", &"content ".repeat(1 << 19));
     for path in ["large", "d0", "d1", "d2", "d3", "d4", "d5", "d6"] {
         let file = std::fs::File::open(fixture.context(path)).expect("a file");
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000)).expect("a time");
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_499_999_999)).expect("a time");
     }
 }
 

@@ -5,7 +5,7 @@ use rbx_engine::FailureKind;
 
 use crate::fixture::{Fixture, trial};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("run_sees_copies_and_leaves_files", run_sees_copies_and_leaves_files),
         trial("deletions_hide_lower_files", deletions_hide_lower_files),
@@ -69,7 +69,7 @@ fn failing_step_names_itself(fixture: &mut Fixture) {
     let error = fixture.build().err().expect("a failure");
     assert_eq!(error.kind, FailureKind::Step(7));
     assert_eq!(error.step.as_deref(), Some("[3/3] RUN echo before && exit 7"), "{error:?}");
-    assert_eq!(error.source_range.expect("a place").first, 6);
+    assert_eq!(error.source_range.as_ref().expect("a place").first, 6);
     assert_eq!(
         error.reason,
         "process \"/bin/busybox sh -c echo before && exit 7\" did not complete successfully: exit code: 7"
@@ -186,5 +186,5 @@ fn missing_source_is_an_error_on_its_line(fixture: &mut Fixture) {
     let error = fixture.build().err().expect("a failure");
     assert_eq!(error.kind, FailureKind::Invalid);
     assert!(error.reason.contains("\"/nowhere\": not found"), "{}", error.reason);
-    assert_eq!(error.source_range.expect("a place").first, 3);
+    assert_eq!(error.source_range.as_ref().expect("a place").first, 3);
 }

@@ -1,0 +1,90 @@
+//! The engine: what it is made of, and what it is asked.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rbx_oci::Reference;
+use rbx_platform::Platform;
+use rbx_request::{BuildRequest, BuildResult, EventSender};
+use rbx_sandbox::Helper;
+use rbx_store::{Lease, Store};
+
+use crate::build::Build;
+use crate::cancel::Cancel;
+use crate::error::BuildError;
+use crate::export::{self, BuiltImage};
+use crate::features;
+
+/// What the engine is made of and where it keeps things.
+#[derive(Debug)]
+pub struct Config {
+    /// The directory of the store.
+    pub root: PathBuf,
+    /// How registries are reached.
+    pub registry: rbx_registry::Config,
+    /// Threads for hashing, compressing and writing; usually one for each core.
+    pub threads: usize,
+}
+
+/// The embedded engine: builds with no daemon.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) registry: rbx_registry::Client,
+    pub(crate) helper: Arc<OnceLock<Helper>>,
+    pub(crate) threads: usize,
+}
+
+/// What a build made: the result, and the image where an output asked for one.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What is told to the user.
+    pub result: BuildResult,
+    /// The image, for [`Engine::write_docker_archive`].
+    pub image: Option<BuiltImage>,
+    /// Keeps the image in the store.
+    pub(crate) _lease: Arc<Lease>,
+}
+
+/// What `--output` with `-` writes to.
+pub type Stdout = Arc<Mutex<dyn Write + Send>>;
+
+impl Engine {
+    /// Opens the store and readies the rest; nothing is started or reached before it is needed.
+    pub fn open(config: Config) -> Result<Self, BuildError> {
+        let store = Store::open(&config.root)?;
+        let registry = rbx_registry::Client::new(config.registry).map_err(BuildError::failed)?;
+        Ok(Self { store, registry, helper: Arc::default(), threads: config.threads.max(1) })
+    }
+
+    /// The platform this engine runs on.
+    pub fn platform(&self) -> Platform {
+        Platform::host()
+    }
+
+    /// Does a build. An output of kind `docker` without a destination is a load, which is the caller's to do: its
+    /// image is in the [`Outcome`].
+    pub async fn build(
+        &self,
+        request: &BuildRequest,
+        events: &EventSender,
+        cancel: &Cancel,
+        stdout: &Stdout,
+    ) -> Result<Outcome, BuildError> {
+        features::check(request)?;
+        let lease = Arc::new(self.store.lease()?);
+        let build = Build { engine: self, request, events, cancel, lease };
+        build.run(stdout).await
+    }
+
+    /// Writes an image as `docker load` takes it.
+    pub fn write_docker_archive(
+        &self,
+        image: &BuiltImage,
+        names: &[Reference],
+        out: impl Write,
+    ) -> Result<(), BuildError> {
+        export::write_archive(&self.store, image, names, true, 0, out).map(drop)
+    }
+}

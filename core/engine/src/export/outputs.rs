@@ -1,0 +1,193 @@
+//! From layers to every output that was asked for.
+
+use std::sync::{Arc, PoisonError};
+
+use rbx_oci::Reference;
+use rbx_platform::Platform;
+use rbx_request::{BuildResult, Output, OutputDestination, OutputKind};
+use serde_json::json;
+
+use super::NewFile;
+use super::archive::{write_archive, write_layout};
+use super::files::{write_directory, write_platform_directory, write_tar};
+use super::image::{BuiltImage, assemble, path_part, store_image};
+use super::options::{ImageOptions, boolean};
+use super::written::Written;
+use crate::engine::Stdout;
+use crate::error::{BuildError, unreadable};
+use crate::progress::Task;
+use crate::solve::Solver;
+use crate::steps::Built;
+
+/// The last part of a build: from layers to outputs.
+pub(crate) struct Export<'a> {
+    pub(crate) solver: &'a Arc<Solver>,
+    pub(crate) tags: &'a [Reference],
+    pub(crate) annotations: &'a [String],
+}
+
+impl Export<'_> {
+    /// Makes every output, in order.
+    pub(crate) fn run(
+        &self,
+        built: &[Built],
+        outputs: &[Output],
+        stdout: &Stdout,
+    ) -> Result<(BuildResult, Option<BuiltImage>), BuildError> {
+        let mut result = BuildResult::default();
+        let mut image = None;
+        for output in outputs {
+            match output.kind {
+                OutputKind::CacheOnly => {}
+                OutputKind::Local | OutputKind::Tar => self.files(output, built, stdout)?,
+                OutputKind::Oci | OutputKind::Docker | OutputKind::Image => {
+                    let made = self.image(output, built, stdout)?;
+                    self.describe(&made, &mut result);
+                    image = Some(made);
+                }
+            }
+        }
+        Ok((result, image))
+    }
+
+    fn names(&self, output: &Output) -> Result<Vec<Reference>, BuildError> {
+        let Some(names) = output.attributes.get("name") else { return Ok(self.tags.to_vec()) };
+        names
+            .split(',')
+            .map(|name| {
+                Reference::parse(name).map_err(|error| BuildError::invalid(format!("{error}: {name:?}")))
+            })
+            .collect()
+    }
+
+    fn image(&self, output: &Output, built: &[Built], stdout: &Stdout) -> Result<BuiltImage, BuildError> {
+        let title = match output.kind {
+            OutputKind::Oci => "exporting to oci image format",
+            OutputKind::Docker => "exporting to docker image format",
+            _ => "exporting to image",
+        };
+        let names = self.names(output)?;
+        let task = Task::internal(&self.solver.events, title);
+        task.end(self.write_image(output, &names, built, stdout, &task))
+    }
+
+    fn write_image(
+        &self,
+        output: &Output,
+        names: &[Reference],
+        built: &[Built],
+        stdout: &Stdout,
+        task: &Task,
+    ) -> Result<BuiltImage, BuildError> {
+        let docker = output.kind == OutputKind::Docker;
+        if docker && self.solver.plan.targets.len() > 1 && output.destination.is_some() {
+            return Err(BuildError::invalid(
+                "docker exporter does not support exporting manifest lists, use the oci exporter instead",
+            ));
+        }
+        let platforms: Vec<&Platform> =
+            self.solver.plan.targets.iter().map(|target| &target.platform).collect();
+        let options = ImageOptions::parse(output, self.annotations)?;
+        options.check(&platforms)?;
+        let image = assemble(self.solver, built, &options, task)?;
+        let store = &self.solver.store;
+        if !self.tags.is_empty() || output.kind == OutputKind::Image {
+            store_image(self.solver, &image, names)?;
+            for name in names {
+                task.done(&format!("naming to {name}"));
+            }
+        }
+        let mtime = self.solver.epoch.unwrap_or(0);
+        let directory = !boolean(output, "tar", true)?;
+        match &output.destination {
+            None => {}
+            Some(OutputDestination::Path(path)) if directory => {
+                write_layout(store, &image, names, path)?;
+            }
+            Some(OutputDestination::Path(path)) => {
+                let part = task.part("sending tarball", 0);
+                let names_key: Vec<String> = names.iter().map(ToString::to_string).collect();
+                // The descriptor has annotations that are in no digest.
+                let listed = serde_json::to_string(image.descriptor()).map_err(BuildError::failed)?;
+                let content = format!("{docker} {mtime} {} {listed}", names_key.join(","));
+                let written = Written::new(path, &content);
+                if !written.is_there(store) {
+                    let file = NewFile::create(path)?;
+                    let file = write_archive(store, &image, names, docker, mtime, file)?;
+                    file.keep().map_err(|error| unreadable(path, &error))?;
+                    written.remember(store)?;
+                }
+                part.done();
+            }
+            Some(OutputDestination::Stdout) => {
+                let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
+                write_archive(store, &image, names, docker, mtime, &mut *out)?;
+            }
+        }
+        Ok(image)
+    }
+
+    fn describe(&self, image: &BuiltImage, result: &mut BuildResult) {
+        let digest = image.descriptor().digest.to_string();
+        let config = image.config().map(|config| config.digest.to_string());
+        result.metadata.insert("containerimage.digest".to_owned(), json!(digest));
+        result.metadata.insert("containerimage.descriptor".to_owned(), json!(image.descriptor()));
+        if let Some(config) = &config {
+            result.metadata.insert("containerimage.config.digest".to_owned(), json!(config));
+        }
+        if !self.tags.is_empty() {
+            let names: Vec<String> = self.tags.iter().map(ToString::to_string).collect();
+            result.metadata.insert("image.name".to_owned(), json!(names.join(",")));
+        }
+        result.image_digest = Some(digest);
+        result.config_digest = config;
+    }
+
+    fn files(&self, output: &Output, built: &[Built], stdout: &Stdout) -> Result<(), BuildError> {
+        let local = output.kind == OutputKind::Local;
+        let title = if local { "exporting to client directory" } else { "exporting to client tarball" };
+        let task = Task::internal(&self.solver.events, title);
+        let write = || -> Result<(), BuildError> {
+            let several = self.solver.plan.targets.len() > 1;
+            let epoch = self.solver.epoch;
+            let split = boolean(output, "platform-split", several)?;
+            let trees = self
+                .solver
+                .plan
+                .targets
+                .iter()
+                .map(|target| {
+                    let layers = target.root.map_or(&[][..], |root| &built[root].layers);
+                    let prefix = if split { path_part(&target.platform) } else { String::new() };
+                    Ok((prefix, self.solver.readable(layers)?))
+                })
+                .collect::<Result<Vec<_>, BuildError>>()?;
+            match &output.destination {
+                Some(OutputDestination::Path(path)) if local => {
+                    for (prefix, tree) in &trees {
+                        if prefix.is_empty() {
+                            write_directory(tree, path, epoch)?;
+                        } else {
+                            write_platform_directory(tree, path, prefix, epoch)?;
+                        }
+                    }
+                    Ok(())
+                }
+                Some(OutputDestination::Path(path)) => {
+                    let mut file = NewFile::create(path)?;
+                    write_tar(&trees, epoch, &mut file)?;
+                    file.keep().map_err(|error| unreadable(path, &error))
+                }
+                Some(OutputDestination::Stdout) => {
+                    let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
+                    write_tar(&trees, epoch, &mut *out)
+                }
+                None => Err(BuildError::invalid(format!(
+                    "dest is required for {} exporter",
+                    if local { "local" } else { "tar" }
+                ))),
+            }
+        };
+        task.end(write())
+    }
+}
