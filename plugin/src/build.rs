@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use rbx_engine::{BuildError, Config, Engine, FailureKind, Outcome, Stdout};
+use rbx_engine::{BuildError, Config, Engine, Outcome, Stdout};
 use rbx_oci::Reference;
 use rbx_progress::Summary;
 use rbx_request::EventSender;
@@ -77,7 +77,7 @@ impl Build<'_> {
         let interrupt = Interrupt::listen(context.env)?;
         let loads = tokio::select! {
             found = load::find(&prepared, context) => found?,
-            () = interrupt.happened() => return Err(cancelled().into()),
+            () = interrupt.happened() => return Err(BuildError::cancelled().into()),
         };
         if let Some(warning) = prepared.warning {
             warn(warning);
@@ -116,20 +116,10 @@ async fn build_and_load(
         let work = load::load(engine, &outcome, found, events, &mut loaded);
         tokio::select! {
             done = work => done?,
-            () = interrupt.happened() => return Err(cancelled().into()),
+            () = interrupt.happened() => return Err(BuildError::cancelled().into()),
         }
     }
     Ok((outcome, loaded))
-}
-
-fn cancelled() -> BuildError {
-    BuildError {
-        kind: FailureKind::Cancelled,
-        reason: "context canceled".to_owned(),
-        source_range: None,
-        step: None,
-        hint: None,
-    }
 }
 
 /// Writes what was asked for besides the outputs.

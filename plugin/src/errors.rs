@@ -106,6 +106,7 @@ fn usage(path: &str, operands: &str) -> String {
 
 impl From<BuildError> for CliError {
     fn from(error: BuildError) -> Self {
+        let error = rbx_engine::Failure::from(error);
         Self::Failed(Failure {
             message: error.reason,
             hint: error.hint,
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_place_comes_before_the_reason_and_the_hint_after() {
-        let error = BuildError {
+        let error = BuildError::from(rbx_engine::Failure {
             kind: FailureKind::Invalid,
             reason: "no such stage".to_owned(),
             source_range: Some(SourceRange {
@@ -166,7 +167,7 @@ mod tests {
             }),
             step: None,
             hint: Some("stages have names".to_owned()),
-        };
+        });
         assert_snapshot!(report(&error.clone().into()), @r"
         Dockerfile:2
         --------------------
@@ -178,9 +179,9 @@ mod tests {
         Hint: stages have names
         exit code 1
         ");
-        let cancelled = BuildError { kind: FailureKind::Cancelled, hint: None, source_range: None, ..error };
+        let cancelled = BuildError::cancelled();
         assert_snapshot!(report(&cancelled.into()), @r"
-        ERROR: failed to build: no such stage
+        ERROR: failed to build: context canceled
         exit code 130
         ");
     }

@@ -78,6 +78,18 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        *error.0
+    }
+}
+
+impl From<Failure> for BuildError {
+    fn from(failure: Failure) -> Self {
+        Self(Box::new(failure))
+    }
+}
+
 impl Deref for BuildError {
     type Target = Failure;
 
@@ -113,7 +125,8 @@ impl BuildError {
         Self::new(FailureKind::Failed, reason.to_string())
     }
 
-    pub(crate) fn cancelled() -> Self {
+    /// The build was ended before it was done.
+    pub fn cancelled() -> Self {
         Self::new(FailureKind::Cancelled, "context canceled")
     }
 

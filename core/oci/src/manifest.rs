@@ -307,4 +307,25 @@ mod tests {
         let large = vec![b' '; json::DOCUMENT_LIMIT + 1];
         assert!(matches!(Manifest::parse(&large), Err(DocumentError::TooLarge { .. })));
     }
+
+    /// The `oci-spec` crate reads what is written here, and writes what is read here, to the same meaning.
+    #[test]
+    fn agrees_with_oci_spec() {
+        let config = Descriptor::of(media_type::OCI_CONFIG, b"{}");
+        let layers = vec![
+            Descriptor::of(media_type::OCI_LAYER_GZIP, b"one").with_annotation("a", "b"),
+            Descriptor::of(media_type::OCI_LAYER_ZSTD, b"two"),
+        ];
+        let mut manifest = Manifest::new(media_type::OCI_MANIFEST, config, layers);
+        manifest.annotations.insert("org.example.key".to_owned(), "<value> & more".to_owned());
+        let theirs: oci_spec::image::ImageManifest = serde_json::from_slice(&manifest.to_bytes()).unwrap();
+        assert_eq!(Manifest::parse(&serde_json::to_vec(&theirs).unwrap()).unwrap(), manifest);
+
+        let platform = rbx_platform::Platform::parse("linux/arm/v6").unwrap();
+        let bytes = manifest.to_bytes();
+        let listed = Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(&platform);
+        let index = Index::new(media_type::OCI_INDEX, vec![listed]);
+        let theirs: oci_spec::image::ImageIndex = serde_json::from_slice(&index.to_bytes()).unwrap();
+        assert_eq!(Index::parse(&serde_json::to_vec(&theirs).unwrap()).unwrap(), index);
+    }
 }

@@ -36,7 +36,8 @@ impl PreparedTree {
     /// Says that the tree holds only what is different from that of `base`, which the layer's parents must keep.
     pub fn set_base(&self, base: LayerId) -> Result<(), StoreError> {
         let path = self.temporary.path.join(BASE);
-        std::fs::write(&path, base.to_string()).map_err(|source| StoreError::io("cannot write", &path, source))
+        std::fs::write(&path, base.to_string())
+            .map_err(|source| StoreError::io("cannot write", &path, source))
     }
 
     /// Removes what the tree does not need once it is complete.

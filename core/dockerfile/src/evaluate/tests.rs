@@ -226,7 +226,8 @@ ENV LEGACY x  $A
 fn a_stage_begins_with_the_environment_of_its_base() {
     let text = "FROM scratch AS a\nENV A=env B=env\nARG A=argument\nARG A=again\nRUN x\nFROM a\nRUN x\nARG A=new\nRUN x\n";
     let evaluation = Case::new(text).run();
-    let seen = |stage: usize, step: usize| evaluation.stages[stage].steps[step].run_env.get("A").map(str::to_owned);
+    let seen =
+        |stage: usize, step: usize| evaluation.stages[stage].steps[step].run_env.get("A").map(str::to_owned);
     assert_eq!(seen(0, 3).as_deref(), Some("again"));
     assert_eq!(seen(1, 0).as_deref(), Some("env"));
     assert_eq!(seen(1, 2).as_deref(), Some("new"));

@@ -75,7 +75,10 @@ impl<W: Write> ArchiveWriter<W> {
             copied += length as u64;
         }
         if copied != blob.size {
-            return Err(io::Error::other(format!("{} has not the {} bytes it should have", blob.digest, blob.size)));
+            return Err(io::Error::other(format!(
+                "{} has not the {} bytes it should have",
+                blob.digest, blob.size
+            )));
         }
         self.pad(blob.size)?;
         Ok(true)
