@@ -176,7 +176,14 @@ pub(crate) fn script(context: &Context<'_>, line: &Line) -> Result<ExitCode, Cli
     }
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut tree, context.env.program_name(), &mut script);
-    cli::print(&String::from_utf8_lossy(&script))
+    let script = String::from_utf8_lossy(&script);
+    if shell == Shell::Bash {
+        // clap_complete names the states of a program with a dash in its name in two ways, which never meet.
+        let name = context.env.program_name();
+        let (wrong, right) = (name.replace('-', "__subcmd__"), name.replace('-', "__"));
+        return cli::print(&script.replace(&wrong, &right));
+    }
+    cli::print(&script)
 }
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ use rbx_store::Lease;
 
 use crate::cancel::Cancel;
 use crate::engine::{Engine, Outcome, Stdout};
-use crate::error::{BuildError, INSTEAD, unreadable};
+use crate::error::{BuildError, INSTEAD, plain};
 use crate::export::Export;
 use crate::image::{Image, Images};
 use crate::named_context::NamedContext;
-use crate::plan::{MAIN_CONTEXT, Plan, Planner};
+use crate::plan::{MAIN_CONTEXT, Operation, Plan, Planner, Vertex};
 use crate::progress::Task;
 use crate::solve::{ContextSlot, Settings, Solver};
 use crate::source::Source;
@@ -67,6 +67,7 @@ impl Build<'_> {
             );
             planner.plan(&mut plan)?;
         }
+        refuse_users(&plan)?;
         let solver = Arc::new(self.solver(plan, &source, epoch)?);
         let built = solver.solve().await;
         solver.save_contexts()?;
@@ -129,7 +130,10 @@ impl Build<'_> {
         let read = |secret: &rbx_request::Secret| match &secret.source {
             SecretSource::Value(value) => Ok(value.clone()),
             SecretSource::File(path) => {
-                let value = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+                let value = std::fs::read(path).map_err(|error| {
+                    let (reason, path) = (plain(&error), path.display());
+                    BuildError::invalid(format!("{reason}: failed to read secret {} from {path}", secret.id))
+                })?;
                 if value.len() > MAX_SECRET_LEN {
                     return Err(BuildError::invalid(format!(
                         "invalid secret size {} bytes: secret {} is larger than 500 KiB",
@@ -282,6 +286,18 @@ impl Build<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Says at once what would fail later: steps and the layers of images need more than a user may do.
+fn refuse_users(plan: &Plan) -> Result<(), BuildError> {
+    let needs_root = |vertex: &&Vertex| matches!(vertex.operation, Operation::Run(_) | Operation::Image(_));
+    match plan.vertices.iter().find(needs_root) {
+        Some(vertex) if !rustix::process::geteuid().is_root() => {
+            Err(BuildError::invalid(format!("the embedded engine needs root for {}", vertex.name))
+                .hint(format!("run it with sudo; {INSTEAD}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use rbx_store::{LayerId, StoreError};
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     /// A file of the context or of a stage could not be read, or changed meanwhile.
-    #[error("{source}: failed to read /{path}")]
+    #[error("{}: failed to read /{path}", plain(source))]
     Read {
         /// The file, inside its root.
         path: String,
@@ -19,7 +19,7 @@ pub enum LayerError {
         source: io::Error,
     },
     /// A file could not be written into the store.
-    #[error("{source}: failed to write /{path}")]
+    #[error("{}: failed to write /{path}", plain(source))]
     Write {
         /// The file, inside its root.
         path: String,
@@ -179,7 +179,16 @@ impl From<StoreError> for BuildError {
     }
 }
 
+/// An error of the system without its number, which tells people nothing.
+pub(crate) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
+    }
+}
+
 /// A path and why it could not be read.
 pub(crate) fn unreadable(path: &Path, error: &io::Error) -> BuildError {
-    BuildError::invalid(format!("{error}: failed to read {}", path.display()))
+    BuildError::invalid(format!("{}: failed to read {}", plain(error), path.display()))
 }

@@ -10,8 +10,8 @@ use crate::export::{ImageOptions, is_annotation};
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
     let asked: [(bool, &str, &str); 10] = [
-        (matches!(request.context, ContextSource::Url(_)), "PATH | URL", "contexts from git and HTTP"),
-        (matches!(request.context, ContextSource::Tar(_)), "-", "contexts from standard input"),
+        (matches!(request.context, ContextSource::Url(_)), "build context", "contexts from git and HTTP"),
+        (matches!(request.context, ContextSource::Tar(_)), "build context -", "contexts from standard input"),
         (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
         (!request.cache_to.is_empty(), "--cache-to", "exported caches"),
         (!request.ssh.is_empty(), "--ssh", "SSH agents"),

@@ -71,8 +71,9 @@ impl Source {
     pub(crate) fn error(&self, found: &rbx_dockerfile::Diagnostic) -> BuildError {
         let error = BuildError::invalid(self.file.error_text(found)).at(Some(self.range(found.span)));
         match &found.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
+            // A replacement is part of the text already.
+            Some(hint) if found.replacement.is_none() => error.hint(hint),
+            _ => error,
         }
     }
 

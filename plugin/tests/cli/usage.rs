@@ -130,6 +130,22 @@ fn docker_completes_its_command_lines() {
 }
 
 #[test]
+fn bash_completes_commands_and_flags() {
+    let world = World::new();
+    let script = world.rbx(&["completion", "bash"]).well().stdout;
+    let complete = |words: &str, last: &str| {
+        let question = format!(
+            "{script}\nCOMP_WORDS=(docker-rbx {words} {last}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _docker-rbx docker-rbx {last} {words}; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output = std::process::Command::new("bash").args(["-c", &question]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(complete("", "bu"), "build\n");
+    assert_eq!(complete("build", "--pl"), "--platform\n");
+}
+
+#[test]
 fn scripts_for_shells_are_printed() {
     let world = World::new();
     for shell in ["bash", "zsh", "fish"] {

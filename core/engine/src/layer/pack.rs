@@ -70,7 +70,7 @@ pub(crate) struct Packing {
 
 impl Packing {
     /// What the store keeps content in.
-    pub(crate) const STORE: Self = Self { compression: Compression::Gzip, level: 3 };
+    pub(crate) const STORE: Self = Self { compression: Compression::Gzip, level: 2 };
 
     /// The name under which a layer's blob of this packing is remembered.
     pub(crate) fn name(self) -> String {
@@ -155,11 +155,10 @@ pub(crate) fn pack(
     let packer = Packer { store, items, chunks: &chunks, packing };
     let mut read: Vec<Vec<(u64, ContentDigest)>> = vec![Vec::new(); items.len()];
     let mut members = Vec::with_capacity(sections.len());
-    let mut hashes = describe.then(|| {
-        let mut header = Vec::new();
-        let known = sections.iter().map_while(|section| packer.known_key(section, &mut header));
-        Hashes::resume(store, packing, known)
-    });
+    let mut header = Vec::new();
+    let known: Vec<Option<Key>> =
+        sections.iter().map(|section| packer.known_key(section, &mut header)).collect();
+    let mut hashes = describe.then(|| Hashes::resume(store, packing, known.iter().map_while(|known| *known)));
     // What lies before the point of resumption was hashed in an earlier build.
     let resumed = hashes.as_ref().map_or(usize::MAX, Hashes::position);
     in_order(
@@ -167,7 +166,7 @@ pub(crate) fn pack(
         threads,
         cancelled,
         || Worker::new(packing),
-        |worker, at| worker.section(&packer, &sections[at], at >= resumed),
+        |worker, at| worker.section(&packer, &sections[at], known[at], at >= resumed),
         |done: Done| {
             members.push(done.key);
             for (item, chunk, digest) in done.digests {
@@ -387,8 +386,14 @@ impl Worker {
     }
 
     /// Makes sure that the store has a section; its bytes are answered if they are to be hashed.
-    fn section(&mut self, packer: &Packer<'_>, section: &Section, hashed: bool) -> Result<Done, LayerError> {
-        if let Some(key) = packer.known_key(section, &mut self.header) {
+    fn section(
+        &mut self,
+        packer: &Packer<'_>,
+        section: &Section,
+        known: Option<Key>,
+        hashed: bool,
+    ) -> Result<Done, LayerError> {
+        if let Some(key) = known {
             if !hashed {
                 if packer.store.member_size(&key)?.is_some() {
                     return Ok(Done { key, tar: Vec::new(), packed: Vec::new(), digests: Vec::new() });

@@ -90,9 +90,11 @@ impl Solver {
             Some(built) if !fresh => self.alias(stage_key, built).map(Some),
             _ => Ok(None),
         };
+        let mut key = None;
         if !cold {
             remember(context, &hash_files(&self.store, &files, self.threads, self.cancel.flag())?);
-            if let Some(built) = known(&content_key()?)? {
+            let found = *key.insert(content_key()?);
+            if let Some(built) = known(&found)? {
                 return Ok(built);
             }
         }
@@ -100,19 +102,23 @@ impl Solver {
         let packed =
             pack(&self.store, &mut items, Packing::STORE, self.threads, self.describe, self.cancel.flag())?;
         drop(archives);
-        if cold {
+        let key = if let Some(key) = key {
+            key
+        } else {
             remember(context, &learn(tree, &items));
-            if let Some(built) = known(&content_key()?)? {
+            let key = content_key()?;
+            if let Some(built) = known(&key)? {
                 return Ok(built);
             }
-        }
+            key
+        };
         let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
         let site = Self::copy_key("copy site", copy, below).finish();
         let version = self.last_version(&site)?;
         let layer = self.put_packed(version.or(below.last().copied()), index, &packed)?;
         let record = Record { layer: Some(layer), value: Vec::new(), created: Self::created_now() };
         self.store.put_record(&self.lease, &site, &record, true)?;
-        let keys: Vec<Key> = std::iter::once(content_key()?).chain(stage_key).collect();
+        let keys: Vec<Key> = std::iter::once(key).chain(stage_key).collect();
         self.record(&keys, base, layer, fresh)
     }
 
