@@ -136,7 +136,8 @@ fn bash_completes_commands_and_flags() {
     let complete = |words: &str, last: &str| {
         let question = format!(
             "{script}\nCOMP_WORDS=(docker-rbx {words} {last}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
-             _docker-rbx docker-rbx {last} {words}; echo \"${{COMPREPLY[*]}}\""
+             function=$(complete -p docker-rbx | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
+             $function docker-rbx {last} {words}; echo \"${{COMPREPLY[*]}}\""
         );
         let output = std::process::Command::new("bash").args(["-c", &question]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()

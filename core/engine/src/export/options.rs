@@ -241,7 +241,7 @@ mod tests {
             let options = parse(attributes, &[]).unwrap();
             (options.packing.name(), options.force)
         };
-        assert_eq!(packing(&[]), ("gzip-3".to_owned(), false));
+        assert_eq!(packing(&[]), ("gzip-2".to_owned(), false));
         assert_eq!(
             packing(&[("compression", "uncompressed"), ("compression-level", "9")]),
             ("uncompressed-0".to_owned(), false)
