@@ -19,6 +19,7 @@ mod mode;
 mod named_context;
 mod owner;
 mod plan;
+mod planner;
 mod progress;
 mod select;
 mod solve;

@@ -209,7 +209,7 @@ impl Solver {
     /// Walks a context: all that any step of the plan copies from it.
     async fn scan(self: &Arc<Self>, name: &str, slot: &ContextSlot) -> Result<Arc<Context>, BuildError> {
         let title = match name {
-            crate::plan::MAIN_CONTEXT => "[internal] load build context".to_owned(),
+            crate::planner::MAIN_CONTEXT => "[internal] load build context".to_owned(),
             name => format!("[context {name}] load build context"),
         };
         let task = Task::internal(&self.events, &title);

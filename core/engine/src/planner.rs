@@ -1,0 +1,389 @@
+//! From evaluated stages to a plan. Nothing is read or run here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rbx_dockerfile::{Base, Dockerfile, Evaluation, From, MountKind, Op, Remote, Source, Stage, Step};
+use rbx_platform::Platform;
+use rbx_request::{BuildRequest, NoCache, SourceRange};
+
+use crate::config::ImagePlan;
+use crate::error::{BuildError, INSTEAD};
+use crate::image::Image;
+use crate::mode::Chmod;
+use crate::plan::{
+    CopyFrom, CopyOperation, DirectoryOperation, Operation, Plan, RunMount, RunMountKind, RunOperation,
+    SecretVariable, Target, VertexId,
+};
+use crate::tree::clean;
+
+/// The name of the main context among a build's contexts.
+pub(crate) const MAIN_CONTEXT: &str = "context";
+
+/// One platform's stages, turned into vertices as they are needed.
+pub(crate) struct Planner<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) file: &'a Dockerfile,
+    pub(crate) file_name: &'a str,
+    pub(crate) text: &'a Arc<str>,
+    pub(crate) evaluation: &'a Evaluation,
+    /// Base images and those copied from, by name and platform.
+    pub(crate) images: &'a BTreeMap<(String, Platform), Arc<Image>>,
+    pub(crate) platform: &'a Platform,
+    /// Several platforms are built: names say which.
+    pub(crate) several: bool,
+    pub(crate) epoch: Option<i64>,
+    stages: BTreeMap<usize, (Option<VertexId>, ImagePlan)>,
+}
+
+impl<'a> Planner<'a> {
+    #[expect(clippy::too_many_arguments, reason = "one value for each thing a plan is made from")]
+    pub(crate) fn new(
+        request: &'a BuildRequest,
+        file: &'a Dockerfile,
+        file_name: &'a str,
+        text: &'a Arc<str>,
+        evaluation: &'a Evaluation,
+        images: &'a BTreeMap<(String, Platform), Arc<Image>>,
+        platform: &'a Platform,
+        several: bool,
+        epoch: Option<i64>,
+    ) -> Self {
+        let stages = BTreeMap::new();
+        Self { request, file, file_name, text, evaluation, images, platform, several, epoch, stages }
+    }
+
+    /// Adds what the target of the build needs.
+    pub(crate) fn plan(&mut self, plan: &mut Plan) -> Result<(), BuildError> {
+        let target = self
+            .evaluation
+            .target
+            .ok_or_else(|| BuildError::invalid("the Dockerfile has no stage to build"))?;
+        let (root, mut image) = self.stage(plan, target)?;
+        // An image is for what its base is for, unless the build says otherwise.
+        let platform = if self.request.platforms.is_empty() {
+            image.config.platform().normalized()
+        } else {
+            image.set_platform(self.platform);
+            self.platform.clone()
+        };
+        for (name, value) in &self.request.labels {
+            image.config.config.labels.insert(name.clone(), value.clone());
+        }
+        plan.targets.push(Target { platform, root, image });
+        Ok(())
+    }
+
+    fn range(&self, span: rbx_dockerfile::Span) -> SourceRange {
+        let (first, last) = self.file.line_index.lines_of(span);
+        SourceRange { file: self.file_name.to_owned(), text: self.text.clone(), first, last }
+    }
+
+    fn stage(&mut self, plan: &mut Plan, index: usize) -> Result<(Option<VertexId>, ImagePlan), BuildError> {
+        if let Some(known) = self.stages.get(&index) {
+            return Ok(known.clone());
+        }
+        let stage = &self.evaluation.stages[index];
+        let range = self.range(stage.span);
+        let (mut root, mut image) = match &stage.base {
+            Base::Scratch => (None, ImagePlan::scratch(&stage.platform)),
+            Base::Stage(below) => {
+                let (root, mut image) = self.stage(plan, *below)?;
+                image.begin_stage();
+                (root, image)
+            }
+            Base::Image(name) | Base::Context(name) => {
+                let found =
+                    self.image(name, &stage.platform).map_err(|error| error.at(Some(range.clone())))?;
+                let prefix = match &stage.base {
+                    Base::Context(name) => format!("[context {name}] "),
+                    _ => stage.prefix(1, self.shown(&stage.platform)),
+                };
+                let name = format!("{prefix}FROM {}", found.name);
+                let plan_of_image = ImagePlan::from_base(&found.config);
+                let vertex = plan.add(name, Operation::Image(found), Vec::new(), Some(range), false);
+                (Some(vertex), plan_of_image)
+            }
+            Base::Unresolved => {
+                return Err(BuildError::invalid("the base of a stage is not known").at(Some(range)));
+            }
+        };
+        let fresh = match &self.request.no_cache {
+            NoCache::Use => false,
+            NoCache::All => true,
+            NoCache::Stages(names) => names.iter().any(|name| {
+                stage.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+                    || stage.index.to_string() == *name
+            }),
+        };
+        for step in &stage.steps {
+            let range = self.range(step.span);
+            let vertex =
+                self.step(plan, stage, step, root, &range, fresh).map_err(|error| error.at(Some(range)))?;
+            image.apply(step, vertex);
+            root = vertex.or(root);
+        }
+        image.end_stage(stage);
+        self.stages.insert(index, (root, image.clone()));
+        Ok((root, image))
+    }
+
+    /// The platform that names of vertices say, where several are built.
+    fn shown<'p>(&self, platform: &'p Platform) -> Option<&'p Platform> {
+        self.several.then_some(platform)
+    }
+
+    fn image(&self, name: &str, platform: &Platform) -> Result<Arc<Image>, BuildError> {
+        self.images
+            .get(&(name.to_owned(), platform.clone()))
+            .cloned()
+            .ok_or_else(|| BuildError::failed(format!("image {name} was not resolved")))
+    }
+
+    /// The vertex of a step that changes files; `None` for those that change the configuration only.
+    fn step(
+        &mut self,
+        plan: &mut Plan,
+        stage: &Stage,
+        step: &Step,
+        base: Option<VertexId>,
+        range: &SourceRange,
+        fresh: bool,
+    ) -> Result<Option<VertexId>, BuildError> {
+        let mut inputs: Vec<VertexId> = base.into_iter().collect();
+        let operation = match &step.op {
+            Op::Run(run) => {
+                let (run, mounted) = self.run(plan, stage, step, run, base)?;
+                inputs.extend(mounted);
+                Operation::Run(run)
+            }
+            Op::Copy(copy) => {
+                let copy = self.copy(plan, stage, step, copy, base)?;
+                if let CopyFrom::Vertex(vertex) = copy.from {
+                    inputs.push(vertex);
+                }
+                Operation::Copy(copy)
+            }
+            Op::Workdir(path) if path != "/" => Operation::Directory(DirectoryOperation {
+                base,
+                path: path.clone(),
+                owner: step.user.as_deref().filter(|user| !user.is_empty()).map(str::to_owned),
+                epoch: self.epoch,
+            }),
+            _ => return Ok(None),
+        };
+        let name = step.vertex_name(stage, self.shown(&stage.platform));
+        Ok(Some(plan.add(name, operation, inputs, Some(range.clone()), fresh)))
+    }
+
+    /// The vertex that a `from=` means; `None` for an empty file system.
+    fn source(
+        &mut self,
+        plan: &mut Plan,
+        stage: &Stage,
+        from: &From,
+    ) -> Result<Option<VertexId>, BuildError> {
+        match from {
+            From::Stage(index) => Ok(self.stage(plan, *index)?.0),
+            From::Scratch => Ok(None),
+            From::Image(name) | From::Named(name) => {
+                let image = self.image(name, &stage.platform)?;
+                let name = format!("FROM {}", image.name);
+                Ok(Some(plan.add(name, Operation::Image(image), Vec::new(), None, false)))
+            }
+            From::Context => Err(BuildError::invalid("the build context is no image")),
+        }
+    }
+
+    /// The directory of this machine that a `from=` means, by its name in the build.
+    fn context_of(&self, from: &From, stage: &Stage) -> Option<String> {
+        match from {
+            From::Context => Some(MAIN_CONTEXT.to_owned()),
+            From::Named(name) if !self.images.contains_key(&(name.clone(), stage.platform.clone())) => {
+                Some(name.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// The vertex that brings part of a context into the store, for a step to mount.
+    fn context_vertex(&self, plan: &mut Plan, context: String, source: &str) -> VertexId {
+        let copy = CopyOperation {
+            base: None,
+            from: CopyFrom::Context(context),
+            paths: vec![source.to_owned()],
+            inline: Vec::new(),
+            destination: "/".to_owned(),
+            owner: None,
+            chmod: None,
+            exclude: Vec::new(),
+            // The path stays what it is, so that it is found under it.
+            parents: !clean(source.as_bytes()).is_empty(),
+            link: false,
+            unpack: false,
+            epoch: self.epoch,
+        };
+        let name =
+            format!("[internal] mount build context /{}", String::from_utf8_lossy(&clean(source.as_bytes())));
+        plan.add(name, Operation::Copy(copy), Vec::new(), None, false)
+    }
+
+    fn copy(
+        &mut self,
+        plan: &mut Plan,
+        stage: &Stage,
+        step: &Step,
+        copy: &rbx_dockerfile::Copy,
+        base: Option<VertexId>,
+    ) -> Result<CopyOperation, BuildError> {
+        let instruction = if copy.add { "ADD" } else { "COPY" };
+        let mut paths = Vec::new();
+        let mut inline = Vec::new();
+        for source in &copy.sources {
+            match (source, source.remote()) {
+                (Source::Heredoc(file), _) => inline.push((file.name.clone(), file.content.clone())),
+                (Source::Path(path), None) => paths.push(path.clone()),
+                (Source::Path(_), Some(Remote::Http)) if !copy.add => {
+                    return Err(BuildError::invalid("source can't be a URL for COPY"));
+                }
+                (Source::Path(_), Some(Remote::Git)) if !copy.add => {
+                    return Err(BuildError::invalid("source can't be a git ref for COPY"));
+                }
+                (Source::Path(path), Some(_)) => {
+                    return Err(unsupported(&format!("{instruction} {path}"), "remote sources"));
+                }
+            }
+        }
+        if copy.checksum.is_some() {
+            return Err(BuildError::invalid(if copy.add {
+                "checksum requires HTTP(S) or Git sources"
+            } else {
+                "checksum can't be specified for COPY"
+            }));
+        }
+        let from = match self.context_of(&copy.from, stage) {
+            Some(context) => CopyFrom::Context(context),
+            None => self.source(plan, stage, &copy.from)?.map_or(CopyFrom::Nothing, CopyFrom::Vertex),
+        };
+        Ok(CopyOperation {
+            base,
+            from,
+            paths,
+            inline,
+            destination: absolute(&copy.destination, &step.working_dir),
+            owner: copy.chown.clone(),
+            chmod: copy.chmod.as_deref().map(Chmod::parse).transpose()?,
+            exclude: copy.exclude.clone(),
+            parents: copy.parents,
+            // As BuildKit: a mode cannot be given to a layer that is merged in later.
+            link: copy.link && copy.chmod.is_none(),
+            unpack: copy.unpack.unwrap_or(copy.add),
+            epoch: self.epoch,
+        })
+    }
+
+    fn run(
+        &mut self,
+        plan: &mut Plan,
+        stage: &Stage,
+        step: &Step,
+        run: &rbx_dockerfile::Run,
+        base: Option<VertexId>,
+    ) -> Result<(RunOperation, Vec<VertexId>), BuildError> {
+        if let Some(device) = run.devices.iter().find(|device| device.required) {
+            return Err(unsupported(&format!("RUN --device={}", device.name), "CDI devices"));
+        }
+        if run.security == rbx_dockerfile::Security::Insecure {
+            return Err(BuildError::invalid("security.insecure is not allowed").hint(INSTEAD));
+        }
+        let network = match (run.network, self.request.network) {
+            (rbx_dockerfile::Network::Default, asked) => asked,
+            (rbx_dockerfile::Network::None, _) => rbx_request::Network::None,
+            (rbx_dockerfile::Network::Host, _) => rbx_request::Network::Host,
+        };
+        if run.network == rbx_dockerfile::Network::Host
+            && self.request.network != rbx_request::Network::Host
+            && !self.request.allow.iter().any(|entitlement| entitlement == "network.host")
+        {
+            return Err(BuildError::invalid("network.host is not allowed").hint("add --allow network.host"));
+        }
+        let mut mounts = Vec::new();
+        let mut mounted = Vec::new();
+        let mut secret_env = Vec::new();
+        for mount in &run.mounts {
+            let id = || mount.id.clone().or_else(|| mount.source.clone()).unwrap_or_default();
+            if mount.kind == MountKind::Secret
+                && let Some(variable) = &mount.env
+            {
+                let variable = variable.clone();
+                secret_env.push(SecretVariable { variable, id: id(), required: mount.required });
+            }
+            let Some(target) = &mount.target else { continue };
+            let kind = match mount.kind {
+                MountKind::Tmpfs => RunMountKind::Tmpfs { size: mount.size },
+                MountKind::Secret => RunMountKind::Secret {
+                    id: id(),
+                    mode: mount.mode.unwrap_or(0o400),
+                    uid: mount.uid.unwrap_or(0),
+                    gid: mount.gid.unwrap_or(0),
+                    required: mount.required,
+                },
+                MountKind::Bind => {
+                    let source = mount.source.clone().unwrap_or_default();
+                    let vertex = match self.context_of(&mount.from, stage) {
+                        Some(context) => Some(self.context_vertex(plan, context, &source)),
+                        None => self.source(plan, stage, &mount.from)?,
+                    };
+                    mounted.extend(vertex);
+                    RunMountKind::Root { vertex, source, read_only: mount.read_only }
+                }
+                kind => {
+                    let flag = format!("RUN --mount=type={}", kind.name());
+                    return Err(unsupported(&flag, "mounts of this type"));
+                }
+            };
+            mounts.push(RunMount { target: absolute(target, &step.working_dir), kind });
+        }
+        let operation = RunOperation {
+            base,
+            args: run.command.argv(&step.shell),
+            env: step.run_env.to_vec(),
+            proxy_env: rbx_dockerfile::proxy_variables(&self.request.build_args),
+            working_dir: step.working_dir.to_string(),
+            user: step.user.as_deref().unwrap_or_default().to_owned(),
+            network,
+            mounts,
+            secret_env,
+            script: run.script.as_ref().map(|file| (file.name.clone(), file.content.clone())),
+            platform: stage.platform.clone(),
+        };
+        Ok((operation, mounted))
+    }
+}
+
+/// A path from the root; a trailing slash stays.
+fn absolute(path: &str, working_dir: &str) -> String {
+    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{working_dir}/{path}") };
+    let cleaned = format!("/{}", String::from_utf8_lossy(&clean(joined.as_bytes())));
+    let into = joined.ends_with('/') || joined.ends_with("/.") || path.is_empty() || path == ".";
+    if into && cleaned != "/" { format!("{cleaned}/") } else { cleaned }
+}
+
+fn unsupported(what: &str, feature: &str) -> BuildError {
+    BuildError::invalid(format!("{what}: the embedded engine does not have {feature} yet")).hint(INSTEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_begin_in_the_working_directory() {
+        assert_eq!(absolute("a", "/w"), "/w/a");
+        assert_eq!(absolute("a/", "/w"), "/w/a/");
+        assert_eq!(absolute("/a/../b", "/w"), "/b");
+        assert_eq!(absolute(".", "/w"), "/w/");
+        assert_eq!(absolute("./", ""), "/");
+        assert_eq!(absolute("../x", "/w/v"), "/w/x");
+    }
+}
