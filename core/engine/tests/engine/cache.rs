@@ -96,7 +96,7 @@ fn link_target_swapped_misses(fixture: &mut Fixture) {
     fixture.write("one", "1");
     fixture.write("two", "2");
     symlink("one", fixture.context("link")).expect("a link");
-    fixture.dockerfile("FROM scratch\nCOPY link /file\nCOPY . /all/\n");
+    fixture.dockerfile("FROM scratch\nCOPY . /all/\nCOPY link /file\n");
     let (before, after) = before_and_after(fixture, |fixture| {
         std::fs::remove_file(fixture.context("link")).expect("removal");
         symlink("two", fixture.context("link")).expect("a link");
