@@ -145,6 +145,15 @@ impl Built {
         last.unwrap_or_else(|| panic!("no vertex {name:?}")).cached
     }
 
+    /// When the vertex of that name began and ended.
+    pub(crate) fn times(&self, name: &str) -> (jiff::Timestamp, jiff::Timestamp) {
+        let ended = self.events.iter().find_map(|event| match event {
+            Event::Vertex(vertex) if vertex.name.contains(name) => Some((vertex.started?, vertex.completed?)),
+            _ => None,
+        });
+        ended.unwrap_or_else(|| panic!("no vertex {name:?} has ended"))
+    }
+
     /// What the steps wrote.
     pub(crate) fn output(&self) -> String {
         let mut bytes = Vec::new();
