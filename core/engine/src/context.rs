@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -10,11 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use rbx_dockerfile::{DirState, Ignore};
 use rbx_oci::{Entry, EntryKind};
 use rbx_store::{FileStat, StatCache, Store};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, OFlags, Stat};
 
 use crate::error::LayerError;
-use crate::layer::{Origin, file_digest, hash_chunks, remember_chunks};
-use crate::tree::{Node, Tree, compare_paths, join, resolve};
+use crate::layer::{Origin, file_digest, hash_chunks, open_beneath, remember_chunks};
+use crate::tree::{Node, Tree, compare_paths, join, resolve, to_path};
 
 /// Rounds of following links that lead out of what was asked for.
 const LINK_ROUNDS: usize = 40;
@@ -145,11 +145,6 @@ fn hash_file(store: &Store, node: &Node, buffer: &mut Vec<u8>) -> Result<(), Lay
 /// Whether `path` is `known` or lies below it.
 fn covers(known: &[u8], path: &[u8]) -> bool {
     known.is_empty() || (path.starts_with(known) && (path.len() == known.len() || path[known.len()] == b'/'))
-}
-
-fn to_path(path: &[u8]) -> &Path {
-    use std::os::unix::ffi::OsStrExt;
-    Path::new(std::ffi::OsStr::from_bytes(path))
 }
 
 fn file_stat(stat: &Stat) -> FileStat {
@@ -344,17 +339,7 @@ pub(crate) fn read_xattrs(path: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> 
 
 fn open_directory(root: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if path.is_empty() {
-        return Ok(rustix::fs::openat(root, ".", flags, Mode::empty())?);
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    for _ in 0..32 {
-        match rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve) {
-            Err(rustix::io::Errno::AGAIN) => {}
-            answer => return Ok(answer?),
-        }
-    }
-    Err(rustix::io::Errno::AGAIN.into())
+    open_beneath(root, if path.is_empty() { b"." } else { path }, flags)
 }
 
 /// Adds those excluded directories that something kept lies in.

@@ -2,7 +2,10 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rbx_oci::{Entry, EntryKind};
@@ -84,6 +87,11 @@ pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
         (false, true) => directory.to_vec(),
         (false, false) => [directory, b"/", name].concat(),
     }
+}
+
+/// A path of a tree as this system takes it.
+pub(crate) fn to_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
 }
 
 /// A path as Go's `path.Clean("/" + path)` makes it, without the leading slash: no `.`, `..` or empty parts.

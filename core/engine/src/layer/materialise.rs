@@ -10,9 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 use rbx_oci::{Entry, EntryKind};
 use rbx_store::{Key, LayerId, LayerIndex, Lease, Store};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::difference::Difference;
+use super::origin::open_root;
 use super::pack::{Packing, SectionPlan, split_section};
 use crate::error::LayerError;
 use crate::tree::compare_paths;
@@ -63,7 +64,7 @@ fn materialise(
     let index = store.layer_index(id)?;
     let members = store.layer_members(id, &Packing::STORE.name())?.ok_or(LayerError::Missing(id))?;
     let tree = store.new_tree()?;
-    let root = open_directory(tree.fs()).map_err(|error| LayerError::write(b"", error))?;
+    let root = open_root(tree.fs()).map_err(|error| LayerError::write(b"", error))?;
     // A layer whose parent is not what it lies on was made as a new version of that parent.
     let version = layer.parent.filter(|parent| Some(*parent) != below && store.tree(*parent).is_some());
     let difference = match version {
@@ -81,10 +82,6 @@ fn materialise(
     }
     store.commit_tree(lease, id, tree)?;
     Ok(())
-}
-
-fn open_directory(path: &std::path::Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Writes the `wanted` entries of a layer below `root`: directories, then files on `threads` threads, then links and

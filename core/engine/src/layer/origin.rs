@@ -56,9 +56,8 @@ impl Origin {
 
     /// The files below several directories, topmost first.
     pub(crate) fn directories(paths: &[impl AsRef<Path>]) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = |path: &_| Ok(rustix::fs::openat(CWD, AsRef::<Path>::as_ref(path), flags, Mode::empty())?);
-        Ok(Self::Directories(paths.iter().map(open).collect::<io::Result<_>>()?))
+        let opened = paths.iter().map(|path| open_root(path.as_ref()));
+        Ok(Self::Directories(opened.collect::<io::Result<_>>()?))
     }
 }
 
@@ -86,14 +85,23 @@ fn open_in(directories: &[OwnedFd], path: &[u8]) -> io::Result<File> {
 
 fn open_below(directory: &OwnedFd, path: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    open_beneath(directory, path, flags).map(File::from)
+}
+
+/// Opens a path below a directory; a link anywhere on the way is an error.
+pub(crate) fn open_beneath(directory: &OwnedFd, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     // The kernel answers EAGAIN when a rename anywhere raced with the walk; it means only "once more".
     for _ in 0..32 {
         match rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve) {
-            Ok(file) => return Ok(File::from(file)),
             Err(rustix::io::Errno::AGAIN) => {}
-            Err(error) => return Err(error.into()),
+            answer => return Ok(answer?),
         }
     }
     Err(rustix::io::Errno::AGAIN.into())
+}
+
+/// A directory to reach others from.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rbx_oci::{Entry, EntryKind};
@@ -12,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
 use crate::context::read_xattrs;
 use crate::error::LayerError;
-use crate::tree::{compare_paths, join, parent};
+use crate::tree::{compare_paths, join, parent, to_path};
 
 /// The mark of a directory whose lower contents are hidden.
 const OPAQUE: &str = "user.overlay.opaque";
@@ -135,10 +134,6 @@ impl Scan<'_> {
     fn push(&mut self, entry: Entry) {
         self.entries.push(IndexEntry { entry, content: None });
     }
-}
-
-fn to_path(path: &[u8]) -> &Path {
-    Path::new(std::ffi::OsStr::from_bytes(path))
 }
 
 fn read_directory(path: &Path) -> io::Result<Vec<(Vec<u8>, Stat)>> {

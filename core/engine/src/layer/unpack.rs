@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use rbx_oci::{Digest, Entry, EntryKind, Sha256Reader, decompress, tar};
 use rbx_store::{IndexEntry, LayerIndex, PreparedTree, Store};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::materialise::{set_metadata, write_special};
+use super::origin::open_root;
 use crate::error::LayerError;
 use crate::tree::{Tree, base_name, compare_paths, join, parent, resolve};
 
@@ -87,10 +87,6 @@ fn describe(error: &dyn std::error::Error) -> String {
         Some(source) => format!("{}: {error}", describe(source)),
         None => error.to_string(),
     }
-}
-
-fn open_root(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 struct Writer<'a> {
