@@ -93,6 +93,7 @@ impl Store {
         sweep_files(inner, "blobs/sha256", "blobs", "digest = ?1")?;
         sweep_files(inner, "trees", "layers", "id = ?1 AND has_tree")?;
         sweep_files(inner, "layers", "layers", "id = ?1")?;
+        sweep_files(inner, "caches", "caches", "id = ?1")?;
         let members = plan.iter().filter_map(|node| match node.what {
             What::Member(key) => Some(key),
             _ => None,

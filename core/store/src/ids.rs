@@ -94,6 +94,25 @@ impl LayerId {
     }
 }
 
+/// A cache's name: 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CacheId([u8; 16]);
+
+impl CacheId {
+    pub(crate) fn random() -> Result<Self, StoreError> {
+        random_bytes().map(Self)
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 /// Text that is not the hexadecimal name it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not {length} lower-case hexadecimal digits: {text:?}")]
@@ -139,6 +158,7 @@ macro_rules! hex_text {
 hex_text!(Key, 32);
 hex_text!(ContentDigest, 32);
 hex_text!(LayerId, 16);
+hex_text!(CacheId, 16);
 
 /// Sixteen random bytes of the kernel's.
 pub(crate) fn random_bytes() -> Result<[u8; 16], StoreError> {

@@ -3,11 +3,12 @@
 //! Records are in an `SQLite` database, content in files:
 //!
 //! ```text
-//! <root>/v1/store.db               records: layers, blobs, chains, build results, images, pins
+//! <root>/v1/store.db               records: layers, blobs, chains, build results, images, caches, pins
 //!           blobs/sha256/<hex>     blobs
 //!           members/<ab>/<hex>     compressed pieces of layer archives
 //!           layers/<id>            layer indexes
 //!           trees/<id>/fs          layer trees
+//!           caches/<id>/fs         directories that steps keep things in
 //!           stat/<hex>             one stat cache for each context root
 //!           leases/<lease>         locked while its process lives
 //!           tmp/<lease>.<number>   what is being written
@@ -23,6 +24,7 @@
 
 mod blobs;
 mod boot;
+mod caches;
 mod collect;
 mod error;
 mod ids;
@@ -40,9 +42,10 @@ mod sweep;
 mod trees;
 
 pub use blobs::{Blob, BlobWriter};
+pub use caches::{Cache, CacheRecord, CacheSharing, CacheUse, PreparedCache};
 pub use collect::{Collected, Policy, Usage};
 pub use error::StoreError;
-pub use ids::{ContentDigest, InvalidId, Key, KeyHasher, LayerId};
+pub use ids::{CacheId, ContentDigest, InvalidId, Key, KeyHasher, LayerId};
 pub use images::{Image, NewImage};
 pub use index::{IndexEntry, IndexError, LayerIndex};
 pub use layers::{BlobInfo, Layer, NewLayer};

@@ -15,7 +15,8 @@ use crate::error::TxError;
 const FORMAT: i64 = 1;
 
 /// Directories of a store, relative to its `v1`.
-const DIRECTORIES: [&str; 7] = ["tmp", "leases", "blobs/sha256", "members", "layers", "trees", "stat"];
+const DIRECTORIES: [&str; 8] =
+    ["tmp", "leases", "blobs/sha256", "members", "layers", "trees", "caches", "stat"];
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -61,6 +62,11 @@ CREATE TABLE image_layers (
     PRIMARY KEY (name, layer)
 ) WITHOUT ROWID;
 CREATE INDEX image_layers_layer ON image_layers (layer);
+CREATE TABLE caches (
+    id BLOB PRIMARY KEY, key BLOB NOT NULL, description TEXT NOT NULL, created INTEGER NOT NULL,
+    last_used INTEGER NOT NULL, uses INTEGER NOT NULL, bytes INTEGER
+) WITHOUT ROWID;
+CREATE INDEX caches_key ON caches (key);
 CREATE TABLE notes (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE pins (lease BLOB NOT NULL, kind INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (lease, kind, id))
     WITHOUT ROWID;

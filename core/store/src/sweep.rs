@@ -170,7 +170,7 @@ pub(crate) fn measure_trees(store: &Inner) -> Result<(), StoreError> {
 }
 
 /// Space that a tree takes, as far as this user may look into it. A file with several names counts for each.
-fn tree_bytes(root: &Path) -> u64 {
+pub(crate) fn tree_bytes(root: &Path) -> u64 {
     let mut bytes = 0;
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {

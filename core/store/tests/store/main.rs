@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
 
 mod basics;
+mod caches;
 mod collection;
 mod damage;
 mod layers;

@@ -15,16 +15,16 @@ use rbx_store::{LayerIndex, NewLayer, Policy, Record, Store};
 
 use crate::{index, key, list, names, new_store, put_layer};
 
-struct Helper {
+pub(crate) struct Helper {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Helper {
     /// Starts a child process on a store.
-    fn start(test: &str, root: &Path) -> Self {
+    pub(crate) fn start(test: &str, root: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("processes::{test}"), "--ignored", "--nocapture"])
+            .args(["--exact", test, "--ignored", "--nocapture"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -35,7 +35,7 @@ impl Helper {
     }
 
     /// Waits until the child says `word`.
-    fn expect(&mut self, word: &str) -> String {
+    pub(crate) fn expect(&mut self, word: &str) -> String {
         let mut line = String::new();
         loop {
             line.clear();
@@ -46,25 +46,25 @@ impl Helper {
         }
     }
 
-    fn say(&mut self, word: &str) {
+    pub(crate) fn say(&mut self, word: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{word}").unwrap();
     }
 
     /// `kill -9`.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 }
 
 /// The next order; none where this is run by hand.
-fn order() -> Option<String> {
+pub(crate) fn order() -> Option<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     Some(line.trim().to_owned()).filter(|line| !line.is_empty())
 }
 
-fn child_store() -> Option<Store> {
+pub(crate) fn child_store() -> Option<Store> {
     Some(Store::open(Path::new(&order()?)).unwrap())
 }
 
@@ -156,8 +156,8 @@ fn a_killed_process_leaves_nothing_half_done() {
     for round in 0..20 {
         // Two at once: one is killed while the other goes on.
         let mut children = [
-            Helper::start("child_writes_until_killed", &root),
-            Helper::start("child_writes_until_killed", &root),
+            Helper::start("processes::child_writes_until_killed", &root),
+            Helper::start("processes::child_writes_until_killed", &root),
         ];
         for child in &mut children {
             child.expect("started");
@@ -213,8 +213,10 @@ fn child_records() {
 #[test]
 fn two_processes_agree_on_the_first_record() {
     let (_directory, store) = new_store();
-    let mut children =
-        [Helper::start("child_records", store.root()), Helper::start("child_records", store.root())];
+    let mut children = [
+        Helper::start("processes::child_records", store.root()),
+        Helper::start("processes::child_records", store.root()),
+    ];
     for child in &mut children {
         child.expect("ready");
     }
@@ -263,7 +265,7 @@ fn a_lease_of_another_process_holds() {
     store.put_blob(b"not held").unwrap();
     drop((lease, store));
 
-    let mut child = Helper::start("child_holds_a_lease", &root);
+    let mut child = Helper::start("processes::child_holds_a_lease", &root);
     child.expect("holding");
     let store = Store::open(&root).unwrap();
     let collected = store.collect(Policy::default()).unwrap();
