@@ -1,5 +1,6 @@
 //! docker-rbx as its users run it, on real parts. Each case of the corpus is a test of its own.
 
+mod inside;
 mod killed;
 mod outputs;
 mod plugin;
@@ -12,6 +13,11 @@ fn main() {
     let corpus = Case::all().into_iter().map(|case| {
         Trial::test(format!("corpus::{}", case.name), move || case.check().map_err(Failed::from))
     });
-    let trials = corpus.chain(killed::trials()).chain(outputs::trials()).chain(plugin::trials()).collect();
+    let trials = corpus
+        .chain(inside::trials())
+        .chain(killed::trials())
+        .chain(outputs::trials())
+        .chain(plugin::trials())
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
