@@ -15,6 +15,9 @@ use crate::layer::{Origin, Source};
 
 /// As many symbolic links as one path may pass through, as in the kernel's own walk and a bit more.
 const LINK_LIMIT: usize = 255;
+/// As many names as one path may pass through, those of its links included: links to long paths would otherwise make
+/// of one short path the work of hundreds of thousands.
+const STEP_LIMIT: usize = 8192;
 
 /// One path of a [`Tree`].
 #[derive(Debug, Clone)]
@@ -278,7 +281,8 @@ fn mark_link_heads(nodes: &mut [Node]) {
 /// Follows every symbolic link of a path inside a root, as the kernel would in a chroot; what does not exist is
 /// taken as it is written, so the target of a dangling link is a path like any other.
 ///
-/// `lookup` tells what a path names; `None` when the walk meets more than [`LINK_LIMIT`] links.
+/// `lookup` tells what a path names; `None` when the walk meets more than [`LINK_LIMIT`] links or takes more than
+/// [`STEP_LIMIT`] steps.
 pub(crate) fn resolve<'a>(
     path: &[u8],
     follow_last: bool,
@@ -287,7 +291,12 @@ pub(crate) fn resolve<'a>(
     let mut rest: Vec<Vec<u8>> = components(path).rev().collect();
     let mut done: Vec<u8> = Vec::new();
     let mut links = 0;
+    let mut steps = 0;
     while let Some(part) = rest.pop() {
+        steps += 1;
+        if steps > STEP_LIMIT {
+            return None;
+        }
         if part == b".." {
             done = parent(&done).unwrap_or_default().to_vec();
             continue;

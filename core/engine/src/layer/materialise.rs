@@ -103,12 +103,12 @@ fn write_tree(
     for entry in entries() {
         match &entry.kind {
             EntryKind::File { .. } | EntryKind::Directory => continue,
-            _ => write_special(root, entry),
+            _ => write_special(root, &entry.path, entry),
         }
         .map_err(|error| LayerError::write(&entry.path, error))?;
     }
     for entry in entries().filter(|entry| matches!(entry.kind, EntryKind::Directory)).rev() {
-        set_metadata(root, entry).map_err(|error| LayerError::write(&entry.path, error))?;
+        set_metadata(root, &entry.path, entry).map_err(|error| LayerError::write(&entry.path, error))?;
     }
     Ok(())
 }
@@ -199,9 +199,8 @@ fn times(entry: &Entry) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// Makes a link, device, FIFO or whiteout.
-pub(crate) fn write_special(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
-    let path = &*entry.path;
+/// Makes a link, device, FIFO or whiteout at a path below `root`, which is also where a hard link's target is.
+pub(crate) fn write_special(root: &OwnedFd, path: &[u8], entry: &Entry) -> io::Result<()> {
     let node = |kind, device| rustix::fs::mknodat(root, path, kind, Mode::from_raw_mode(0o600), device);
     match &entry.kind {
         EntryKind::Symlink { target } => rustix::fs::symlinkat(&**target, root, path)?,
@@ -231,12 +230,11 @@ pub(crate) fn write_special(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
         }
         EntryKind::File { .. } | EntryKind::Directory => return Ok(()),
     }
-    set_metadata(root, entry)
+    set_metadata(root, path, entry)
 }
 
-/// Sets owner, mode, extended attributes and times of what a path names, links not followed.
-pub(crate) fn set_metadata(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
-    let path = &*entry.path;
+/// Sets owner, mode, extended attributes and times of what a path below `root` names, links not followed.
+pub(crate) fn set_metadata(root: &OwnedFd, path: &[u8], entry: &Entry) -> io::Result<()> {
     let nofollow = AtFlags::SYMLINK_NOFOLLOW;
     rustix::fs::chownat(
         root,

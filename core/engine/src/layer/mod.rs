@@ -3,12 +3,14 @@
 mod content;
 mod describe;
 mod difference;
+mod files;
 mod hashes;
 mod materialise;
 mod origin;
 mod pack;
 mod pipeline;
 mod scan;
+mod settle;
 mod unpack;
 
 pub(crate) use content::{file_digest, hash_chunks, remember_chunks};
