@@ -13,6 +13,8 @@ mod engine;
 mod error;
 mod export;
 mod features;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod image;
 mod layer;
 mod mode;

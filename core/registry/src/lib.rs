@@ -30,3 +30,15 @@ pub use client::{Client, Fetched};
 pub use config::{Config, Proxies};
 pub use credentials::{Credential, Credentials, Secret};
 pub use error::{CredentialsError, RegistryError};
+
+/// What fuzz targets call.
+#[cfg(feature = "fuzz")]
+pub mod fuzz {
+    use std::collections::BTreeMap;
+
+    /// The challenges of a `WWW-Authenticate` header: their schemes and parameters.
+    pub fn challenges(header: &str) -> Vec<(String, BTreeMap<String, String>)> {
+        let challenges = crate::challenge::parse(header).into_iter();
+        challenges.map(|challenge| (challenge.scheme, challenge.parameters)).collect()
+    }
+}

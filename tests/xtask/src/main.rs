@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's command line tool")]
 
 mod example;
+mod fuzz;
 mod host;
 mod parts;
 mod run;
@@ -22,6 +23,7 @@ Usage: cargo xtask COMMAND
   parts            fetch the real parts only (into target/parts, or $RBX_PARTS)
   example          build examples/hello with docker-rbx
   test [ARGS]      format, lints, all tests; ARGS go to the test runner
+  fuzz NAME [ARGS] let libFuzzer look for inputs that break a target (`fuzz` lists them); ARGS go to libFuzzer
   bench [ARGS]     measure rbx and BuildKit side by side (`bench --help` lists the rows)
 ";
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "parts" => parts::fetch(&house),
         "example" => setup(&house).and_then(|()| example::run(&house)),
         "test" => setup(&house).and_then(|()| suite::test(&house, rest)),
+        "fuzz" => fuzz::run(&house, rest),
         "bench" => setup(&house).and_then(|()| suite::bench(&house, rest)),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
