@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rbx_platform::Platform;
 use rbx_request::SourceRange;
-use rbx_store::{Key, KeyHasher};
+use rbx_store::{CacheSharing, Key, KeyHasher};
 
 use crate::config::ImagePlan;
 use crate::image::Image;
@@ -132,22 +132,51 @@ pub(crate) struct SecretVariable {
 #[derive(Debug)]
 pub(crate) enum RunMountKind {
     /// Files of a stage, an image or a context; `None` is an empty one. What is written is lost.
-    Root {
-        vertex: Option<VertexId>,
-        source: String,
+    Root { vertex: Option<VertexId>, source: String, read_only: bool },
+    /// A directory that is kept between builds. What it holds is part of no key.
+    Cache(CacheMount),
+    Tmpfs {
+        /// In bytes; 0 is no limit.
+        size: u64,
         read_only: bool,
     },
-    Tmpfs {
-        size: u64,
-    },
     /// A secret as a file. Its value is part of no key.
-    Secret {
-        id: String,
-        mode: u32,
-        uid: u32,
-        gid: u32,
-        required: bool,
-    },
+    Secret { id: String, mode: u32, uid: u32, gid: u32, required: bool },
+}
+
+/// A mount of a cache.
+#[derive(Debug)]
+pub(crate) struct CacheMount {
+    /// What it begins with; `None` is nothing.
+    pub(crate) vertex: Option<VertexId>,
+    pub(crate) id: String,
+    /// The id is the one it has when none is given.
+    pub(crate) default_id: bool,
+    pub(crate) sharing: CacheSharing,
+    /// The part of it that is mounted.
+    pub(crate) source: String,
+    pub(crate) read_only: bool,
+    /// Given to the directory when it is made.
+    pub(crate) owner: Option<CacheOwner>,
+}
+
+/// The owner and mode that a cache begins with.
+#[derive(Debug)]
+pub(crate) struct CacheOwner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+}
+
+impl RunMountKind {
+    /// The vertex whose files are mounted.
+    pub(crate) fn vertex(&self) -> Option<VertexId> {
+        match self {
+            Self::Root { vertex, .. } => *vertex,
+            Self::Cache(cache) => cache.vertex,
+            Self::Tmpfs { .. } | Self::Secret { .. } => None,
+        }
+    }
 }
 
 impl Operation {
@@ -226,19 +255,35 @@ impl RunOperation {
                     hasher.field("root").number(u64::from(vertex.is_some())).field(source);
                     hasher.number(u64::from(*read_only));
                 }
-                RunMountKind::Tmpfs { size } => {
-                    hasher.field("tmpfs").number(*size);
+                RunMountKind::Cache(cache) => cache.hash(hasher),
+                RunMountKind::Tmpfs { size, read_only } => {
+                    hasher.field("tmpfs").number(*size).number(u64::from(*read_only));
                 }
-                RunMountKind::Secret { id, mode, uid, gid, .. } => {
-                    hasher.field("secret").field(id);
+                RunMountKind::Secret { id, mode, uid, gid, required } => {
+                    hasher.field("secret").field(id).number(u64::from(*required));
                     hasher.number(u64::from(*mode)).number(u64::from(*uid)).number(u64::from(*gid));
                 }
             }
         }
         for secret in &self.secret_env {
             hasher.field("secret variable").field(&secret.variable).field(&secret.id);
+            hasher.number(u64::from(secret.required));
         }
         optional(hasher, self.script.as_ref().map(|(_, content)| content.as_str()));
+    }
+}
+
+impl CacheMount {
+    /// Adds what the mount says to a key. As in BuildKit, a name that was given to the cache does not count, nor how
+    /// it is shared.
+    fn hash(&self, hasher: &mut KeyHasher) {
+        hasher.field("cache").number(u64::from(self.vertex.is_some())).field(&self.source);
+        hasher.number(u64::from(self.read_only));
+        hasher.number(u64::from(self.default_id && self.sharing == CacheSharing::Shared));
+        hasher.number(u64::from(self.owner.is_some()));
+        if let Some(owner) = &self.owner {
+            hasher.number(owner.mode.into()).number(owner.uid.into()).number(owner.gid.into());
+        }
     }
 }
 

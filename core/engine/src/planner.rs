@@ -1,9 +1,11 @@
 //! From evaluated stages to a plan. Nothing is read or run here.
 
+mod run;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rbx_dockerfile::{Base, Dockerfile, Evaluation, From, MountKind, Op, Remote, Source, Stage, Step};
+use rbx_dockerfile::{Base, Dockerfile, Evaluation, From, Op, Remote, Source, Stage, Step};
 use rbx_platform::Platform;
 use rbx_request::{BuildRequest, NoCache, SourceRange};
 
@@ -11,10 +13,7 @@ use crate::config::ImagePlan;
 use crate::error::{BuildError, INSTEAD};
 use crate::image::Image;
 use crate::mode::Chmod;
-use crate::plan::{
-    CopyFrom, CopyOperation, DirectoryOperation, Operation, Plan, RunMount, RunMountKind, RunOperation,
-    SecretVariable, Target, VertexId,
-};
+use crate::plan::{CopyFrom, CopyOperation, DirectoryOperation, Operation, Plan, Target, VertexId};
 use crate::tree::clean;
 
 /// The name of the main context among a build's contexts.
@@ -280,84 +279,6 @@ impl<'a> Planner<'a> {
             unpack: copy.unpack.unwrap_or(copy.add),
             epoch: self.epoch,
         })
-    }
-
-    fn run(
-        &mut self,
-        plan: &mut Plan,
-        stage: &Stage,
-        step: &Step,
-        run: &rbx_dockerfile::Run,
-        base: Option<VertexId>,
-    ) -> Result<(RunOperation, Vec<VertexId>), BuildError> {
-        if let Some(device) = run.devices.iter().find(|device| device.required) {
-            return Err(unsupported(&format!("RUN --device={}", device.name), "CDI devices"));
-        }
-        if run.security == rbx_dockerfile::Security::Insecure {
-            return Err(BuildError::invalid("security.insecure is not allowed").hint(INSTEAD));
-        }
-        let network = match (run.network, self.request.network) {
-            (rbx_dockerfile::Network::Default, asked) => asked,
-            (rbx_dockerfile::Network::None, _) => rbx_request::Network::None,
-            (rbx_dockerfile::Network::Host, _) => rbx_request::Network::Host,
-        };
-        if run.network == rbx_dockerfile::Network::Host
-            && self.request.network != rbx_request::Network::Host
-            && !self.request.allow.iter().any(|entitlement| entitlement == "network.host")
-        {
-            return Err(BuildError::invalid("network.host is not allowed").hint("add --allow network.host"));
-        }
-        let mut mounts = Vec::new();
-        let mut mounted = Vec::new();
-        let mut secret_env = Vec::new();
-        for mount in &run.mounts {
-            let id = || mount.id.clone().or_else(|| mount.source.clone()).unwrap_or_default();
-            if mount.kind == MountKind::Secret
-                && let Some(variable) = &mount.env
-            {
-                let variable = variable.clone();
-                secret_env.push(SecretVariable { variable, id: id(), required: mount.required });
-            }
-            let Some(target) = &mount.target else { continue };
-            let kind = match mount.kind {
-                MountKind::Tmpfs => RunMountKind::Tmpfs { size: mount.size },
-                MountKind::Secret => RunMountKind::Secret {
-                    id: id(),
-                    mode: mount.mode.unwrap_or(0o400),
-                    uid: mount.uid.unwrap_or(0),
-                    gid: mount.gid.unwrap_or(0),
-                    required: mount.required,
-                },
-                MountKind::Bind => {
-                    let source = mount.source.clone().unwrap_or_default();
-                    let vertex = match self.context_of(&mount.from, stage) {
-                        Some(context) => Some(self.context_vertex(plan, context, &source)),
-                        None => self.source(plan, stage, &mount.from)?,
-                    };
-                    mounted.extend(vertex);
-                    RunMountKind::Root { vertex, source, read_only: mount.read_only }
-                }
-                kind => {
-                    let flag = format!("RUN --mount=type={}", kind.name());
-                    return Err(unsupported(&flag, "mounts of this type"));
-                }
-            };
-            mounts.push(RunMount { target: absolute(target, &step.working_dir), kind });
-        }
-        let operation = RunOperation {
-            base,
-            args: run.command.argv(&step.shell),
-            env: step.run_env.to_vec(),
-            proxy_env: rbx_dockerfile::proxy_variables(&self.request.build_args),
-            working_dir: step.working_dir.to_string(),
-            user: step.user.as_deref().unwrap_or_default().to_owned(),
-            network,
-            mounts,
-            secret_env,
-            script: run.script.as_ref().map(|file| (file.name.clone(), file.content.clone())),
-            platform: stage.platform.clone(),
-        };
-        Ok((operation, mounted))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Solving a plan: every vertex as soon as what it needs is there, as many at once as there are.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -16,7 +17,7 @@ use tokio::sync::OnceCell;
 use crate::cancel::Cancel;
 use crate::context::Context;
 use crate::error::{BuildError, LayerError};
-use crate::plan::{CopyFrom, Operation, Plan, RunMountKind, VertexId};
+use crate::plan::{CopyFrom, Operation, Plan, VertexId};
 use crate::progress::{Task, announce};
 use crate::select::wanted_paths;
 use crate::steps::{Built, CopySource};
@@ -71,7 +72,11 @@ impl Settings {
             format!("127.0.0.1\tlocalhost {own_name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
         for host in &self.add_hosts {
             for address in &host.addresses {
-                text.extend([address, "\t", &host.host, "\n"]);
+                // As Go writes addresses: IPv6 in its shortest form, IPv4 in IPv6 as IPv4.
+                let address = address
+                    .parse::<IpAddr>()
+                    .map_or_else(|_| address.clone(), |address| address.to_canonical().to_string());
+                text.extend([&address, "\t", &host.host, "\n"]);
             }
         }
         text.into_bytes()
@@ -171,14 +176,8 @@ impl Solver {
             }
             Operation::Directory(directory) => self.directory(directory, &of(&directory.base), vertex.fresh),
             Operation::Run(run) => {
-                let mounted: Vec<Vec<LayerId>> = run
-                    .mounts
-                    .iter()
-                    .filter_map(|mount| match &mount.kind {
-                        RunMountKind::Root { vertex: Some(vertex), .. } => Some(of(&Some(*vertex))),
-                        _ => None,
-                    })
-                    .collect();
+                let mounted: Vec<Vec<LayerId>> =
+                    run.mounts.iter().map(|mount| of(&mount.kind.vertex())).collect();
                 self.run(run, &of(&run.base), &mounted, vertex.fresh, task)
             }
             Operation::Image(_) => Err(BuildError::failed("an image is no work for a thread")),

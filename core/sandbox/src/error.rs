@@ -31,6 +31,9 @@ pub enum SandboxError {
     /// The command could not be executed, in the words of runc; BuildKit counts it as exit code 1.
     #[error("{0}")]
     Exec(String),
+    /// A mount is to show a part of its source that is not there, in the words of BuildKit.
+    #[error("{0}")]
+    Source(String),
     /// The step's namespaces, mounts or limits could not be set up.
     #[error("{0}")]
     Setup(String),

@@ -90,8 +90,10 @@ pub enum MountKind {
     Tmpfs {
         /// Its size in bytes; half of the memory if not given.
         size: Option<u64>,
-        /// The permissions of its root.
+        /// The permissions of its root, unless the target is there: then they are the target's.
         mode: u32,
+        /// Whether the step may not write to it.
+        read_only: bool,
     },
     /// A file that never touches a disk: `/etc/hosts`, a secret.
     File {

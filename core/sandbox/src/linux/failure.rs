@@ -22,6 +22,7 @@ pub(super) enum Stage {
     Mount,
     Filter,
     Other,
+    Source,
     User,
     Exec,
 }
@@ -48,6 +49,7 @@ impl From<Failure> for SandboxError {
         match (failure.stage, errno) {
             (Stage::User, _) => Self::User(failure.message),
             (Stage::Exec, _) => Self::Exec(failure.message),
+            (Stage::Source, _) => Self::Source(failure.message),
             (Stage::Namespaces | Stage::Mount | Stage::Overlay, Some(Errno::PERM | Errno::ACCESS)) => {
                 if rustix::process::geteuid().is_root() {
                     refused("this system does not let root make namespaces and mounts", CONTAINER)

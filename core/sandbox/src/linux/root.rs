@@ -2,13 +2,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, makedev};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, makedev};
 use rustix::io::Errno;
 
 use super::cgroup::Layout;
 use super::failure::{During, Failure, Result, Stage};
 use super::mount::{self, INERT, Layers, NO_DEVICES, NO_SETUID, READ_ONLY};
 use super::resolve::{Missing, find_or_make, open_inside};
+use super::sys;
 use super::user::{self, Ids};
 use crate::{Mount, MountKind, Security, Step};
 
@@ -231,6 +232,17 @@ impl Builder {
             }
             _ => {}
         }
+        if let MountKind::Tmpfs { read_only, .. } = &mount.kind {
+            // As runc: what it covers says who may look into it.
+            if found.made.is_empty() {
+                let mode = rustix::fs::fstat(&found.fd).during(Stage::Mount, what)?.st_mode & 0o7777;
+                rustix::fs::chmodat(&source, ".", Mode::from_raw_mode(mode), AtFlags::empty())
+                    .during(Stage::Mount, what)?;
+            }
+            if *read_only {
+                sys::mount_setattr(&source, READ_ONLY.bits().into(), false).during(Stage::Mount, what)?;
+            }
+        }
         mount::attach(&source, &found.fd).during(Stage::Mount, what)?;
         stubs.extend(self.in_upper(found.made));
         Ok(())
@@ -274,7 +286,7 @@ impl Builder {
                 select(&empty, selector, files.union(READ_ONLY))
             }
             MountKind::Tree { lower, selector } => merged(&Layers { lower, writable: None }, selector),
-            MountKind::Tmpfs { size, mode } => {
+            MountKind::Tmpfs { size, mode, .. } => {
                 let mode = format!("{:o}", mode & 0o7777);
                 let size = size.map(|size| size.to_string());
                 let mut options = vec![("mode", mode.as_str())];
@@ -296,7 +308,9 @@ impl Builder {
                 rustix::fs::fchown(&file, Some(owner), Some(group))
                     .and_then(|()| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777)))
                     .during(Stage::Mount, what)?;
-                let attributes = if *read_only { INERT.union(READ_ONLY) } else { INERT };
+                let executable = mode & 0o111 != 0;
+                let inert = if executable { NO_SETUID.union(NO_DEVICES) } else { INERT };
+                let attributes = if *read_only { inert.union(READ_ONLY) } else { inert };
                 mount::bind(&self.scratch, &*name, attributes).during(Stage::Mount, what)
             }
         }
@@ -344,11 +358,12 @@ fn merge(scratch: &OwnedFd, name: &str, layers: &Layers<'_>, no_devices: bool) -
 
 /// A mount of the part of `tree` that `selector` names.
 fn select(tree: &OwnedFd, selector: &str, attributes: rustix::mount::MountAttrFlags) -> Result<OwnedFd> {
-    let what = || format!("failed to find {selector:?} in the source of a mount");
-    if selector.trim_matches('/').is_empty() {
+    let part = selector.trim_matches('/');
+    let what = || format!("open /{part}");
+    if part.is_empty() {
         return mount::bind(tree, "", attributes).during(Stage::Mount, what);
     }
-    let place = open_inside(tree, selector, OFlags::PATH).during(Stage::Mount, what)?;
+    let place = open_inside(tree, selector, OFlags::PATH).during(Stage::Source, what)?;
     mount::bind(&place, "", attributes).during(Stage::Mount, what)
 }
 

@@ -1,7 +1,7 @@
 //! The mounts of a step, and attempts to get out by them.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rbx_sandbox::{Mount, MountKind};
 
@@ -81,7 +81,7 @@ fn parts_of_sources(world: &World) {
     let mut step = world.step("step", "true");
     step.mounts = vec![at("/part", part("none"))];
     let error = world.run(&step).expect_err("no such part").to_string();
-    assert_eq!(error, "failed to find \"none\" in the source of a mount: no such file or directory");
+    assert_eq!(error, "open /none: no such file or directory");
 }
 
 fn merged_trees(world: &World) {
@@ -122,15 +122,19 @@ fn merged_trees(world: &World) {
 }
 
 fn memory(world: &World) {
+    let private = world.directory("base/private");
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o710)).expect("a mode");
     let mut step = world.step(
         "step",
-        "stat -c %a /m /n; df -m /m | tail -n 1 | awk '{print $2}'; dd if=/dev/zero of=/m/f bs=1M count=4 2>/dev/null || echo full",
+        "stat -c %a /m /n /private; (echo x > /ro/x) 2>/dev/null || echo read-only; df -m /m | tail -n 1 | awk '{print $2}'; dd if=/dev/zero of=/m/f bs=1M count=4 2>/dev/null || echo full",
     );
     step.mounts = vec![
-        at("/m", MountKind::Tmpfs { size: Some(2 << 20), mode: 0o750 }),
-        at("/n", MountKind::Tmpfs { size: None, mode: 0o1777 }),
+        at("/m", MountKind::Tmpfs { size: Some(2 << 20), mode: 0o750, read_only: false }),
+        at("/n", MountKind::Tmpfs { size: None, mode: 0o1777, read_only: false }),
+        at("/private", MountKind::Tmpfs { size: None, mode: 0o1777, read_only: false }),
+        at("/ro", MountKind::Tmpfs { size: None, mode: 0o1777, read_only: true }),
     ];
-    assert_eq!(world.run(&step).expect("a step").ok(), "750\n1777\n2\nfull\n");
+    assert_eq!(world.run(&step).expect("a step").ok(), "750\n1777\n710\nread-only\n2\nfull\n");
 }
 
 fn files_from_memory(world: &World) {

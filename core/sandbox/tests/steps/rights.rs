@@ -96,7 +96,7 @@ fn device_nodes_stay_shut(world: &World) {
     let mount = |target: &str, kind| Mount { target: target.to_owned(), kind };
     let (upper, work) = (world.directory("other/upper"), world.directory("other/work"));
     step.mounts = vec![
-        mount("/memory", MountKind::Tmpfs { size: None, mode: 0o755 }),
+        mount("/memory", MountKind::Tmpfs { size: None, mode: 0o755, read_only: false }),
         mount("/host", MountKind::Bind { source: host, selector: String::new(), read_only: false }),
         mount(
             "/merged",

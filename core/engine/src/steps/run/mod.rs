@@ -1,0 +1,114 @@
+//! `RUN`.
+
+mod caches;
+mod mounts;
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+use rbx_request::Stream;
+use rbx_sandbox::{Exit, Output, RootFs, SandboxError, Step};
+use rbx_store::{Key, LayerId};
+
+use self::mounts::Scratch;
+use super::{Built, hash_layers};
+use crate::error::{BuildError, FailureKind};
+use crate::layer::{lower_directories, scan_upper};
+use crate::plan::RunOperation;
+use crate::progress::Task;
+use crate::solve::Solver;
+
+/// Bytes of output that are read at once.
+const READ: usize = 32 << 10;
+
+impl Solver {
+    pub(crate) fn run(
+        &self,
+        run: &RunOperation,
+        below: &[LayerId],
+        mounted: &[Vec<LayerId>],
+        fresh: bool,
+        task: &Task,
+    ) -> Result<Built, BuildError> {
+        let mut hasher = Key::hasher("run");
+        run.hash(&mut hasher);
+        hash_layers(&mut hasher, below);
+        hasher.number(mounted.len() as u64);
+        for layers in mounted {
+            hash_layers(&mut hasher, layers);
+        }
+        let key = self.settings.hash(hasher).finish();
+        if !fresh && let Some(built) = self.find(&key, below)? {
+            return Ok(built);
+        }
+        let lower = lower_directories(&self.store, &self.lease, below, self.threads)?;
+        let tree = self.store.new_tree()?;
+        let rootfs =
+            RootFs { lower: lower.clone(), upper: tree.fs().to_owned(), work: tree.work().to_owned() };
+        let mut scratch = Scratch::default();
+        let step = self.step(run, rootfs, mounted, &mut scratch, task)?;
+        let exit = self.execute(run, &step, task)?;
+        drop(scratch);
+        if exit.code != 0 {
+            return Err(failed(run, &format!("exit code: {}", exit.code), FailureKind::Step(exit.code))
+                .hint_if(exit.signal == Some(9), "signal 9: perhaps there was not enough memory"));
+        }
+        let index = scan_upper(tree.fs(), &lower)?;
+        let layer = self.put_layer(below.last().copied(), index, Some(tree))?;
+        self.record(&[key], below, layer, fresh)
+    }
+
+    /// Runs a step to its end, its output as events. When the build is cancelled, it is killed with all it started.
+    fn execute(&self, run: &RunOperation, step: &Step, task: &Task) -> Result<Exit, BuildError> {
+        let helper = self.helper()?;
+        let (read_out, stdout) = output_pipe()?;
+        let (read_err, stderr) = output_pipe()?;
+        let output = Output { stdout, stderr };
+        let running = helper.run(step, &output).map_err(|error| refused(&error))?;
+        drop(output);
+        let _killing = self.cancel.on_cancel({
+            let killer = running.killer();
+            move || killer.kill()
+        });
+        let exit = std::thread::scope(|scope| {
+            scope.spawn(|| forward(read_out, Stream::Stdout, task));
+            scope.spawn(|| forward(read_err, Stream::Stderr, task));
+            running.wait()
+        });
+        self.cancel.check()?;
+        exit.map_err(|error| match error {
+            SandboxError::Exec(_) | SandboxError::User(_) => {
+                failed(run, &error.to_string(), FailureKind::Step(127))
+            }
+            SandboxError::Source(_) => failed(run, &error.to_string(), FailureKind::Invalid),
+            error => refused(&error),
+        })
+    }
+}
+
+/// A pipe whose ends are closed when another program is executed.
+fn output_pipe() -> Result<(OwnedFd, OwnedFd), BuildError> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|error| BuildError::failed(format!("{error}: failed to make a pipe")))
+}
+
+fn forward(pipe: OwnedFd, stream: Stream, task: &Task) {
+    let mut pipe = std::fs::File::from(pipe);
+    let mut buffer = vec![0; READ];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+        task.log(stream, buffer[..length].to_vec());
+    }
+}
+
+/// The words that everybody knows for a step that failed.
+fn failed(run: &RunOperation, reason: &str, kind: FailureKind) -> BuildError {
+    let command = run.args.join(" ");
+    BuildError::new(kind, format!("process {command:?} did not complete successfully: {reason}"))
+}
+
+pub(crate) fn refused(error: &SandboxError) -> BuildError {
+    match error {
+        SandboxError::Refused { reason, remedy } => BuildError::failed(reason).hint(remedy.clone()),
+        error => BuildError::failed(error),
+    }
+}
