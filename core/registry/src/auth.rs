@@ -110,6 +110,13 @@ impl Session {
         }
     }
 
+    /// Drops the token for a scope: the next request asks for another.
+    pub(crate) async fn forget(&self, scope: &str) {
+        if let Some(scope) = self.0.lock().await.scopes.get_mut(scope) {
+            scope.token = None;
+        }
+    }
+
     /// Learns from an answer 401; says whether there is something else to send.
     pub(crate) async fn refused(
         &self,

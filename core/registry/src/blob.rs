@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::StreamReader;
 
-use crate::client::{Ask, Client, all_failed, note};
+use crate::client::{Access, Ask, Client, all_failed, note};
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
 use crate::transport::wait;
@@ -218,6 +218,8 @@ impl Transfer {
             accept: None,
             from: self.received,
             what: &self.what,
+            access: Access::Pull,
+            content: None,
         };
         let response = self.client.request(endpoint, &ask).await?;
         let begins_at = match response.status() {

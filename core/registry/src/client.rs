@@ -1,8 +1,10 @@
 //! The client: which host is asked, in what order, and what its answers mean.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use rbx_oci::{Descriptor, Digest, Reference};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Request, Response, StatusCode, Url};
@@ -56,6 +58,51 @@ pub(crate) struct Ask<'a> {
     pub(crate) from: u64,
     /// The image or blob, for messages.
     pub(crate) what: &'a str,
+    pub(crate) access: Access<'a>,
+    /// What is sent, and its media type.
+    pub(crate) content: Option<(&'a str, Bytes)>,
+}
+
+/// What a request does to its repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access<'a> {
+    Pull,
+    Push {
+        /// Another repository of the registry, which is read.
+        from: Option<&'a str>,
+    },
+}
+
+impl Access<'_> {
+    /// The scope of a token for it.
+    fn scope(self, repository: &str) -> String {
+        match self {
+            Self::Pull => format!("repository:{repository}:pull"),
+            Self::Push { from: None } => format!("repository:{repository}:pull,push"),
+            Self::Push { from: Some(from) } => {
+                format!("repository:{repository}:pull,push repository:{from}:pull")
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push { .. } => "push",
+        }
+    }
+}
+
+impl<'a> Ask<'a> {
+    /// Asks about what a reference names.
+    pub(crate) fn manifest(method: Method, reference: &Reference, what: &'a str) -> Self {
+        let name = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
+        };
+        let (thing, accept) = (format!("manifests/{name}"), Some(manifest::ACCEPT));
+        Self { method, thing, accept, from: 0, what, access: Access::Pull, content: None }
+    }
 }
 
 impl Client {
@@ -113,7 +160,7 @@ impl Client {
     ) -> Result<Fetched, RegistryError> {
         let host = &endpoint.host.authority;
         let _permit = permit(&endpoint.host).await;
-        let ask = ask_manifest(Method::GET, reference, what);
+        let ask = Ask::manifest(Method::GET, reference, what);
         let response = self.request(endpoint, &ask).await?;
         let headers = response.headers().clone();
         let bytes = manifest::read(response, what, host).await?;
@@ -143,7 +190,7 @@ impl Client {
     ) -> Result<Descriptor, RegistryError> {
         let response = {
             let _permit = permit(&endpoint.host).await;
-            let ask = ask_manifest(Method::HEAD, reference, what);
+            let ask = Ask::manifest(Method::HEAD, reference, what);
             self.request(endpoint, &ask).await?
         };
         let headers = response.headers();
@@ -157,6 +204,12 @@ impl Client {
         }
         // The registry leaves out what HEAD is for.
         Ok(self.manifest_from(endpoint, reference, what).await?.descriptor)
+    }
+
+    /// The registry that a reference names, which takes what is pushed.
+    pub(crate) fn origin(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
+        let origin = self.endpoints(reference)?.pop();
+        Ok(origin.expect("a registry follows its mirrors"))
     }
 
     /// The ways to a reference's repository, in the order to try them.
@@ -191,7 +244,7 @@ impl Client {
     ) -> Result<Response, RegistryError> {
         let Inner { config, transport, .. } = &*self.inner;
         let host = &*endpoint.host;
-        let scope = format!("repository:{}:pull", endpoint.repository);
+        let scope = ask.access.scope(&endpoint.repository);
         let session = &host.session;
         let mut authorization = session.authorize(transport, &config.credentials, host, &scope).await?;
         let mut attempt = 1;
@@ -226,11 +279,7 @@ impl Client {
         let Inner { transport, .. } = &*self.inner;
         let host = &*endpoint.host;
         let request = |scheme| Ok(build(endpoint.url(scheme, &ask.thing)?, ask, authorization.as_ref()));
-        let unreachable = |error: reqwest::Error| RegistryError::Unreachable {
-            what: ask.what.to_owned(),
-            host: host.authority.clone(),
-            source: Box::new(error.without_url()),
-        };
+        let unreachable = |error: reqwest::Error| Self::unreachable(endpoint, ask, error.without_url());
         if host.scheme() != Scheme::HttpFirst {
             let request = request(host.scheme())?;
             return transport.send_patiently(&request).await.map_err(unreachable);
@@ -255,8 +304,44 @@ impl Client {
         }
     }
 
+    /// What a request is sent with by all that is known now.
+    pub(crate) async fn authorization(
+        &self,
+        endpoint: &Endpoint,
+        ask: &Ask<'_>,
+    ) -> Result<Option<HeaderValue>, RegistryError> {
+        let Inner { config, transport, .. } = &*self.inner;
+        let host = &*endpoint.host;
+        let scope = ask.access.scope(&endpoint.repository);
+        let authorization = host.session.authorize(transport, &config.credentials, host, &scope).await?;
+        Ok(authorization.map(|authorization| authorization.header))
+    }
+
+    /// Makes the next request of this kind ask for a new token.
+    pub(crate) async fn forget_token(&self, endpoint: &Endpoint, ask: &Ask<'_>) {
+        endpoint.host.session.forget(&ask.access.scope(&endpoint.repository)).await;
+    }
+
+    /// Sends what may take long: see [`Transport::upload`].
+    pub(crate) async fn upload(
+        &self,
+        request: Request,
+        sent: &AtomicU64,
+    ) -> Result<Option<reqwest::Result<Response>>, RegistryError> {
+        self.inner.transport.upload(&self.inner.config, request, sent).await
+    }
+
+    pub(crate) fn unreachable(
+        endpoint: &Endpoint,
+        ask: &Ask<'_>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> RegistryError {
+        let (what, host) = (ask.what.to_owned(), endpoint.host.authority.clone());
+        RegistryError::Unreachable { what, host, source: source.into() }
+    }
+
     /// What an answer that is no success means.
-    async fn failure(&self, host: &Host, ask: &Ask<'_>, response: Response) -> RegistryError {
+    pub(crate) async fn failure(&self, host: &Host, ask: &Ask<'_>, response: Response) -> RegistryError {
         let status = response.status();
         let what = ask.what.to_owned();
         let retry_after = retry_after(response.headers());
@@ -272,7 +357,8 @@ impl Client {
             // A storage server that refuses an address it was given is not the registry refusing us.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !foreign => {
                 let credentials = credentials().await;
-                RegistryError::Denied { what, host: answered, message, credentials }
+                let access = ask.access.name();
+                RegistryError::Denied { access, what, host: answered, message, credentials }
             }
             StatusCode::NOT_FOUND => RegistryError::NotFound { what, host: answered, message },
             _ => RegistryError::Status { what, host: answered, status: status.as_u16(), message },
@@ -291,14 +377,6 @@ async fn permit(host: &Host) -> Option<tokio::sync::SemaphorePermit<'_>> {
     host.manifests.acquire().await.ok()
 }
 
-fn ask_manifest<'a>(method: Method, reference: &Reference, what: &'a str) -> Ask<'a> {
-    let name = match (reference.digest(), reference.tag()) {
-        (Some(digest), _) => digest.to_string(),
-        (None, tag) => tag.unwrap_or("latest").to_owned(),
-    };
-    Ask { method, thing: format!("manifests/{name}"), accept: Some(manifest::ACCEPT), from: 0, what }
-}
-
 fn build(url: Url, ask: &Ask<'_>, authorization: Option<&HeaderValue>) -> Request {
     let mut request = Request::new(ask.method.clone(), url);
     let headers = request.headers_mut();
@@ -308,6 +386,14 @@ fn build(url: Url, ask: &Ask<'_>, authorization: Option<&HeaderValue>) -> Reques
     if let Some(authorization) = authorization {
         headers.insert(AUTHORIZATION, authorization.clone());
     }
+    if let Some((media_type, content)) = &ask.content {
+        // Media types come from here, and from manifests that were read.
+        if let Ok(media_type) = HeaderValue::try_from(*media_type) {
+            headers.insert(CONTENT_TYPE, media_type);
+        }
+        *request.body_mut() = Some(content.clone().into());
+    }
+    let headers = request.headers_mut();
     if ask.from > 0 {
         let range = HeaderValue::try_from(format!("bytes={}-", ask.from));
         headers.insert(RANGE, range.expect("digits are fit for a header"));

@@ -22,10 +22,12 @@ pub enum RegistryError {
     },
     /// The registry wants other credentials than it was given, or hides that there is no such repository.
     #[error(
-        "pull access denied, repository does not exist or may require authorization: {what} at {host}{} ({credentials})",
+        "{access} access denied, repository does not exist or may require authorization: {what} at {host}{} ({credentials})",
         detail(message)
     )]
     Denied {
+        /// `pull` or `push`.
+        access: &'static str,
         /// What was asked for.
         what: String,
         /// The host that answered.
@@ -155,6 +157,14 @@ pub enum RegistryError {
         origin: Box<Self>,
         /// The mirrors' errors, in the order they were tried.
         mirrors: Vec<Self>,
+    },
+    /// What was to be pushed cannot be read, or is not what its descriptor says.
+    #[error("{source}: failed to read what was to be pushed: {what}")]
+    Content {
+        /// The repository and the digest.
+        what: String,
+        /// What is wrong.
+        source: std::io::Error,
     },
     /// Something in [`Config`](crate::Config) or in a reference cannot be used.
     #[error("invalid configuration: {reason}")]

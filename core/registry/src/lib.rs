@@ -1,4 +1,4 @@
-//! Pulling from registries over the OCI distribution protocol, and the credentials for it.
+//! Pulling from and pushing to registries over the OCI distribution protocol, and the credentials for it.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +21,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod manifest;
+mod push;
 mod text;
 mod tls;
 mod transport;
@@ -30,6 +31,7 @@ pub use client::{Client, Fetched};
 pub use config::{Config, Proxies};
 pub use credentials::{Credential, Credentials, Secret};
 pub use error::{CredentialsError, RegistryError};
+pub use push::{OpenBlob, Pushed};
 
 /// What fuzz targets call.
 #[cfg(feature = "fuzz")]

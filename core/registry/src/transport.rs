@@ -2,7 +2,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -17,6 +19,8 @@ use crate::tls::SystemTrust;
 const CONNECT_TIME: Duration = Duration::from_secs(30);
 /// How long a server may be silent within an answer, or before it.
 const SILENCE: Duration = Duration::from_mins(1);
+/// How long an upload may make no progress, or a server may take for what it was sent.
+const UPLOAD_SILENCE: Duration = Duration::from_mins(5);
 /// Redirects of one request.
 const REDIRECTS: usize = 10;
 /// Attempts of one request after the first.
@@ -32,44 +36,60 @@ const ERROR_TEXT: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Transport {
     http: reqwest::Client,
+    /// For what is sent: the answer comes when all of it was, however long that takes.
+    uploads: OnceLock<reqwest::Client>,
     trust: Arc<SystemTrust>,
 }
 
 impl Transport {
     pub(crate) fn new(config: &Config) -> Result<Self, RegistryError> {
         let trust = SystemTrust::new(&config.extra_ca)?;
-        let invalid =
-            |error: reqwest::Error| RegistryError::Configuration { reason: crate::error::root_cause(&error) };
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(trust.client_config()?)
-            .no_proxy()
-            .redirect(redirect::Policy::custom(follow))
-            .connect_timeout(CONNECT_TIME)
-            .read_timeout(SILENCE)
-            .http2_adaptive_window(true);
-        if !config.user_agent.is_empty() {
-            builder = builder.user_agent(&config.user_agent);
+        let http = builder(config, &trust)?.read_timeout(SILENCE).build().map_err(|error| invalid(&error))?;
+        Ok(Self { http, uploads: OnceLock::new(), trust })
+    }
+
+    /// Sends a request whose body may take any time, as long as `sent` grows; `None` if that stopped. It is not sent
+    /// again.
+    pub(crate) async fn upload(
+        &self,
+        config: &Config,
+        request: Request,
+        sent: &AtomicU64,
+    ) -> Result<Option<reqwest::Result<Response>>, RegistryError> {
+        let client = if let Some(client) = self.uploads.get() {
+            client
+        } else {
+            let client = builder(config, &self.trust)?.build().map_err(|error| invalid(&error))?;
+            self.uploads.get_or_init(|| client)
+        };
+        self.trust_system(&request).await;
+        let mut answer = pin!(client.execute(request));
+        let mut before = 0;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(UPLOAD_SILENCE, &mut answer).await {
+                return Ok(Some(answer));
+            }
+            let now = sent.load(Ordering::Relaxed);
+            if now == before {
+                return Ok(None);
+            }
+            before = now;
         }
-        let Proxies { http, https, no_proxy } = &config.proxies;
-        let direct = format!("localhost,127.0.0.0/8,::1,{}", no_proxy.as_deref().unwrap_or_default());
-        let exceptions = NoProxy::from_string(&direct);
-        if let Some(address) = http {
-            builder = builder.proxy(Proxy::http(address).map_err(invalid)?.no_proxy(exceptions.clone()));
-        }
-        if let Some(address) = https {
-            builder = builder.proxy(Proxy::https(address).map_err(invalid)?.no_proxy(exceptions));
-        }
-        Ok(Self { http: builder.build().map_err(invalid)?, trust })
     }
 
     /// Sends a request once.
     pub(crate) async fn send(&self, request: Request) -> reqwest::Result<Response> {
+        self.trust_system(&request).await;
+        self.http.execute(request).await
+    }
+
+    /// Loads the system's certificates before the first request that needs them.
+    async fn trust_system(&self, request: &Request) {
         if request.url().scheme() == "https" && !self.trust.is_loaded() {
             let trust = Arc::clone(&self.trust);
             // What fails to load is told by the handshake.
             let _ = tokio::task::spawn_blocking(move || trust.load().is_ok()).await;
         }
-        self.http.execute(request).await
     }
 
     /// Sends a request, and again after failures that may pass. The last answer or failure is the result.
@@ -92,6 +112,34 @@ impl Transport {
     }
 }
 
+fn builder(config: &Config, trust: &Arc<SystemTrust>) -> Result<reqwest::ClientBuilder, RegistryError> {
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(trust.client_config()?)
+        .no_proxy()
+        .redirect(redirect::Policy::custom(follow))
+        .connect_timeout(CONNECT_TIME)
+        .http2_adaptive_window(true);
+    if !config.user_agent.is_empty() {
+        builder = builder.user_agent(&config.user_agent);
+    }
+    let Proxies { http, https, no_proxy } = &config.proxies;
+    let direct = format!("localhost,127.0.0.0/8,::1,{}", no_proxy.as_deref().unwrap_or_default());
+    let exceptions = NoProxy::from_string(&direct);
+    if let Some(address) = http {
+        let proxy = Proxy::http(address).map_err(|error| invalid(&error))?;
+        builder = builder.proxy(proxy.no_proxy(exceptions.clone()));
+    }
+    if let Some(address) = https {
+        let proxy = Proxy::https(address).map_err(|error| invalid(&error))?;
+        builder = builder.proxy(proxy.no_proxy(exceptions));
+    }
+    Ok(builder)
+}
+
+fn invalid(error: &reqwest::Error) -> RegistryError {
+    RegistryError::Configuration { reason: crate::error::root_cause(error) }
+}
+
 fn follow(attempt: redirect::Attempt) -> redirect::Action {
     if attempt.previous().len() > REDIRECTS {
         return attempt.error("too many redirects");
@@ -111,7 +159,7 @@ pub(crate) fn passes(status: StatusCode) -> bool {
 
 /// Failures that a second attempt may not meet. A refused connection, an unknown name and a bad certificate are
 /// told at once.
-fn is_passing(error: &reqwest::Error) -> bool {
+pub(crate) fn is_passing(error: &reqwest::Error) -> bool {
     if error.is_timeout() || (error.is_request() && !error.is_connect()) {
         return true;
     }

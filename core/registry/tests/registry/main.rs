@@ -5,6 +5,7 @@
 mod auth;
 mod blobs;
 mod manifests;
+mod push;
 mod real;
 mod server;
 

@@ -1,13 +1,14 @@
 //! Debian's `docker-registry`, over HTTP, and over TLS with passwords.
 
 use std::fmt::Write as _;
+use std::io::{self, Cursor, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rbx_oci::{Descriptor, Digest, Reference};
-use rbx_registry::{Client, Config, Credentials, RegistryError};
+use rbx_registry::{Client, Config, Credentials, Pushed, RegistryError};
 use tokio::io::AsyncReadExt;
 
 use crate::{blob, client, content};
@@ -93,47 +94,34 @@ impl Registry {
         format!("{}/team/app:1", self.authority).parse().unwrap()
     }
 
-    /// Puts an image of one layer there, as any client would.
+    /// Pushes an image of one layer.
     async fn push(&self, layer: &[u8]) -> (String, Descriptor) {
-        let mut roots = rustls::RootCertStore::empty();
-        if !self.ca.is_empty() {
-            roots.add(rustls::pki_types::pem::PemObject::from_pem_slice(&self.ca).unwrap()).unwrap();
-        }
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let http = reqwest::Client::builder().tls_backend_preconfigured(tls);
-        let http = http.no_proxy().build().unwrap();
-        let scheme = if self.ca.is_empty() { "http" } else { "https" };
-        let base = format!("{scheme}://{}/v2/team/app", self.authority);
-        let checked = |response: reqwest::Response| response.error_for_status().unwrap();
-        for content in [layer, b"{}"] {
-            let start = http.post(format!("{base}/blobs/uploads/")).basic_auth("ann", Some("hush"));
-            let start = checked(start.send().await.unwrap());
-            let location = start.headers()["location"].to_str().unwrap().to_owned();
-            let mut location = reqwest::Url::parse(&location).unwrap();
-            location.query_pairs_mut().append_pair("digest", &Digest::sha256_of(content).to_string());
-            let put = http.put(location).basic_auth("ann", Some("hush")).body(content.to_vec());
-            checked(put.send().await.unwrap());
-        }
+        let client = self.client("hush");
+        let reference = self.reference();
         let descriptor = blob(layer);
+        for content in [layer, b"{}"] {
+            let owned = content.to_vec();
+            let open =
+                move || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(Cursor::new(owned.clone()))) };
+            let pushed = client.push_blob(&reference, &blob(content), None, &open).await.unwrap();
+            assert_eq!(pushed, Pushed::Sent);
+            let again = client.push_blob(&reference, &blob(content), None, &open).await.unwrap();
+            assert_eq!(again, Pushed::Present);
+        }
+        let other = format!("{}/team/other:1", self.authority).parse().unwrap();
+        let open = || -> io::Result<Box<dyn Read + Send>> { Err(io::ErrorKind::NotFound.into()) };
+        let mounted = client.push_blob(&other, &descriptor, Some("team/app"), &open).await.unwrap();
+        assert_eq!(mounted, Pushed::Mounted);
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
         let manifest = format!(
-            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+            r#"{{"schemaVersion":2,"mediaType":"{media_type}",
             "config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":2}},
             "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":{}}}]}}"#,
             Digest::sha256_of(b"{}"),
             descriptor.digest,
             descriptor.size
         );
-        let put = http
-            .put(format!("{base}/manifests/1"))
-            .basic_auth("ann", Some("hush"))
-            .header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-            .body(manifest.clone());
-        checked(put.send().await.unwrap());
+        client.push_manifest(&reference, media_type, manifest.as_bytes()).await.unwrap();
         (manifest, descriptor)
     }
 }
@@ -145,7 +133,7 @@ impl Drop for Registry {
     }
 }
 
-async fn pull(guarded: bool) {
+async fn push_and_pull(guarded: bool) {
     let Some(program) = program() else { return };
     let registry = Registry::start(&program, guarded).await;
     let layer = content(5 << 20);
@@ -173,6 +161,10 @@ async fn pull(guarded: bool) {
         let error = registry.client("wrong").manifest(&registry.reference()).await.unwrap_err();
         let shown = error.to_string().replace(&registry.authority, "REGISTRY");
         insta::assert_snapshot!(shown, @"pull access denied, repository does not exist or may require authorization: REGISTRY/team/app:1 at REGISTRY: authentication required (as user ann from auths in DOCKER_AUTH_CONFIG)");
+        let open = || -> io::Result<Box<dyn Read + Send>> { Err(io::ErrorKind::NotFound.into()) };
+        let pushed = registry.client("wrong").push_blob(&absent, &blob(b"absent"), None, &open).await;
+        let shown = pushed.unwrap_err().to_string();
+        assert!(shown.starts_with("push access denied"), "{shown}");
         // Without its certificate the registry is not trusted.
         let error = crate::client(Config::default()).manifest(&registry.reference()).await.unwrap_err();
         assert!(matches!(error, RegistryError::Unreachable { .. } | RegistryError::Status { .. }), "{error}");
@@ -180,11 +172,11 @@ async fn pull(guarded: bool) {
 }
 
 #[tokio::test]
-async fn pull_over_http() {
-    pull(false).await;
+async fn over_http() {
+    push_and_pull(false).await;
 }
 
 #[tokio::test]
-async fn pull_over_tls_with_a_password() {
-    pull(true).await;
+async fn over_tls_with_a_password() {
+    push_and_pull(true).await;
 }
