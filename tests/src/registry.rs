@@ -178,6 +178,8 @@ fn certify(directory: &Path) {
             "30",
         ])
         .args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
+        // An authority's own certificate is no server's.
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .args(["-keyout", "tls.key", "-out", "tls.crt"])
         .output()
         .expect("openssl can be run (`cargo xtask setup` installs it)");

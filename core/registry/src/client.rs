@@ -290,9 +290,16 @@ impl Client {
             Ok(response) => response.status() == StatusCode::BAD_REQUEST,
             Err(error) => !error.is_connect() && !error.is_timeout(),
         };
-        if is_other && let Ok(response) = transport.send(request(Scheme::Https)?).await {
-            host.settle(Scheme::Https);
-            return Ok(response);
+        if is_other {
+            match (transport.send(request(Scheme::Https)?).await, &plain) {
+                (Ok(response), _) => {
+                    host.settle(Scheme::Https);
+                    return Ok(response);
+                }
+                // What is wrong with TLS says more than an answer to what should have been TLS.
+                (Err(error), Ok(_)) if !error.is_timeout() => return Err(unreachable(error)),
+                (Err(_), _) => {}
+            }
         }
         match plain {
             Ok(response) if !passes(response.status()) => {
