@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::error::BuildError;
 
 /// Ends a build: everything that works for it asks this, or is told by it.
@@ -51,6 +53,22 @@ impl Cancel {
 
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.is_cancelled() { Err(BuildError::cancelled()) } else { Ok(()) }
+    }
+
+    /// The result of `work`, which is dropped where it is when the build is cancelled.
+    pub(crate) async fn unless<T>(
+        &self,
+        work: impl Future<Output = Result<T, BuildError>>,
+    ) -> Result<T, BuildError> {
+        let cancelled = Arc::new(Notify::new());
+        let _listening = self.on_cancel({
+            let cancelled = cancelled.clone();
+            move || cancelled.notify_one()
+        });
+        tokio::select! {
+            result = work => result,
+            () = cancelled.notified() => Err(BuildError::cancelled()),
+        }
     }
 
     /// Calls `listener` when the build is cancelled, at once if it is already.

@@ -43,7 +43,7 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
 }
 
 fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildError> {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         "name",
         "tar",
         "compression",
@@ -55,12 +55,10 @@ fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildErro
         "store",
         "mode",
         "push",
+        "push-by-digest",
         "rewrite-timestamp",
     ];
     let is = |name: &str, value: &str| output.attributes.get(name).is_some_and(|it| it == value);
-    if output.kind == OutputKind::Image && output.attributes.get("push").is_some_and(|it| it != "false") {
-        return Err(missing("--push", "pushing to registries"));
-    }
     if is("mode", "delete") {
         return Err(missing("--output mode=delete", "deleting what an output does not have"));
     }

@@ -4,6 +4,7 @@ mod inside;
 mod killed;
 mod outputs;
 mod plugin;
+mod push;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbx_tests::corpus::Case;
@@ -18,6 +19,7 @@ fn main() {
         .chain(killed::trials())
         .chain(outputs::trials())
         .chain(plugin::trials())
+        .chain(push::trials())
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -5,6 +5,7 @@ mod files;
 mod image;
 mod options;
 mod outputs;
+mod push;
 mod rewrite;
 mod written;
 

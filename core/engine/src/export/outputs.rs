@@ -12,6 +12,7 @@ use super::archive::{write_archive, write_layout};
 use super::files::{write_directory, write_platform_directory, write_tar};
 use super::image::{BuiltImage, assemble, path_part, store_image};
 use super::options::{ImageOptions, boolean};
+use super::push::push;
 use super::written::Written;
 use crate::engine::Stdout;
 use crate::error::{BuildError, unreadable};
@@ -97,6 +98,9 @@ impl Export<'_> {
                 task.done(&format!("naming to {name}"));
             }
         }
+        if output.kind == OutputKind::Image && boolean(output, "push", false)? {
+            self.push(&image, names, boolean(output, "push-by-digest", false)?, task)?;
+        }
         let mtime = self.solver.epoch.unwrap_or(0);
         let directory = !boolean(output, "tar", true)?;
         match &output.destination {
@@ -125,6 +129,21 @@ impl Export<'_> {
             }
         }
         Ok(image)
+    }
+
+    fn push(
+        &self,
+        image: &BuiltImage,
+        names: &[Reference],
+        by_digest: bool,
+        task: &Task,
+    ) -> Result<(), BuildError> {
+        if names.is_empty() {
+            return Err(BuildError::invalid("tag is needed when pushing to registry"));
+        }
+        let pushing = push(self.solver, image, names, by_digest, task);
+        // Outputs are written by a thread that may wait.
+        tokio::runtime::Handle::current().block_on(self.solver.cancel.unless(pushing))
     }
 
     fn describe(&self, image: &BuiltImage, result: &mut BuildResult) {
