@@ -1,7 +1,7 @@
 //! `build`: from flags to a request, to the engine, to the files and lines that are left behind.
 
 mod context;
-mod interrupt;
+pub(crate) mod interrupt;
 mod load;
 mod outputs;
 mod request;
@@ -22,8 +22,8 @@ use crate::build::interrupt::Interrupt;
 use crate::build::load::{Found, Loaded};
 use crate::build::request::Prepared;
 use crate::build::show::Show;
-use crate::cli::Context;
 use crate::cli::build::BuildArgs;
+use crate::cli::{Common, Context};
 use crate::docker::{Proxies, registry_config};
 use crate::env::Env;
 use crate::errors::CliError;
@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     }
     let entries = request::parse(args, env)?;
     let results = results::Files::new(args, env)?;
-    let chosen_because = choose_builder(context, args)?;
+    let chosen_because = choose_builder(context, &args.common)?;
     let debug = args.common.debug || context.common.debug || called.debug();
     let show = Show::new(args, env, chosen_because, debug)?;
     let proxies = Proxies::read(config_dir.as_deref())?;
@@ -173,8 +173,8 @@ fn quoted(word: &str) -> String {
 }
 
 /// Finds the builder; answers why it was chosen.
-fn choose_builder(context: &Context<'_>, args: &BuildArgs) -> Result<&'static str, CliError> {
-    let flag = args.common.builder.as_deref().or(context.common.builder.as_deref());
+pub(crate) fn choose_builder(context: &Context<'_>, common: &Common) -> Result<&'static str, CliError> {
+    let flag = common.builder.as_deref().or(context.common.builder.as_deref());
     let (name, why) = match (flag.filter(|name| !name.is_empty()), context.env.filled("BUILDX_BUILDER")) {
         (Some(name), _) => (name, "chosen by --builder"),
         (None, Some(name)) => (name, "chosen by BUILDX_BUILDER"),
@@ -188,7 +188,7 @@ fn choose_builder(context: &Context<'_>, args: &BuildArgs) -> Result<&'static st
 }
 
 /// Where the engine keeps everything.
-fn store_root(env: &Env) -> Result<PathBuf, CliError> {
+pub(crate) fn store_root(env: &Env) -> Result<PathBuf, CliError> {
     let data = || env.path("XDG_DATA_HOME").or_else(|| env.home().map(|home| home.join(".local/share")));
     env.path("RBX_ROOT").or_else(|| data().map(|data| data.join("rbx"))).ok_or_else(|| {
         CliError::new("no directory for the image store").hint("set RBX_ROOT, XDG_DATA_HOME or HOME")
@@ -201,7 +201,7 @@ fn warn(warning: &str) {
 }
 
 /// Writes what the program does to standard error.
-fn log_debug() {
+pub(crate) fn log_debug() {
     let filter = tracing_subscriber::EnvFilter::new(
         "warn,rbx_engine=debug,rbx_store=debug,rbx_registry=debug,rbx_driver=debug,rbx_sandbox=debug",
     );

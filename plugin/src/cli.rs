@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod flags;
 mod options;
+pub(crate) mod storage;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ pub(crate) struct Entry {
 }
 
 /// The commands, in the order of their names.
-pub(crate) static ENTRIES: [Entry; 4] = [
+pub(crate) static ENTRIES: [Entry; 6] = [
     Entry {
         name: "build",
         alias: Some("b"),
@@ -63,6 +64,16 @@ pub(crate) static ENTRIES: [Entry; 4] = [
         run: |context, line| completion::script(context, line),
     },
     Entry {
+        name: "du",
+        alias: None,
+        about: "Show what the builder keeps and what that takes",
+        operands: "[OPTIONS]",
+        arguments: 0,
+        hidden: false,
+        definition: storage::DuArgs::command,
+        run: |context, line| crate::storage::du(context, &parse(context, "du", line)?),
+    },
+    Entry {
         name: "lsp",
         alias: None,
         about: "Run the language server for Dockerfiles on standard input and output",
@@ -71,6 +82,16 @@ pub(crate) static ENTRIES: [Entry; 4] = [
         hidden: false,
         definition: options::LspOptions::command,
         run: |_, _| Ok(rbx_lsp::run()),
+    },
+    Entry {
+        name: "prune",
+        alias: None,
+        about: "Remove what the builder keeps",
+        operands: "[OPTIONS]",
+        arguments: 0,
+        hidden: false,
+        definition: storage::PruneArgs::command,
+        run: |context, line| crate::storage::prune(context, &parse(context, "prune", line)?),
     },
     Entry {
         name: "version",

@@ -201,7 +201,9 @@ mod tests {
     fn commands_are_completed() {
         assert_snapshot!(ask(&[""]), @r"
         build	Build an image from a Dockerfile
+        du	Show what the builder keeps and what that takes
         lsp	Run the language server for Dockerfiles on standard input and output
+        prune	Remove what the builder keeps
         version	Show version information
         help	Help about any command
         :4

@@ -136,7 +136,9 @@ mod tests {
 
         Commands:
           build       Build an image from a Dockerfile
+          du          Show what the builder keeps and what that takes
           lsp         Run the language server for Dockerfiles on standard input and output
+          prune       Remove what the builder keeps
           version     Show version information
 
         Run 'docker rbx COMMAND --help' for more information on a command.

@@ -7,6 +7,10 @@ mod docker;
 mod env;
 mod errors;
 mod help;
+mod storage;
+mod table;
+mod template;
+mod units;
 mod version;
 
 use std::io::Write;

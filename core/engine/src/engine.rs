@@ -15,6 +15,7 @@ use crate::cancel::Cancel;
 use crate::error::BuildError;
 use crate::export::{self, BuiltImage};
 use crate::features;
+use crate::storage::open_store;
 
 /// What the engine is made of and where it keeps things.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub type Stdout = Arc<Mutex<dyn Write + Send>>;
 impl Engine {
     /// Opens the store and readies the rest; nothing is started or reached before it is needed.
     pub fn open(config: Config) -> Result<Self, BuildError> {
-        let store = Store::open(&config.root)?;
+        let store = open_store(&config.root)?;
         let registry = rbx_registry::Client::new(config.registry).map_err(BuildError::failed)?;
         Ok(Self { store, registry, helper: Arc::default(), threads: config.threads.max(1) })
     }

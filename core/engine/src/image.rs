@@ -303,6 +303,7 @@ impl Image {
                 index: Arc::new(index),
                 tree: Some(prepared),
                 created: i64::try_from(created).unwrap_or(0),
+                description: format!("pulled from {}", self.name),
             },
         )?;
         let descriptor = &self.manifest.layers[at];

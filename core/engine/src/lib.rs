@@ -27,9 +27,12 @@ mod select;
 mod solve;
 mod source;
 mod steps;
+mod storage;
 mod tree;
 
 pub use cancel::Cancel;
 pub use engine::{Config, Engine, Outcome, Stdout};
 pub use error::{BuildError, Failure, FailureKind, LayerError};
 pub use export::BuiltImage;
+pub use rbx_store::{BuiltImages, Collected, Policy, UsageRecord, UsageType};
+pub use storage::Storage;

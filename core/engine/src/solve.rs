@@ -167,14 +167,18 @@ impl Solver {
         task: &Task,
     ) -> Result<Built, BuildError> {
         let vertex = &self.plan.vertices[id];
+        let name = &vertex.name;
         let of = |input: &Option<VertexId>| {
             input.and_then(|input| layers.get(&input).cloned()).unwrap_or_default()
         };
         match &vertex.operation {
             Operation::Copy(copy) => {
-                self.copy(copy, &of(&copy.base), source.unwrap_or(&CopySource::Nothing), vertex.fresh)
+                let source = source.unwrap_or(&CopySource::Nothing);
+                self.copy(copy, &of(&copy.base), source, vertex.fresh, name)
             }
-            Operation::Directory(directory) => self.directory(directory, &of(&directory.base), vertex.fresh),
+            Operation::Directory(directory) => {
+                self.directory(directory, &of(&directory.base), vertex.fresh, name)
+            }
             Operation::Run(run) => {
                 let mounted: Vec<Vec<LayerId>> =
                     run.mounts.iter().map(|mount| of(&mount.kind.vertex())).collect();

@@ -117,7 +117,8 @@ mod tests {
             fs::write(tree.fs().join("file"), name).unwrap();
             let entry = Entry::new("file", EntryKind::File { size: 5 });
             let index = Arc::new(LayerIndex { entries: vec![IndexEntry { entry, content: None }] });
-            let new = NewLayer { parent: None, index, tree: Some(tree), created: 0 };
+            let new =
+                NewLayer { parent: None, index, tree: Some(tree), created: 0, description: String::new() };
             let id = store.put_layer(&lease, new).unwrap();
             let record = Record { layer: Some(id), value: vec![], created: 0 };
             store.put_record(&lease, &Key::hasher(name).finish(), &record, false).unwrap();

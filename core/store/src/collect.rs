@@ -1,28 +1,47 @@
 //! Collection: what nothing holds any more is removed, the least recently used first.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::Transaction;
 
 use crate::error::TxError;
-use crate::layers::member_keys;
-use crate::leases::{Pinned, sweep};
-use crate::store::{Inner, from_db, now};
+use crate::graph::{Graph, Node, Removal, What};
+use crate::leases::sweep;
+use crate::store::now;
 use crate::sweep::{
-    Horizon, disk_bytes, drop_dead_pins, each, measure_trees, sweep_files, sweep_members, sweep_stat_caches,
-    walk_members,
+    Horizon, drop_dead_pins, nanoseconds, sweep_blobs, sweep_files, sweep_members, sweep_stat_caches,
 };
-use crate::{Key, LayerId, Store, StoreError};
+use crate::usage::{LEFTOVERS, Listing, UsageRecord, UsageType, internal};
+use crate::{Key, Store, StoreError, caches};
 
-/// What collection may remove. What a lease or a built image holds stays whatever the policy.
+/// What collection may remove, in `BuildKit`'s terms. What a lease or a running step holds stays whatever the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Stop once the store takes no more than this many bytes.
-    pub keep_bytes: Option<u64>,
+    /// Remove also what the store keeps for itself, and what built images hold.
+    pub all: bool,
+    /// Which built images go, if `all` is set.
+    pub built_images: BuiltImages,
     /// Remove only what has not been used for this long.
     pub unused_for: Option<Duration>,
+    /// Stop once the store takes no more than this many bytes, whatever the other limits. 0 is no limit.
+    pub reserved_space: u64,
+    /// Stop once the store takes no more than this many bytes. 0 is no limit.
+    pub max_used_space: u64,
+    /// Stop once this many bytes of the disk are free. 0 is no limit.
+    pub min_free_space: u64,
+}
+
+/// Which built images collection removes. Pulled ones are like anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BuiltImages {
+    /// They stay, with all that they hold.
+    #[default]
+    Keep,
+    /// Those go that are elsewhere, too: see [`Store::set_elsewhere`].
+    Copies,
+    /// All go.
+    Remove,
 }
 
 /// What a collection has removed.
@@ -32,295 +51,261 @@ pub struct Collected {
     pub layers: u64,
     /// Records of results without a layer. Those with one go with it and are not counted.
     pub records: u64,
-    /// Pulled images.
+    /// Images.
     pub images: u64,
     /// Blobs.
     pub blobs: u64,
     /// Members.
     pub members: u64,
+    /// Directories that steps mount.
+    pub caches: u64,
+    /// Stat caches.
+    pub stat_caches: u64,
     /// Space freed, in bytes.
     pub bytes: u64,
 }
 
-/// What the store takes on disk, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Blobs.
-    pub blobs: u64,
-    /// Members.
-    pub members: u64,
-    /// Layer indexes and trees.
-    pub layers: u64,
-    /// Of all this, what a collection without limits would leave, since leases or built images hold it.
-    pub held: u64,
-}
-
-impl Usage {
-    /// Everything together.
-    pub fn total(&self) -> u64 {
-        self.blobs.saturating_add(self.members).saturating_add(self.layers)
-    }
-}
-
 /// How many things are removed in one transaction, for which other processes wait.
-const BATCH: usize = 128;
+const BATCH: usize = 32;
+/// Pages of the database that are given back at once.
+const VACUUM: u32 = 4096;
 
 impl Store {
-    /// What the store takes on disk.
-    pub fn usage(&self) -> Result<Usage, StoreError> {
-        let live = sweep(&self.inner)?;
-        let graph = Graph::read(&self.inner, &Horizon::of(&live))?;
-        let mut usage = graph.usage();
-        let total = usage.total();
-        let removable = graph.plan(Policy::default()).into_iter().map(|number| graph.nodes[number].bytes);
-        usage.held = total.saturating_sub(removable.sum());
-        Ok(usage)
+    /// Removes what the policy allows, and whatever processes that were killed have left.
+    pub fn collect(&self, policy: &Policy) -> Result<Collected, StoreError> {
+        self.prune(policy, &|_| true, &mut |_| {})
     }
 
-    /// Removes what the policy allows, and whatever processes that were killed have left.
-    pub fn collect(&self, policy: Policy) -> Result<Collected, StoreError> {
+    /// Removes what the policy allows and `wanted` picks, and whatever processes that were killed have left. `removed`
+    /// is told of every record when it is gone, with the space that this has freed.
+    pub fn prune(
+        &self,
+        policy: &Policy,
+        wanted: &dyn Fn(&UsageRecord) -> bool,
+        removed: &mut dyn FnMut(UsageRecord),
+    ) -> Result<Collected, StoreError> {
         let inner = &self.inner;
         let live = sweep(inner)?;
         let horizon = Horizon::of(&live);
         inner.write(|tx| drop_dead_pins(tx, inner))?;
-        let graph = Graph::read(inner, &horizon)?;
-        let plan: Vec<&Node> = graph.plan(policy).into_iter().map(|number| &graph.nodes[number]).collect();
+        let graph = Graph::read(self, &horizon)?;
+        let listing = Listing::of(&graph);
+        let plan = self.plan(&graph, &listing, policy, wanted)?;
         let mut collected = Collected::default();
+        let mut pieces: Option<UsageRecord> = None;
         for batch in plan.chunks(BATCH) {
-            inner.write(|tx| batch.iter().try_for_each(|node| delete(tx, node, &mut collected)))?;
+            for (number, bytes) in self.remove(&graph, batch, &horizon, &mut collected)? {
+                let record = UsageRecord { size: bytes, ..listing.record(number) };
+                match graph.nodes[number].what {
+                    What::Record(_) => {}
+                    // They are many, and small.
+                    What::Member(_) => match &mut pieces {
+                        Some(pieces) => pieces.size += bytes,
+                        None => pieces = Some(record),
+                    },
+                    _ => removed(record),
+                }
+            }
         }
-        // The records are gone, so nobody finds these any more.
-        sweep_files(inner, "blobs/sha256", "blobs", "digest = ?1")?;
-        sweep_files(inner, "trees", "layers", "id = ?1 AND has_tree")?;
-        sweep_files(inner, "layers", "layers", "id = ?1")?;
-        sweep_files(inner, "caches", "caches", "id = ?1")?;
-        let members = plan.iter().filter_map(|node| match node.what {
-            What::Member(key) => Some(key),
-            _ => None,
-        });
-        sweep_members(inner, &members.collect::<Vec<_>>(), &horizon, &mut collected)?;
-        sweep_stat_caches(inner)?;
-        // Waits for nobody: with readers or writers about, the log is written back as far as it can be.
-        inner.read(|db| Ok(db.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?))?;
+        pieces.into_iter().for_each(&mut *removed);
+        let left = self.sweep(&mut collected)?;
+        if left > 0 {
+            removed(internal(LEFTOVERS, left, false, now()));
+        }
         Ok(collected)
     }
-}
 
-/// Something that is removed as a whole. Records of results with a layer go with the layer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum What {
-    Image(String),
-    Record([u8; 32]),
-    Layer([u8; 16]),
-    Blob([u8; 32]),
-    Member(Key),
-}
-
-#[derive(Debug)]
-struct Node {
-    what: What,
-    bytes: u64,
-    last_used: i64,
-    /// How many nodes hold this one, and pins and other reasons to keep it.
-    holders: usize,
-    /// Positions of the nodes that this one holds.
-    holds: Vec<usize>,
-}
-
-/// Everything in the store and what holds it, as it was at one moment. What has changed since is found out when a
-/// thing is removed.
-#[derive(Debug, Default)]
-struct Graph {
-    nodes: Vec<Node>,
-    numbers: HashMap<What, usize>,
-}
-
-impl Graph {
-    fn read(store: &Inner, horizon: &Horizon) -> Result<Self, StoreError> {
-        measure_trees(store)?;
-        let mut graph = Self::default();
-        walk_members(store, |key, _, metadata| {
-            let modified = metadata.modified()?;
-            let used = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let used = i64::try_from(used.as_nanos()).unwrap_or(i64::MAX);
-            let number = graph.add(What::Member(key), disk_bytes(metadata), used);
-            // Somebody may be about to put it on a layer's list.
-            graph.nodes[number].holders += usize::from(!horizon.passed(modified));
-            Ok(())
-        })?;
-        store.read(|db| {
-            // One snapshot for all of it.
-            let snapshot = db.unchecked_transaction()?;
-            graph.read_nodes(&snapshot)?;
-            graph.read_holders(&snapshot)
-        })?;
-        for node in &mut graph.nodes {
-            if let What::Layer(id) = node.what {
-                let index = std::fs::metadata(store.index_path(&LayerId::from_bytes(id)));
-                node.bytes += index.map_or(0, |index| disk_bytes(&index));
-            }
-        }
-        Ok(graph)
-    }
-
-    fn read_nodes(&mut self, db: &Connection) -> Result<(), TxError> {
-        each(db, "SELECT name, last_used, built FROM images", |row| {
-            let number = self.add(What::Image(row.get(0)?), 0, row.get(1)?);
-            self.nodes[number].holders += usize::from(row.get::<_, bool>(2)?);
-            Ok(())
-        })?;
-        each(db, "SELECT key, last_used FROM records WHERE layer IS NULL", |row| {
-            self.add(What::Record(row.get(0)?), 0, row.get(1)?);
-            Ok(())
-        })?;
-        each(db, "SELECT id, last_used, coalesce(tree_bytes, 0) FROM layers", |row| {
-            self.add(What::Layer(row.get(0)?), from_db(row.get(2)?), row.get(1)?);
-            Ok(())
-        })?;
-        each(db, "SELECT digest, last_used, size FROM blobs", |row| {
-            self.add(What::Blob(row.get(0)?), from_db(row.get(2)?), row.get(1)?);
-            Ok(())
-        })
-    }
-
-    fn read_holders(&mut self, db: &Connection) -> Result<(), TxError> {
-        each(db, "SELECT id, parent FROM layers WHERE parent IS NOT NULL", |row| {
-            self.hold(&What::Layer(row.get(0)?), &What::Layer(row.get(1)?));
-            Ok(())
-        })?;
-        each(db, "SELECT layer, digest FROM layer_blobs", |row| {
-            self.hold(&What::Layer(row.get(0)?), &What::Blob(row.get(1)?));
-            Ok(())
-        })?;
-        each(db, "SELECT layer, keys FROM layer_members", |row| {
-            let layer = What::Layer(row.get(0)?);
-            for key in member_keys(&row.get::<_, Vec<u8>>(1)?) {
-                self.hold(&layer, &What::Member(key));
-            }
-            Ok(())
-        })?;
-        each(db, "SELECT name, digest FROM image_blobs", |row| {
-            self.hold(&What::Image(row.get(0)?), &What::Blob(row.get(1)?));
-            Ok(())
-        })?;
-        each(db, "SELECT name, layer FROM image_layers", |row| {
-            self.hold(&What::Image(row.get(0)?), &What::Layer(row.get(1)?));
-            Ok(())
-        })?;
-        for (kind, what) in [
-            (Pinned::Layer, (|row| Ok(What::Layer(row.get(0)?))) as fn(&Row<'_>) -> rusqlite::Result<What>),
-            (Pinned::Blob, |row| Ok(What::Blob(row.get(0)?))),
-            (Pinned::Record, |row| Ok(What::Record(row.get(0)?))),
-        ] {
-            each(db, &format!("SELECT id FROM pins WHERE kind = {}", kind as i64), |row| {
-                if let Some(&number) = self.numbers.get(&what(row)?) {
-                    self.nodes[number].holders += 1;
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, what: What, bytes: u64, last_used: i64) -> usize {
-        let number = self.nodes.len();
-        self.numbers.insert(what.clone(), number);
-        self.nodes.push(Node { what, bytes, last_used, holders: 0, holds: Vec::new() });
-        number
-    }
-
-    fn hold(&mut self, holder: &What, held: &What) {
-        if let (Some(&holder), Some(&held)) = (self.numbers.get(holder), self.numbers.get(held)) {
-            self.nodes[holder].holds.push(held);
-            self.nodes[held].holders += 1;
-        }
-    }
-
-    fn usage(&self) -> Usage {
-        let mut usage = Usage::default();
-        for node in &self.nodes {
-            match node.what {
-                What::Blob(_) => usage.blobs += node.bytes,
-                What::Member(_) => usage.members += node.bytes,
-                What::Layer(_) => usage.layers += node.bytes,
-                What::Image(_) | What::Record(_) => {}
-            }
-        }
-        usage
-    }
-
-    /// Chooses what to remove: always the least recently used of what nothing holds, until the policy is content.
-    fn plan(&self, policy: Policy) -> Vec<usize> {
+    /// Chooses what to remove, until the policy is content.
+    fn plan(
+        &self,
+        graph: &Graph,
+        listing: &Listing<'_>,
+        policy: &Policy,
+        wanted: &dyn Fn(&UsageRecord) -> bool,
+    ) -> Result<Vec<Removal>, StoreError> {
         let newest = policy
             .unused_for
             .map(|age| now().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)));
-        let mut holders: Vec<usize> = self.nodes.iter().map(|node| node.holders).collect();
-        let free = (0..self.nodes.len()).filter(|number| holders[*number] == 0);
-        let free = free.map(|number| Reverse((self.nodes[number].last_used, number)));
-        let mut free: BinaryHeap<_> = free.collect();
-        let mut left = self.usage().total();
-        let mut plan = Vec::new();
-        while let Some(Reverse((last_used, number))) = free.pop() {
-            let enough = policy.keep_bytes.is_some_and(|keep| left <= keep);
-            if enough || newest.is_some_and(|newest| last_used > newest) {
-                break;
+        let may = |number: usize| {
+            let node = &graph.nodes[number];
+            if node.pinned {
+                return false;
             }
-            plan.push(number);
-            left = left.saturating_sub(self.nodes[number].bytes);
-            for &held in &self.nodes[number].holds {
-                holders[held] -= 1;
-                if holders[held] == 0 {
-                    free.push(Reverse((self.nodes[held].last_used, held)));
+            if node.what.is_part() && !graph.is_free(number) {
+                // It goes with what held it.
+                return true;
+            }
+            let kept = match (node.built, policy.built_images) {
+                (None, _) | (Some(_), BuiltImages::Remove) => false,
+                (Some(elsewhere), BuiltImages::Copies) => !elsewhere,
+                (Some(_), BuiltImages::Keep) => true,
+            };
+            if kept || newest.is_some_and(|newest| node.last_used > newest) {
+                return false;
+            }
+            let record = listing.record(number);
+            (policy.all || record.kind != UsageType::Internal && !record.shared) && wanted(&record)
+        };
+        let mut left = graph.bytes();
+        let keep = self.keep(policy, left)?;
+        let mut plan = Vec::new();
+        let mut removals = graph.removals(may);
+        while keep.is_none_or(|keep| left > keep) {
+            let Some(removal) = removals.next() else { break };
+            left = left.saturating_sub(removal.bytes);
+            plan.push(removal);
+        }
+        Ok(plan)
+    }
+
+    /// Bytes to stop at, if there is a limit.
+    fn keep(&self, policy: &Policy, total: u64) -> Result<Option<u64>, StoreError> {
+        let Policy { reserved_space, max_used_space, min_free_space, .. } = *policy;
+        if (reserved_space, max_used_space, min_free_space) == (0, 0, 0) {
+            return Ok(None);
+        }
+        let mut keep = if max_used_space > 0 { Some(max_used_space) } else { None };
+        if min_free_space > 0 {
+            let missing = min_free_space.saturating_sub(self.disk_space()?.free);
+            // With enough free and no other limit, nothing is too much.
+            let least = if missing > 0 || keep.is_none() { total.saturating_sub(missing) } else { u64::MAX };
+            keep = Some(keep.map_or(least, |keep| keep.min(least)));
+        }
+        Ok(Some(keep.unwrap_or(0).max(reserved_space)))
+    }
+
+    /// Removes what nothing holds by now either. Answers what went, and the space that this has freed.
+    fn remove(
+        &self,
+        graph: &Graph,
+        batch: &[Removal],
+        horizon: &Horizon,
+        collected: &mut Collected,
+    ) -> Result<Vec<(usize, u64)>, StoreError> {
+        let inner = &self.inner;
+        let mut gone = vec![false; batch.len()];
+        let mut blobs: HashMap<[u8; 32], usize> = HashMap::new();
+        inner.write(|tx| {
+            for (at, removal) in batch.iter().enumerate() {
+                gone[at] = delete(tx, self, &graph.nodes[removal.number])?;
+                for &number in std::iter::once(&removal.number).chain(&removal.parts) {
+                    if let What::Blob(digest) = graph.nodes[number].what
+                        && delete_blob(tx, &digest)?
+                    {
+                        gone[at] |= number == removal.number;
+                        blobs.insert(digest, at);
+                    }
                 }
             }
+            Ok(())
+        })?;
+
+        // The records are gone, so nobody finds these any more.
+        let mut freed = vec![0; batch.len()];
+        let mut members: HashMap<Key, usize> = HashMap::new();
+        for (at, removal) in batch.iter().enumerate() {
+            let node = &graph.nodes[removal.number];
+            for &number in std::iter::once(&removal.number).chain(&removal.parts) {
+                if let What::Member(key) = graph.nodes[number].what {
+                    members.insert(key, at);
+                }
+            }
+            if !gone[at] {
+                continue;
+            }
+            match &node.what {
+                What::Layer(id) => {
+                    inner.remove(&inner.tree_path(id));
+                    inner.remove(&inner.index_path(id));
+                    collected.layers += 1;
+                }
+                What::Cache(id) => {
+                    inner.remove(&inner.cache_path(id));
+                    collected.caches += 1;
+                }
+                What::Image(_) => collected.images += 1,
+                What::Record(_) => collected.records += 1,
+                What::StatCache(name) => {
+                    inner.remove(&inner.v1.join("stat").join(name));
+                    collected.stat_caches += 1;
+                }
+                What::Blob(_) | What::Member(_) => continue,
+            }
+            freed[at] += node.bytes;
         }
-        plan
+        for (digest, bytes) in sweep_blobs(inner, blobs.keys())? {
+            freed[blobs[&digest]] += bytes;
+            collected.blobs += 1;
+        }
+        for (key, bytes) in sweep_members(inner, members.keys(), horizon)? {
+            let at = members[&key];
+            freed[at] += bytes;
+            gone[at] |= matches!(graph.nodes[batch[at].number].what, What::Member(_));
+            collected.members += 1;
+        }
+        collected.bytes += freed.iter().sum::<u64>();
+        let removed = batch.iter().zip(&gone).zip(&freed).filter(|((_, gone), _)| **gone);
+        Ok(removed.map(|((removal, _), freed)| (removal.number, *freed)).collect())
+    }
+
+    /// Removes what has no record, and gives unused space of the database back. Answers the bytes that had no record.
+    fn sweep(&self, collected: &mut Collected) -> Result<u64, StoreError> {
+        let inner = &self.inner;
+        let left = sweep_files(inner, "blobs/sha256", "blobs", "digest = ?1")?
+            + sweep_files(inner, "trees", "layers", "id = ?1 AND has_tree")?
+            + sweep_files(inner, "layers", "layers", "id = ?1")?
+            + sweep_files(inner, "caches", "caches", "id = ?1")?;
+        collected.bytes += left;
+        sweep_stat_caches(inner)?;
+        inner.read(|db| {
+            let mut statement = db.prepare(&format!("PRAGMA incremental_vacuum({VACUUM})"))?;
+            let mut rows = statement.query(())?;
+            while rows.next()?.is_some() {}
+            // Waits for nobody: with readers or writers about, the log is written back as far as it can be.
+            Ok(db.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?)
+        })?;
+        Ok(left)
     }
 }
 
-/// Removes a thing's record, unless something holds it by now. Members have none.
-fn delete(tx: &Transaction<'_>, node: &Node, collected: &mut Collected) -> Result<(), TxError> {
+/// Removes a thing's record, unless something holds it by now or has used it, and says whether it can go. Blobs and
+/// members are looked at later.
+fn delete(tx: &Transaction<'_>, store: &Store, node: &Node) -> Result<bool, TxError> {
     let deleted = match &node.what {
-        What::Image(name) => {
-            let mut statement =
-                tx.prepare_cached("DELETE FROM images WHERE name = ?1 AND NOT built AND last_used = ?2")?;
-            let deleted = statement.execute((name, node.last_used))? as u64;
-            collected.images += deleted;
-            deleted
-        }
-        What::Record(key) => {
-            let mut statement = tx.prepare_cached(
+        What::Image(name) => tx
+            .prepare_cached("DELETE FROM images WHERE name = ?1 AND built = ?2 AND last_used = ?3")?
+            .execute((name, node.built.is_some(), node.last_used))?,
+        What::Record(key) => tx
+            .prepare_cached(
                 "DELETE FROM records WHERE key = ?1 AND layer IS NULL
                  AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 2 AND id = ?1)",
-            )?;
-            let deleted = statement.execute([key])? as u64;
-            collected.records += deleted;
-            deleted
-        }
-        What::Layer(id) => {
-            let mut statement = tx.prepare_cached(
+            )?
+            .execute([key])?,
+        What::Layer(id) => tx
+            .prepare_cached(
                 "DELETE FROM layers WHERE id = ?1
                  AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 0 AND id = ?1)
                  AND NOT EXISTS (SELECT 1 FROM layers WHERE parent = ?1)
                  AND NOT EXISTS (SELECT 1 FROM image_layers WHERE layer = ?1)",
-            )?;
-            let deleted = statement.execute([id])? as u64;
-            collected.layers += deleted;
-            deleted
+            )?
+            .execute([id.as_bytes()])?,
+        What::Cache(id) => return caches::delete(tx, &store.inner, id),
+        What::StatCache(name) => {
+            let found = std::fs::metadata(store.inner.v1.join("stat").join(name));
+            let modified = found.and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            return Ok(nanoseconds(modified) == node.last_used);
         }
-        What::Blob(digest) => {
-            let mut statement = tx.prepare_cached(
-                "DELETE FROM blobs WHERE digest = ?1
-                 AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 1 AND id = ?1)
-                 AND NOT EXISTS (SELECT 1 FROM layer_blobs WHERE digest = ?1)
-                 AND NOT EXISTS (SELECT 1 FROM image_blobs WHERE digest = ?1)",
-            )?;
-            let deleted = statement.execute([digest])? as u64;
-            collected.blobs += deleted;
-            deleted
-        }
-        What::Member(_) => 0,
+        What::Blob(_) | What::Member(_) => 0,
     };
-    collected.bytes += deleted * node.bytes;
-    Ok(())
+    Ok(deleted > 0)
+}
+
+fn delete_blob(tx: &Transaction<'_>, digest: &[u8; 32]) -> Result<bool, TxError> {
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM blobs WHERE digest = ?1
+         AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 1 AND id = ?1)
+         AND NOT EXISTS (SELECT 1 FROM layer_blobs WHERE digest = ?1)
+         AND NOT EXISTS (SELECT 1 FROM image_blobs WHERE digest = ?1)",
+    )?;
+    Ok(statement.execute([digest])? > 0)
 }

@@ -49,7 +49,8 @@ impl Store {
             }
             tx.prepare_cached("DELETE FROM images WHERE name = ?1")?.execute([name])?;
             tx.prepare_cached(
-                "INSERT INTO images (name, target, built, created, last_used) VALUES (?1, ?2, ?3, ?4, ?4)",
+                "INSERT INTO images (name, target, built, elsewhere, created, last_used, uses)
+                 VALUES (?1, ?2, ?3, 0, ?4, ?4, 1)",
             )?
             .execute((name, &image.target, image.built, now()))?;
             for digest in &image.blobs {
@@ -76,7 +77,7 @@ impl Store {
             && now - image.last_used > USE_INTERVAL
         {
             self.inner.write(|tx| {
-                tx.prepare_cached("UPDATE images SET last_used = ?2 WHERE name = ?1")?
+                tx.prepare_cached("UPDATE images SET last_used = ?2, uses = uses + 1 WHERE name = ?1")?
                     .execute((name, now))?;
                 Ok(())
             })?;
@@ -87,6 +88,15 @@ impl Store {
     /// All images, by name.
     pub fn images(&self) -> Result<Vec<Image>, StoreError> {
         self.inner.read(all)
+    }
+
+    /// Notes that an image is not only here: an Engine or a registry has it, too. Then it need not stay when space is
+    /// short. An image that gets the name later is another one.
+    pub fn set_elsewhere(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.write(|tx| {
+            tx.prepare_cached("UPDATE images SET elsewhere = 1 WHERE name = ?1")?.execute([name])?;
+            Ok(())
+        })
     }
 
     /// Takes an image's name away, and says whether there was one. Collection removes what only it kept.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use crate::blobs::{Temporary, create_new};
 use crate::error::TxError;
 use crate::leases::Pinned;
-use crate::store::{Inner, USE_INTERVAL, from_db, now, to_db};
+use crate::store::{Inner, from_db, now, to_db};
 use crate::{Key, LayerId, LayerIndex, Lease, PreparedTree, Store, StoreError};
 
 /// A layer to be stored.
@@ -25,6 +25,8 @@ pub struct NewLayer {
     pub tree: Option<PreparedTree>,
     /// When it was made: nanoseconds since 1970.
     pub created: i64,
+    /// What it is, for people who look at what the store takes.
+    pub description: String,
 }
 
 /// A layer in the store.
@@ -82,8 +84,8 @@ impl Store {
             }
             let now = now();
             tx.prepare_cached(
-                "INSERT INTO layers (id, parent, created, size, has_tree, last_used)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO layers (id, parent, created, size, has_tree, description, stored, last_used, uses)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 1)",
             )?
             .execute((
                 id.as_bytes(),
@@ -91,6 +93,7 @@ impl Store {
                 new.created,
                 to_db(new.index.size()),
                 new.tree.is_some(),
+                &new.description,
                 now,
             ))?;
             lease.pins().pin(tx, Pinned::Layer, id.as_bytes())
@@ -103,11 +106,11 @@ impl Store {
     /// Finds a layer. The lease keeps it, and the layers below it, from then on.
     pub fn layer(&self, lease: &Lease, id: LayerId) -> Result<Option<Layer>, StoreError> {
         if lease.pins().knows(Pinned::Layer, id.as_bytes()) {
-            return self.inner.read(|db| Ok(select(db, id)?.map(|(layer, _)| layer)));
+            return self.inner.read(|db| select(db, id));
         }
         let found = self.inner.write(|tx| {
-            let Some((layer, last_used)) = select(tx, id)? else { return Ok(None) };
-            use_layer(tx, lease, &id, last_used)?;
+            let Some(layer) = select(tx, id)? else { return Ok(None) };
+            use_layer(tx, lease, &id)?;
             Ok(Some(layer))
         })?;
         if found.is_some() {
@@ -268,37 +271,34 @@ fn require_layer(tx: &Transaction<'_>, id: &LayerId) -> Result<(), TxError> {
 }
 
 fn find_chain(tx: &Transaction<'_>, lease: &Lease, chain: &Digest) -> Result<Option<LayerId>, TxError> {
-    let found: Option<([u8; 16], i64)> = tx
-        .prepare_cached(
-            "SELECT layers.id, layers.last_used FROM chains JOIN layers ON layers.id = chains.layer
-             WHERE chain = ?1",
-        )?
-        .query_row([chain.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+    let found: Option<[u8; 16]> = tx
+        .prepare_cached("SELECT layer FROM chains WHERE chain = ?1")?
+        .query_row([chain.as_bytes()], |row| row.get(0))
         .optional()?;
-    let Some((id, last_used)) = found else { return Ok(None) };
+    let Some(id) = found else { return Ok(None) };
     let id = LayerId::from_bytes(id);
-    use_layer(tx, lease, &id, last_used)?;
+    use_layer(tx, lease, &id)?;
     Ok(Some(id))
 }
 
-/// Pins a layer and brings its last use up to date.
-fn use_layer(tx: &Transaction<'_>, lease: &Lease, id: &LayerId, last_used: i64) -> Result<(), TxError> {
-    lease.pins().pin(tx, Pinned::Layer, id.as_bytes())?;
-    let now = now();
-    if now - last_used > USE_INTERVAL {
-        tx.prepare_cached("UPDATE layers SET last_used = ?2 WHERE id = ?1")?.execute((id.as_bytes(), now))?;
+/// Pins a layer and notes its use, once for each lease.
+pub(crate) fn use_layer(tx: &Transaction<'_>, lease: &Lease, id: &LayerId) -> Result<(), TxError> {
+    if lease.pins().knows(Pinned::Layer, id.as_bytes()) {
+        return Ok(());
     }
+    lease.pins().pin(tx, Pinned::Layer, id.as_bytes())?;
+    tx.prepare_cached("UPDATE layers SET last_used = ?2, uses = uses + 1 WHERE id = ?1")?
+        .execute((id.as_bytes(), now()))?;
     Ok(())
 }
 
-fn select(db: &Connection, id: LayerId) -> Result<Option<(Layer, i64)>, TxError> {
-    let mut statement = db.prepare_cached(
-        "SELECT parent, created, size, has_tree, diff_id, last_used FROM layers WHERE id = ?1",
-    )?;
+fn select(db: &Connection, id: LayerId) -> Result<Option<Layer>, TxError> {
+    let mut statement =
+        db.prepare_cached("SELECT parent, created, size, has_tree, diff_id FROM layers WHERE id = ?1")?;
     let found = statement.query_row([id.as_bytes()], |row| {
         let parent: Option<[u8; 16]> = row.get(0)?;
         let diff_id: Option<[u8; 32]> = row.get(4)?;
-        let layer = Layer {
+        Ok(Layer {
             id,
             parent: parent.map(LayerId::from_bytes),
             created: row.get(1)?,
@@ -306,10 +306,9 @@ fn select(db: &Connection, id: LayerId) -> Result<Option<(Layer, i64)>, TxError>
             has_tree: row.get(3)?,
             diff_id: diff_id.map(Digest::from_bytes),
             blobs: BTreeMap::new(),
-        };
-        Ok((layer, row.get(5)?))
+        })
     });
-    let Some((mut layer, last_used)) = found.optional()? else { return Ok(None) };
+    let Some(mut layer) = found.optional()? else { return Ok(None) };
     let mut statement =
         db.prepare_cached("SELECT compression, digest, size, media_type FROM layer_blobs WHERE layer = ?1")?;
     let mut rows = statement.query([id.as_bytes()])?;
@@ -321,5 +320,5 @@ fn select(db: &Connection, id: LayerId) -> Result<Option<(Layer, i64)>, TxError>
         };
         layer.blobs.insert(row.get(0)?, info);
     }
-    Ok(Some((layer, last_used)))
+    Ok(Some(layer))
 }

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, Row, Transaction};
 
 use crate::error::TxError;
+use crate::layers::use_layer;
 use crate::leases::Pinned;
 use crate::store::{USE_INTERVAL, now};
 use crate::{Key, LayerId, Lease, Store, StoreError};
@@ -100,10 +101,6 @@ fn use_record(tx: &Transaction<'_>, lease: &Lease, key: &Key) -> Result<Option<R
     if now - last_used > USE_INTERVAL {
         tx.prepare_cached("UPDATE records SET last_used = ?2 WHERE key = ?1")?
             .execute((key.as_bytes(), now))?;
-        if let Some(layer) = &record.layer {
-            tx.prepare_cached("UPDATE layers SET last_used = ?2 WHERE id = ?1")?
-                .execute((layer.as_bytes(), now))?;
-        }
     }
     Ok(Some(record))
 }
@@ -111,7 +108,7 @@ fn use_record(tx: &Transaction<'_>, lease: &Lease, key: &Key) -> Result<Option<R
 fn pin(tx: &Transaction<'_>, lease: &Lease, key: &Key, record: &Record) -> Result<(), TxError> {
     lease.pins().pin(tx, Pinned::Record, key.as_bytes())?;
     match &record.layer {
-        Some(layer) => lease.pins().pin(tx, Pinned::Layer, layer.as_bytes()),
+        Some(layer) => use_layer(tx, lease, layer),
         None => Ok(()),
     }
 }

@@ -25,7 +25,8 @@ CREATE TABLE blobs (
 ) WITHOUT ROWID;
 CREATE TABLE layers (
     id BLOB PRIMARY KEY, parent BLOB REFERENCES layers (id), created INTEGER NOT NULL, size INTEGER NOT NULL,
-    has_tree INTEGER NOT NULL, tree_bytes INTEGER, diff_id BLOB, last_used INTEGER NOT NULL
+    has_tree INTEGER NOT NULL, tree_bytes INTEGER, diff_id BLOB, description TEXT NOT NULL,
+    stored INTEGER NOT NULL, last_used INTEGER NOT NULL, uses INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX layers_parent ON layers (parent);
 CREATE TABLE layer_blobs (
@@ -48,8 +49,8 @@ CREATE TABLE records (
 ) WITHOUT ROWID;
 CREATE INDEX records_layer ON records (layer);
 CREATE TABLE images (
-    name TEXT PRIMARY KEY, target TEXT NOT NULL, built INTEGER NOT NULL, created INTEGER NOT NULL,
-    last_used INTEGER NOT NULL
+    name TEXT PRIMARY KEY, target TEXT NOT NULL, built INTEGER NOT NULL, elsewhere INTEGER NOT NULL,
+    created INTEGER NOT NULL, last_used INTEGER NOT NULL, uses INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE image_blobs (
     name TEXT NOT NULL REFERENCES images (name) ON DELETE CASCADE, digest BLOB NOT NULL,
@@ -121,6 +122,8 @@ fn create_tables(v1: &Path, mut connection: Connection, database: &Path) -> Resu
         if user_version(&connection)? != 0 {
             return Ok(());
         }
+        // Only before there are tables.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         transaction.execute_batch(TABLES)?;

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -316,6 +316,21 @@ fn touch_daily(path: &Path) {
     if let Err::<_, io::Error>(error) = touch() {
         tracing::debug!(path = %path.display(), %error, "cannot touch a stat cache");
     }
+}
+
+/// The context root that a cache is of, if that can be told.
+pub(crate) fn root_of(path: &Path) -> Option<String> {
+    const LONGEST: u64 = 4096;
+    let mut file = File::open(path).ok()?;
+    let mut header = [0; HEADER + 8];
+    file.read_exact(&mut header).ok()?;
+    let length = u64::from_le_bytes(header[HEADER..].try_into().ok()?);
+    if header[..8] != *MAGIC || length > LONGEST {
+        return None;
+    }
+    let mut root = Vec::new();
+    file.take(length).read_to_end(&mut root).ok()?;
+    Some(String::from_utf8_lossy(&root).into_owned())
 }
 
 fn encode(root: &[u8], entries: &[(Vec<u8>, FileStat, u8, ContentDigest)]) -> Vec<u8> {

@@ -14,7 +14,7 @@ use crate::layers::member_keys;
 use crate::leases::{LiveLeases, names_in};
 use crate::members::MEMBER_AGE;
 use crate::store::{Inner, to_db};
-use crate::{Collected, Key, LayerId, StoreError};
+use crate::{Key, LayerId, StoreError};
 
 /// Stat caches not used for this long are removed.
 const STAT_CACHE_AGE: Duration = Duration::from_hours(30 * 24);
@@ -49,14 +49,16 @@ pub(crate) fn drop_dead_pins(tx: &Transaction<'_>, store: &Inner) -> Result<(), 
     Ok(())
 }
 
-/// Removes the files of a directory whose names are not in a table. `condition` names the row of the file `?1`.
+/// Removes the files of a directory whose names are not in a table; answers the space that they took. `condition`
+/// names the row of the file `?1`.
 pub(crate) fn sweep_files(
     store: &Inner,
     directory: &str,
     table: &str,
     condition: &str,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let directory = store.v1.join(directory);
+    let mut bytes = 0;
     for names in names_in(&directory)?.chunks(BATCH) {
         let mut discarded = Vec::new();
         // While this holds the write lock, no file gets its name and no record is added.
@@ -68,48 +70,96 @@ pub(crate) fn sweep_files(
                     Err(_) => false,
                 };
                 if !recorded {
-                    discarded.push(store.discard(&directory.join(name))?);
+                    discarded.extend(discard(store, &directory.join(name))?);
                 }
             }
             Ok(())
         });
-        for path in &discarded {
-            store.remove(path);
-        }
+        bytes += remove_all(store, &discarded);
         swept?;
     }
-    Ok(())
+    Ok(bytes)
 }
 
-/// Removes those of some members that are on no layer's list and have not been used since the horizon.
-pub(crate) fn sweep_members(
+/// Removes the files of blobs whose records were removed, unless they have new ones; answers which, and the space
+/// that they took.
+pub(crate) fn sweep_blobs<'a>(
     store: &Inner,
-    members: &[Key],
+    digests: impl Iterator<Item = &'a [u8; 32]>,
+) -> Result<Vec<([u8; 32], u64)>, StoreError> {
+    let mut discarded = Vec::new();
+    store.write(|tx| {
+        let mut exists = tx.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?;
+        for digest in digests {
+            let path = store.blob_path(&rbx_oci::Digest::from_bytes(*digest));
+            if !exists.exists([digest])?
+                && let Some(path) = discard(store, &path)?
+            {
+                discarded.push((*digest, path));
+            }
+        }
+        Ok(())
+    })?;
+    let remove = |(digest, path)| (digest, remove_all(store, &[path]));
+    Ok(discarded.into_iter().map(remove).collect())
+}
+
+/// Gives a file a temporary name; `None` if another process was faster.
+fn discard(store: &Inner, path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    match store.discard(path) {
+        Ok(path) => Ok(Some(path)),
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes files; answers the space that they took.
+fn remove_all(store: &Inner, paths: &[PathBuf]) -> u64 {
+    let mut bytes = 0;
+    for path in paths {
+        let size = tree_bytes(path);
+        if store.remove(path) {
+            bytes += size;
+        }
+    }
+    bytes
+}
+
+/// Removes those of some members that are on no layer's list and have not been used since the horizon; answers which,
+/// and the space that they took.
+pub(crate) fn sweep_members<'a>(
+    store: &Inner,
+    members: impl Iterator<Item = &'a Key>,
     horizon: &Horizon,
-    collected: &mut Collected,
-) -> Result<(), StoreError> {
+) -> Result<Vec<(Key, u64)>, StoreError> {
+    let members: Vec<&Key> = members.collect();
+    let mut removed = Vec::new();
     for keys in members.chunks(BATCH) {
         store.write(|tx| {
+            // Anew within every transaction: a layer's list may have been written since the last one.
+            let wanted: HashSet<Key> = keys.iter().map(|key| **key).collect();
             let mut listed = HashSet::new();
             each(tx, "SELECT keys FROM layer_members", |row| {
-                listed.extend(member_keys(&row.get::<_, Vec<u8>>(0)?));
+                let keys = row.get::<_, Vec<u8>>(0)?;
+                listed.extend(member_keys(&keys).filter(|key| wanted.contains(key)));
                 Ok(())
             })?;
-            for key in keys.iter().filter(|key| !listed.contains(*key)) {
+            for &key in keys.iter().filter(|key| !listed.contains(**key)) {
                 let path = store.member_path(key);
                 // It may have been used since it was chosen.
                 let Ok(metadata) = std::fs::metadata(&path) else { continue };
                 if metadata.modified().is_ok_and(|modified| horizon.passed(modified)) {
-                    let removed = std::fs::remove_file(&path);
-                    removed.map_err(|source| StoreError::io("cannot remove", &path, source))?;
-                    collected.members += 1;
-                    collected.bytes += disk_bytes(&metadata);
+                    match std::fs::remove_file(&path) {
+                        Ok(()) => removed.push((*key, disk_bytes(&metadata))),
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        Err(source) => return Err(StoreError::io("cannot remove", &path, source).into()),
+                    }
                 }
             }
             Ok(())
         })?;
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// Calls `f` for every member there is. Files that are not members are passed over.
@@ -169,21 +219,32 @@ pub(crate) fn measure_trees(store: &Inner) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Space that a tree takes, as far as this user may look into it. A file with several names counts for each.
+/// Space that a file or a directory with all in it takes, as far as this user may look into it. A file with several
+/// names counts once.
 pub(crate) fn tree_bytes(root: &Path) -> u64 {
-    let mut bytes = 0;
-    let mut directories = vec![root.to_owned()];
+    let Ok(metadata) = std::fs::symlink_metadata(root) else { return 0 };
+    let mut bytes = disk_bytes(&metadata);
+    let mut linked = HashSet::new();
+    let mut directories = if metadata.is_dir() { vec![root.to_owned()] } else { Vec::new() };
     while let Some(directory) = directories.pop() {
-        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
         for entry in entries.flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
-            bytes += disk_bytes(&metadata);
             if metadata.is_dir() {
                 directories.push(entry.path());
+            } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
+                continue;
             }
+            bytes += disk_bytes(&metadata);
         }
     }
     bytes
+}
+
+/// A file's time: nanoseconds since 1970.
+pub(crate) fn nanoseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Space that a file takes on disk.

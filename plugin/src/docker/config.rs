@@ -35,6 +35,8 @@ pub(crate) struct Proxies {
 #[serde(default)]
 struct DockerConfig {
     proxies: BTreeMap<String, Proxies>,
+    #[serde(rename = "pruneFilters")]
+    prune_filters: Vec<String>,
 }
 
 /// `rbx/config.json`.
@@ -78,6 +80,14 @@ impl Proxies {
             }
         }
     }
+}
+
+/// The filters that docker's `config.json` adds to those of `prune`.
+pub(crate) fn prune_filters(config_dir: Option<&Path>) -> Result<Vec<(String, String)>, CliError> {
+    let Some(config_dir) = config_dir else { return Ok(Vec::new()) };
+    let config: DockerConfig = read_json(&config_dir.join("config.json"))?;
+    let filters = config.prune_filters.iter().filter_map(|filter| filter.split_once('='));
+    Ok(filters.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
 }
 
 /// How registries are reached: credentials of `config.json`, settings of `rbx/config.json`, proxies of the

@@ -5,5 +5,6 @@
 mod builds;
 mod engine;
 mod interrupts;
+mod storage;
 mod usage;
 mod world;

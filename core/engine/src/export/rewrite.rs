@@ -62,7 +62,9 @@ fn rewrite_layer(
     let packed = pack(&solver.store, &mut items, Packing::STORE, solver.threads, true, solver.cancel.flag())?;
     let created = Solver::created_now();
     let index = Arc::new(LayerIndex { entries: items.into_iter().map(Item::into_index).collect() });
-    let layer = solver.store.put_layer(&solver.lease, NewLayer { parent, index, tree: None, created })?;
+    let description = format!("layer {id} with no time later than SOURCE_DATE_EPOCH={epoch}");
+    let new = NewLayer { parent, index, tree: None, created, description };
+    let layer = solver.store.put_layer(&solver.lease, new)?;
     if let Some(digests) = &packed.digests {
         layer::note(&solver.store, layer, Packing::STORE, &packed.members, digests)?;
     }

@@ -36,6 +36,7 @@ impl Solver {
         base: &[LayerId],
         source: &CopySource,
         fresh: bool,
+        name: &str,
     ) -> Result<Built, BuildError> {
         // A linked layer does not look at what it will lie on.
         let below: &[LayerId] = if copy.link { &[] } else { base };
@@ -115,7 +116,7 @@ impl Solver {
         let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
         let site = Self::copy_key("copy site", copy, below).finish();
         let version = self.last_version(&site)?;
-        let layer = self.put_packed(version.or(below.last().copied()), index, &packed)?;
+        let layer = self.put_packed(version.or(below.last().copied()), index, &packed, name)?;
         let record = Record { layer: Some(layer), value: Vec::new(), created: Self::created_now() };
         self.store.put_record(&self.lease, &site, &record, true)?;
         let keys: Vec<Key> = std::iter::once(key).chain(stage_key).collect();

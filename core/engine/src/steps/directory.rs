@@ -16,6 +16,7 @@ impl Solver {
         directory: &DirectoryOperation,
         below: &[LayerId],
         fresh: bool,
+        name: &str,
     ) -> Result<Built, BuildError> {
         let mut hasher = Key::hasher("directory");
         directory.hash(&mut hasher);
@@ -33,7 +34,7 @@ impl Solver {
         let packed =
             pack(&self.store, &mut items, Packing::STORE, self.threads, self.describe, self.cancel.flag())?;
         let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
-        let layer = self.put_packed(below.last().copied(), index, &packed)?;
+        let layer = self.put_packed(below.last().copied(), index, &packed, name)?;
         self.record(&[key], below, layer, fresh)
     }
 }

@@ -74,8 +74,9 @@ impl Solver {
         parent: Option<LayerId>,
         index: LayerIndex,
         packed: &Packed,
+        description: &str,
     ) -> Result<LayerId, BuildError> {
-        let id = self.put_layer(parent, index, None)?;
+        let id = self.put_layer(parent, index, None, description)?;
         match &packed.digests {
             Some(digests) => layer::note(&self.store, id, Packing::STORE, &packed.members, digests)?,
             None => self.store.set_layer_members(id, &Packing::STORE.name(), &packed.members)?,
@@ -88,9 +89,11 @@ impl Solver {
         parent: Option<LayerId>,
         index: LayerIndex,
         tree: Option<PreparedTree>,
+        description: &str,
     ) -> Result<LayerId, BuildError> {
-        let created = Self::created_now();
-        Ok(self.store.put_layer(&self.lease, NewLayer { parent, index: Arc::new(index), tree, created })?)
+        let (created, description) = (Self::created_now(), description.to_owned());
+        let new = NewLayer { parent, index: Arc::new(index), tree, created, description };
+        Ok(self.store.put_layer(&self.lease, new)?)
     }
 
     /// A file system as a list of entries; nothing is laid out as files for it.

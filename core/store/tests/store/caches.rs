@@ -121,7 +121,7 @@ fn directories_and_records_without_each_other_go() {
     let first = cache.id();
     drop(cache);
     fs::create_dir(store.root().join("v1/caches").join("0".repeat(32))).unwrap();
-    store.collect(Policy { keep_bytes: Some(u64::MAX), unused_for: None }).unwrap();
+    store.collect(&Policy { max_used_space: u64::MAX, ..Policy::default() }).unwrap();
     assert_eq!(names(&store, "caches"), [first.to_string()]);
     fs::remove_dir_all(store.root().join("v1/caches").join(first.to_string())).unwrap();
     assert_ne!(take(&store, &key("a"), Locked).unwrap().id(), first);

@@ -4,9 +4,14 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use rbx_oci::Digest;
-use rbx_store::{BlobInfo, Collected, NewImage, NewLayer, Policy, Record, Store};
+use rbx_store::{BlobInfo, BuiltImages, Collected, NewImage, NewLayer, Policy, Record, Store, UsageRecord};
 
 use crate::{database, index, key, list, names, new_store, put_layer};
+
+/// The space of some records.
+fn removable(store: &Store, wanted: impl Fn(&UsageRecord) -> bool) -> u64 {
+    store.disk_usage().unwrap().iter().filter(|record| wanted(record)).map(|record| record.size).sum()
+}
 
 #[test]
 fn everything_goes_that_nothing_holds() {
@@ -14,7 +19,13 @@ fn everything_goes_that_nothing_holds() {
     let lease = store.lease().unwrap();
     let tree = store.new_tree().unwrap();
     fs::write(tree.fs().join("file"), vec![1; 100_000]).unwrap();
-    let base = NewLayer { parent: None, index: index("base"), tree: Some(tree), created: 0 };
+    let base = NewLayer {
+        parent: None,
+        index: index("base"),
+        tree: Some(tree),
+        created: 0,
+        description: String::new(),
+    };
     let base = store.put_layer(&lease, base).unwrap();
     let top = put_layer(&store, &lease, Some(base), "top");
     let record = Record { layer: Some(top), value: vec![], created: 0 };
@@ -34,21 +45,21 @@ fn everything_goes_that_nothing_holds() {
             .sum::<usize>()
     };
     assert_eq!(everything(&store), 4);
-    assert_eq!(store.collect(Policy::default()).unwrap(), Collected::default());
-    let usage = store.usage().unwrap();
-    assert_eq!(usage.held, usage.total());
-    assert!(usage.layers >= 100_000 && usage.members >= 10_000 && usage.blobs == 10_000, "{usage:?}");
+    assert_eq!(store.collect(&Policy::default()).unwrap(), Collected::default());
+    let usage = store.disk_usage().unwrap();
+    assert!(usage.iter().all(|record| record.in_use), "{usage:?}");
+    assert!(removable(&store, |record| record.id != "store") >= 100_000 + 10_000 + 10_000, "{usage:?}");
 
     let root = store.root().to_owned();
     drop(lease);
     drop(store);
     let store = Store::open(&root).unwrap();
-    assert_eq!(store.usage().unwrap().held, 0);
-    let collected = store.collect(Policy::default()).unwrap();
+    let usage = removable(&store, |record| !record.in_use);
+    let collected = store.collect(&Policy::default()).unwrap();
     assert_eq!((collected.layers, collected.records, collected.blobs, collected.members), (2, 1, 1, 2));
-    assert_eq!(collected.bytes, usage.total());
+    assert_eq!(collected.bytes, usage);
     assert_eq!(everything(&store), 0);
-    assert_eq!(store.usage().unwrap().total(), 0);
+    assert_eq!(removable(&store, |record| record.id != "store"), 0);
     let lease = store.lease().unwrap();
     assert_eq!(store.record(&lease, &key("layer")).unwrap(), None);
     assert_eq!(store.layer_by_chain(&lease, &digest).unwrap(), None);
@@ -66,10 +77,10 @@ fn looking_up_holds() {
     let lease = store.lease().unwrap();
     store.record(&lease, &key("a")).unwrap().unwrap();
     let other = Store::open(store.root()).unwrap();
-    assert_eq!(other.collect(Policy::default()).unwrap().layers, 0);
+    assert_eq!(other.collect(&Policy::default()).unwrap().layers, 0);
     assert!(store.layer_index(base).is_ok());
     drop(lease);
-    assert_eq!(other.collect(Policy::default()).unwrap().layers, 2);
+    assert_eq!(other.collect(&Policy::default()).unwrap().layers, 2);
 }
 
 #[test]
@@ -95,16 +106,19 @@ fn the_least_recently_used_goes_first_and_children_before_parents() {
         (there[0], there[1], there[2])
     };
     let unused_for = |hours| Policy { unused_for: Some(Duration::from_hours(hours)), ..Policy::default() };
-    store.collect(unused_for(6)).unwrap();
+    store.collect(&unused_for(6)).unwrap();
     assert_eq!(there(), (true, true, true));
-    store.collect(unused_for(3)).unwrap();
+    store.collect(&unused_for(3)).unwrap();
     assert_eq!(there(), (false, true, true));
-    let total = store.usage().unwrap().total();
-    store.collect(Policy { keep_bytes: Some(total), unused_for: None }).unwrap();
+    let total = removable(&store, |record| !record.in_use);
+    let at_most = |max_used_space| Policy { max_used_space, ..Policy::default() };
+    store.collect(&at_most(total)).unwrap();
     assert_eq!(there(), (false, true, true));
-    store.collect(Policy { keep_bytes: Some(total - 1), unused_for: None }).unwrap();
+    store.collect(&Policy { reserved_space: total, ..at_most(1) }).unwrap();
+    assert_eq!(there(), (false, true, true));
+    store.collect(&at_most(total - 1)).unwrap();
     assert_eq!(there(), (false, true, false));
-    store.collect(Policy { keep_bytes: Some(0), unused_for: None }).unwrap();
+    store.collect(&at_most(1)).unwrap();
     assert_eq!(there(), (false, false, false));
 }
 
@@ -125,12 +139,39 @@ fn built_images_stay_and_pulled_ones_go() {
     drop((lease, store));
 
     let store = Store::open(&root).unwrap();
-    let collected = store.collect(Policy::default()).unwrap();
+    let collected = store.collect(&Policy::default()).unwrap();
     assert_eq!((collected.images, collected.layers, collected.blobs), (1, 0, 0));
     assert_eq!(store.images().unwrap().len(), 1);
-    store.remove_image("built").unwrap();
-    let collected = store.collect(Policy::default()).unwrap();
-    assert_eq!((collected.images, collected.layers, collected.blobs), (0, 1, 2));
+    let all = |built_images| Policy { all: true, built_images, ..Policy::default() };
+    for policy in [all(BuiltImages::Keep), all(BuiltImages::Copies)] {
+        assert_eq!(store.collect(&policy).unwrap(), Collected::default());
+    }
+    store.set_elsewhere("built").unwrap();
+    // Without `all` nothing that an image holds goes.
+    let copies = Policy { built_images: BuiltImages::Copies, ..Policy::default() };
+    assert_eq!(store.collect(&copies).unwrap(), Collected::default());
+    let collected = store.collect(&all(BuiltImages::Copies)).unwrap();
+    assert_eq!((collected.images, collected.layers, collected.blobs), (1, 1, 2));
+}
+
+#[test]
+fn an_image_whose_name_is_removed_is_collected() {
+    let (_directory, store) = new_store();
+    let root = store.root().to_owned();
+    let manifest = store.put_blob(b"manifest").unwrap();
+    let image = NewImage { target: "{}".into(), built: true, blobs: [manifest].into(), layers: [].into() };
+    store.set_image("one", &image).unwrap();
+    store.set_image("other", &image).unwrap();
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    let collect = || store.collect(&Policy { all: true, ..Policy::default() }).unwrap().blobs;
+    store.remove_image("one").unwrap();
+    assert_eq!(collect(), 0);
+    store.remove_image("other").unwrap();
+    assert_eq!(collect(), 1);
+    let removed =
+        store.collect(&Policy { all: true, built_images: BuiltImages::Remove, ..Policy::default() });
+    assert_eq!(removed.unwrap(), Collected::default());
 }
 
 #[test]
@@ -155,7 +196,7 @@ fn files_without_records_are_swept() {
     fs::create_dir_all(v1.join("trees/00000000000000000000000000000000/fs")).unwrap();
     // The layer is there, but was never recorded to have a tree.
     fs::create_dir_all(v1.join(format!("trees/{layer}/fs"))).unwrap();
-    store.collect(Policy::default()).unwrap();
+    store.collect(&Policy::default()).unwrap();
     assert_eq!(names(&store, "blobs/sha256"), [digest.hex()]);
     assert_eq!(names(&store, "layers"), [layer.to_string()]);
     assert!(names(&store, "trees").is_empty() && names(&store, "tmp").is_empty());
@@ -174,7 +215,7 @@ fn members_used_under_a_lease_stay() {
     });
     let other = Store::open(store.root()).unwrap();
     assert_eq!(other.member_size(&key("used")).unwrap(), Some(1));
-    assert_eq!(store.collect(Policy::default()).unwrap().members, 1);
+    assert_eq!(store.collect(&Policy::default()).unwrap().members, 1);
     assert_eq!(paths.map(|path| path.exists()), [false, true]);
 }
 
@@ -182,7 +223,6 @@ fn members_used_under_a_lease_stay() {
 fn members_on_no_list_go_by_their_last_use() {
     let (_directory, store) = new_store();
     let root = store.root().to_owned();
-    let size = store.usage().unwrap().total();
     for (name, hours) in [("old", 5), ("new", 2)] {
         store.put_member(&key(name), &[1; 9000]).unwrap();
         let name = key(name).to_string();
@@ -190,18 +230,19 @@ fn members_on_no_list_go_by_their_last_use() {
         let time = SystemTime::now().checked_sub(Duration::from_hours(hours)).unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     }
-    let size = (store.usage().unwrap().total() - size) / 2;
     drop(store);
     let store = Store::open(&root).unwrap();
-    let collect = |keep_bytes, hours: Option<u64>| {
-        let policy = Policy { keep_bytes, unused_for: hours.map(Duration::from_hours) };
-        store.collect(policy).unwrap().members
+    let size = removable(&store, |record| record.id == "pieces") / 2;
+    assert!(size >= 9000);
+    let collect = |max_used_space, hours: Option<u64>| {
+        let unused_for = hours.map(Duration::from_hours);
+        store.collect(&Policy { max_used_space, unused_for, ..Policy::default() }).unwrap().members
     };
-    assert_eq!(collect(Some(2 * size), None), 0);
-    assert_eq!(collect(None, Some(6)), 0);
-    assert_eq!(collect(Some(size), None), 1);
-    assert_eq!(collect(None, Some(3)), 0);
-    assert_eq!(collect(None, Some(1)), 1);
+    assert_eq!(collect(2 * size, None), 0);
+    assert_eq!(collect(0, Some(6)), 0);
+    assert_eq!(collect(size, None), 1);
+    assert_eq!(collect(0, Some(3)), 0);
+    assert_eq!(collect(0, Some(1)), 1);
 }
 
 #[test]
@@ -246,11 +287,11 @@ fn stat_caches_unused_for_a_month_are_swept() {
     let (directory, store) = new_store();
     let cache = store.root().join("v1/stat/0123");
     fs::write(&cache, "").unwrap();
-    store.collect(Policy::default()).unwrap();
+    store.collect(&Policy::default()).unwrap();
     assert!(cache.exists());
     let age = SystemTime::now() - Duration::from_hours(31 * 24);
     fs::File::options().write(true).open(&cache).unwrap().set_modified(age).unwrap();
-    store.collect(Policy::default()).unwrap();
+    store.collect(&Policy::default()).unwrap();
     assert!(list(&store.root().join("v1/stat")).is_empty());
     drop(directory);
 }

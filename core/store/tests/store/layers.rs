@@ -34,7 +34,13 @@ fn a_layer_is_found_with_what_is_known_of_it() {
     let unknown: LayerId = "00000000000000000000000000000000".parse().unwrap();
     assert!(other.layer(&lease, unknown).unwrap().is_none());
     assert!(matches!(other.set_diff_id(unknown, &diff_id), Err(StoreError::NoLayer(_))));
-    let orphan = NewLayer { parent: Some(unknown), index: index(""), tree: None, created: 0 };
+    let orphan = NewLayer {
+        parent: Some(unknown),
+        index: index(""),
+        tree: None,
+        created: 0,
+        description: String::new(),
+    };
     assert!(matches!(other.put_layer(&lease, orphan), Err(StoreError::NoLayer(_))));
     assert!(names(&other, "tmp").is_empty());
 }
@@ -69,7 +75,13 @@ fn a_layer_can_come_with_its_tree() {
     let lease = store.lease().unwrap();
     let tree = store.new_tree().unwrap();
     fs::write(tree.fs().join("file"), "x").unwrap();
-    let new = NewLayer { parent: None, index: index("x"), tree: Some(tree), created: 1 };
+    let new = NewLayer {
+        parent: None,
+        index: index("x"),
+        tree: Some(tree),
+        created: 1,
+        description: String::new(),
+    };
     let id = store.put_layer(&lease, new).unwrap();
     assert_eq!(fs::read_to_string(store.tree(id).unwrap().join("file")).unwrap(), "x");
     assert!(store.layer(&lease, id).unwrap().unwrap().has_tree);

@@ -41,7 +41,12 @@ fn index(content: &str) -> Arc<LayerIndex> {
 
 /// A layer without a tree.
 fn put_layer(store: &Store, lease: &Lease, parent: Option<LayerId>, content: &str) -> LayerId {
-    store.put_layer(lease, NewLayer { parent, index: index(content), tree: None, created: 7 }).unwrap()
+    store
+        .put_layer(
+            lease,
+            NewLayer { parent, index: index(content), tree: None, created: 7, description: String::new() },
+        )
+        .unwrap()
 }
 
 /// The names in a directory of the store, sorted.

@@ -95,7 +95,13 @@ fn child_writes_until_killed() {
         for name in 0..number % 7 {
             fs::write(tree.fs().join(name.to_string()), &text).unwrap();
         }
-        let new = NewLayer { parent: None, index: index(&text), tree: Some(tree), created: 1 };
+        let new = NewLayer {
+            parent: None,
+            index: index(&text),
+            tree: Some(tree),
+            created: 1,
+            description: String::new(),
+        };
         let base = store.put_layer(&lease, new).unwrap();
         let layer = put_layer(&store, &lease, Some(base), &content);
         let tree = store.new_tree().unwrap();
@@ -105,7 +111,7 @@ fn child_writes_until_killed() {
         let record = Record { layer: Some(layer), value: blob.to_string().into_bytes(), created: 1 };
         store.put_record(&lease, &key(&format!("record {}", number % 50)), &record, true).unwrap();
         if round % 10 == 9 {
-            store.collect(Policy { keep_bytes: Some(1 << 20), unused_for: None }).unwrap();
+            store.collect(&Policy { max_used_space: 1 << 20, ..Policy::default() }).unwrap();
         }
     }
 }
@@ -177,7 +183,7 @@ fn a_killed_process_leaves_nothing_half_done() {
         most = most.max(verify(&store));
         drop(store);
         let store = Store::open(&root).unwrap();
-        store.collect(Policy { keep_bytes: Some(4 << 20), unused_for: None }).unwrap();
+        store.collect(&Policy { max_used_space: 4 << 20, ..Policy::default() }).unwrap();
         verify(&store);
         // After collection, what has a name has a record.
         let recorded = |table: &str| -> i64 {
@@ -268,12 +274,12 @@ fn a_lease_of_another_process_holds() {
     let mut child = Helper::start("processes::child_holds_a_lease", &root);
     child.expect("holding");
     let store = Store::open(&root).unwrap();
-    let collected = store.collect(Policy::default()).unwrap();
+    let collected = store.collect(&Policy::default()).unwrap();
     assert_eq!((collected.layers, collected.blobs), (1, 1));
     assert_eq!(names(&store, "layers"), [layer.to_string()]);
     assert_eq!(names(&store, "tmp").len(), 1);
     child.kill();
-    let collected = store.collect(Policy::default()).unwrap();
+    let collected = store.collect(&Policy::default()).unwrap();
     assert_eq!((collected.layers, collected.blobs), (1, 1));
     assert!(names(&store, "tmp").is_empty() && names(&store, "layers").is_empty());
     drop(store);

@@ -1,6 +1,6 @@
 //! Build records.
 
-use rbx_store::{LayerId, Record, Store, StoreError};
+use rbx_store::{LayerId, Lease, Record, Store, StoreError};
 
 use crate::{database, key, new_store, put_layer};
 
@@ -43,7 +43,7 @@ fn threads_share_a_store() {
             });
         }
         for _ in 0..5 {
-            Store::open(store.root()).unwrap().collect(rbx_store::Policy::default()).unwrap();
+            Store::open(store.root()).unwrap().collect(&rbx_store::Policy::default()).unwrap();
         }
     });
     for number in 0..50 {
@@ -73,23 +73,32 @@ fn a_record_without_a_layer_is_a_value() {
 }
 
 #[test]
-fn last_use_is_written_once_a_minute() {
+fn use_is_noted_once_for_each_lease_and_of_records_once_a_minute() {
     let (_directory, store) = new_store();
     let lease = store.lease().unwrap();
     let layer = put_layer(&store, &lease, None, "x");
     let record = Record { layer: Some(layer), value: vec![], created: 0 };
     store.put_record(&lease, &key("a"), &record, false).unwrap();
     let db = database(&store);
-    let last_used = || -> (i64, i64) {
+    let noted = || -> (i64, i64, i64) {
         let query =
-            "SELECT records.last_used, layers.last_used FROM records JOIN layers ON layers.id = layer";
-        db.query_row(query, (), |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+            "SELECT records.last_used, layers.last_used, uses FROM records JOIN layers ON layers.id = layer";
+        db.query_row(query, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
     };
-    let written = last_used();
-    store.record(&store.lease().unwrap(), &key("a")).unwrap();
-    assert_eq!(last_used(), written);
-    db.execute_batch("UPDATE records SET last_used = 1; UPDATE layers SET last_used = 1").unwrap();
-    store.record(&store.lease().unwrap(), &key("a")).unwrap();
-    let (record, layer) = last_used();
-    assert!(record >= written.0 && layer >= written.1, "{record} {layer} {written:?}");
+    let look_up = |lease: &Lease| {
+        store.record(lease, &key("a")).unwrap().unwrap();
+        store.layer(lease, layer).unwrap().unwrap();
+    };
+    let first = noted();
+    assert_eq!(first.2, 1);
+    look_up(&lease);
+    assert_eq!(noted(), first);
+    let again = store.lease().unwrap();
+    look_up(&again);
+    look_up(&again);
+    let second = noted();
+    assert!(second.0 == first.0 && second.1 > first.1 && second.2 == 2, "{second:?}");
+    db.execute_batch("UPDATE records SET last_used = 1").unwrap();
+    look_up(&store.lease().unwrap());
+    assert!(noted().0 >= first.0 && noted().2 == 3, "{:?}", noted());
 }

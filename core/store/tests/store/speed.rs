@@ -102,5 +102,5 @@ fn times() {
             cache.lookup(&entry.path, &stat).unwrap();
         }
     });
-    best("measure the store", || store.usage().unwrap());
+    best("measure the store", || store.disk_usage().unwrap());
 }

@@ -54,7 +54,8 @@ impl Solver {
                 .hint_if(exit.signal == Some(9), "signal 9: perhaps there was not enough memory"));
         }
         let index = scan_upper(tree.fs(), &lower)?;
-        let layer = self.put_layer(below.last().copied(), index, Some(tree))?;
+        let description = format!("mount / from exec {}", run.args.join(" "));
+        let layer = self.put_layer(below.last().copied(), index, Some(tree), &description)?;
         self.record(&[key], below, layer, fresh)
     }
 
