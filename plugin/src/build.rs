@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use rbx_engine::{BuildError, Config, Engine, Outcome, Stdout};
+use rbx_engine::{BuildError, Config, Engine, LogLimits, Outcome, Stdout};
 use rbx_oci::Reference;
 use rbx_progress::Summary;
 use rbx_request::EventSender;
@@ -82,8 +82,9 @@ impl Build<'_> {
         if let Some(warning) = prepared.warning {
             warn(warning);
         }
+        let log_limits = log_limits(context.env);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let engine = Arc::new(Engine::open(Config { root: store.clone(), registry, threads })?);
+        let engine = Arc::new(Engine::open(Config { root: store.clone(), registry, threads, log_limits })?);
 
         let (events, receiver) = rbx_request::events();
         let display = show.start(receiver);
@@ -195,6 +196,19 @@ pub(crate) fn store_root(env: &Env) -> Result<PathBuf, CliError> {
     })
 }
 
+/// How much of its output a step may show. As for `BuildKit`, what is no number is passed over.
+fn log_limits(env: &Env) -> LogLimits {
+    let limit = |name: &str, standard: Option<u64>| match env.filled(name).map(str::parse::<i32>) {
+        Some(Ok(number)) => u64::try_from(number).ok(),
+        Some(Err(_)) | None => standard,
+    };
+    let standard = LogLimits::default();
+    LogLimits {
+        size: limit("BUILDKIT_STEP_LOG_MAX_SIZE", standard.size),
+        speed: limit("BUILDKIT_STEP_LOG_MAX_SPEED", standard.speed),
+    }
+}
+
 /// Says something on standard error that is no part of progress.
 fn warn(warning: &str) {
     let _ = writeln!(io::stderr(), "WARNING: {warning}");
@@ -207,4 +221,22 @@ pub(crate) fn log_debug() {
     );
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_output_are_those_of_buildkit() {
+        let limits = |size: &str, speed: &str| {
+            let env =
+                Env::with(&[("BUILDKIT_STEP_LOG_MAX_SIZE", size), ("BUILDKIT_STEP_LOG_MAX_SPEED", speed)]);
+            let LogLimits { size, speed } = log_limits(&env);
+            (size, speed)
+        };
+        assert_eq!(limits("", "much"), (Some(2 << 20), Some(200 << 10)));
+        assert_eq!(limits("-1", "99999999999"), (None, Some(200 << 10)));
+        assert_eq!(limits("1000", "-1"), (Some(1000), None));
+    }
 }

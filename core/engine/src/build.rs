@@ -42,6 +42,9 @@ pub(crate) struct Build<'a> {
 
 impl Build<'_> {
     pub(crate) async fn run(&self, stdout: &Stdout) -> Result<Outcome, BuildError> {
+        // A build that was cancelled does not wait for a terminal that was stopped.
+        let events = self.events.clone();
+        let _listening = self.cancel.on_cancel(move || events.stop_waiting());
         let source = Source::load(self.request, self.events)?;
         let epoch = self.epoch()?;
         let host = Platform::host();
@@ -118,6 +121,7 @@ impl Build<'_> {
             plan,
             contexts,
             settings,
+            log_limits: self.engine.log_limits,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
             threads: self.engine.threads,

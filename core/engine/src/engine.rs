@@ -15,6 +15,7 @@ use crate::cancel::Cancel;
 use crate::error::BuildError;
 use crate::export::{self, BuiltImage};
 use crate::features;
+use crate::steps::LogLimits;
 use crate::storage::open_store;
 
 /// What the engine is made of and where it keeps things.
@@ -26,6 +27,8 @@ pub struct Config {
     pub registry: rbx_registry::Config,
     /// Threads for hashing, compressing and writing; usually one for each core.
     pub threads: usize,
+    /// How much of its output a step may show.
+    pub log_limits: LogLimits,
 }
 
 /// The embedded engine: builds with no daemon.
@@ -35,6 +38,7 @@ pub struct Engine {
     pub(crate) registry: rbx_registry::Client,
     pub(crate) helper: Arc<OnceLock<Helper>>,
     pub(crate) threads: usize,
+    pub(crate) log_limits: LogLimits,
 }
 
 /// What a build made: the result, and the image where an output asked for one.
@@ -56,7 +60,8 @@ impl Engine {
     pub fn open(config: Config) -> Result<Self, BuildError> {
         let store = open_store(&config.root)?;
         let registry = rbx_registry::Client::new(config.registry).map_err(BuildError::failed)?;
-        Ok(Self { store, registry, helper: Arc::default(), threads: config.threads.max(1) })
+        let threads = config.threads.max(1);
+        Ok(Self { store, registry, helper: Arc::default(), threads, log_limits: config.log_limits })
     }
 
     /// The platform this engine runs on.

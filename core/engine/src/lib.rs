@@ -35,4 +35,5 @@ pub use engine::{Config, Engine, Outcome, Stdout};
 pub use error::{BuildError, Failure, FailureKind, LayerError};
 pub use export::BuiltImage;
 pub use rbx_store::{BuiltImages, Collected, Policy, UsageRecord, UsageType};
+pub use steps::LogLimits;
 pub use storage::Storage;

@@ -92,10 +92,10 @@ impl Task {
         self.part(name, 0).done();
     }
 
-    /// Output of the step.
+    /// Output of the step. Waits until there is room for it: see [`EventSender::send_log`].
     pub(crate) fn log(&self, stream: Stream, data: Vec<u8>) {
         let vertex = self.vertex.digest.clone();
-        self.events.send(Event::Log(Log { vertex, stream, data, timestamp: Timestamp::now() }));
+        self.events.send_log(Log { vertex, stream, data, timestamp: Timestamp::now() });
     }
 }
 

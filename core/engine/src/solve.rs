@@ -20,7 +20,7 @@ use crate::error::{BuildError, LayerError};
 use crate::plan::{CopyFrom, Operation, Plan, VertexId};
 use crate::progress::{Task, announce};
 use crate::select::wanted_paths;
-use crate::steps::{Built, CopySource};
+use crate::steps::{Built, CopySource, LogLimits};
 
 /// One build being done.
 pub(crate) struct Solver {
@@ -31,6 +31,7 @@ pub(crate) struct Solver {
     pub(crate) plan: Plan,
     pub(crate) contexts: BTreeMap<String, ContextSlot>,
     pub(crate) settings: Settings,
+    pub(crate) log_limits: LogLimits,
     pub(crate) events: EventSender,
     pub(crate) cancel: Cancel,
     pub(crate) threads: usize,

@@ -4,8 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rbx_request::{Event, solve_status};
-use tokio::sync::mpsc::UnboundedReceiver;
+use rbx_request::{Event, EventReceiver, solve_status};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::options::{Mode, Options};
@@ -21,12 +20,13 @@ const KEPT_LOG: usize = 1024 * 1024;
 
 /// Shows a build until its event stream ends, and returns what was seen.
 ///
-/// `out` is written to from the calling task and may block it. Once it fails (a closed pipe, say), nothing more
+/// `out` is written to from the calling task and blocks its thread; what is slow to take it slows steps down, since
+/// of their output only so much waits to be read ([`EventSender::send_log`](rbx_request::EventSender::send_log)). Once it fails (a closed pipe, say), nothing more
 /// is written, but the events are taken to the end. The block about warnings and the error itself are the
 /// caller's: [`Summary::warnings_text`].
 pub async fn display(
     mode: Mode,
-    mut events: UnboundedReceiver<Event>,
+    mut events: EventReceiver,
     out: &mut (dyn Write + Send),
     options: &Options,
 ) -> Summary {
@@ -49,6 +49,7 @@ pub async fn display(
                 write(&mut out, &renderer.before(&batch, &mut state, options));
                 for event in batch.drain(..) {
                     renderer.event(event, &mut state, now);
+                    write(&mut out, &renderer.overflow());
                 }
                 if shown.is_some_and(|shown| shown.elapsed() < options.min_interval) {
                     continue;
@@ -120,6 +121,14 @@ impl Renderer {
             printer.note(change, state, now);
         } else {
             trim(change, state);
+        }
+    }
+
+    /// What is to be written though it is not time for a picture, since too much would have to be kept.
+    fn overflow(&mut self) -> String {
+        match self {
+            Self::Plain(printer) => printer.overflow(),
+            Self::Tty(_) | Self::RawJson | Self::Quiet => String::new(),
         }
     }
 

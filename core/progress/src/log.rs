@@ -15,6 +15,9 @@ const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes handed to a parser at a time: its search for escapes in text that is not UTF-8 is quadratic in this.
 const CHUNK: usize = 4096;
 
+/// What a line takes besides its text, about: of empty lines, too, only so many are kept.
+const LINE_OVERHEAD: usize = 64;
+
 const RESET: &str = "\x1b[0m";
 
 /// One line of output.
@@ -72,7 +75,7 @@ impl Log {
         self.lines.dropped
     }
 
-    /// Bytes held.
+    /// Bytes held, about.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.lines.bytes
@@ -88,7 +91,7 @@ impl Log {
     pub(crate) fn trim(&mut self, bytes: usize, lines: usize) {
         while self.lines.bytes > bytes && self.lines.kept.len() > lines {
             if let Some(line) = self.lines.kept.pop_front() {
-                self.lines.bytes -= line.text.len();
+                self.lines.bytes -= line.text.len() + LINE_OVERHEAD;
                 self.lines.dropped += 1;
             }
         }
@@ -176,6 +179,7 @@ impl Lines {
         }
         if !self.open {
             self.kept.push_back(Line { at: self.now, text: String::new() });
+            self.bytes += LINE_OVERHEAD;
             self.open = true;
         }
         if let Some(line) = self.kept.back_mut() {
@@ -300,11 +304,25 @@ mod tests {
         for _ in 0..300 {
             log.write(&[b'x'; 1000], SignedDuration::ZERO);
         }
-        assert_eq!(log.bytes(), 300_000);
+        assert_eq!(log.bytes(), 300_000 + 5 * LINE_OVERHEAD);
         log.trim(100_000, 1);
         assert_eq!((log.count(), log.dropped()), (5, 4));
         log.trim(0, 2);
         assert_eq!(log.lines_from(0).count(), 1);
+        // The parser keeps an endless string in a buffer of its own: it must be the one of a fixed size, which is
+        // what it has without its feature "std".
+        assert!(size_of::<vte::Parser>() > 1024);
+    }
+
+    #[test]
+    fn empty_lines_are_bounded() {
+        let mut log = Log::default();
+        for _ in 0..1000 {
+            log.write(&[b'\n'; 1000], SignedDuration::ZERO);
+            log.trim(64 * 1024, 10);
+            assert!(log.lines_from(0).count() <= 2000);
+        }
+        assert_eq!(log.count(), 1_000_000);
     }
 
     proptest! {

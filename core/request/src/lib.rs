@@ -10,10 +10,9 @@ mod grammar;
 mod request;
 mod result;
 mod status;
+mod stream;
 
-pub use event::{
-    Event, EventSender, Log, Metadata, ProgressGroup, Stream, Vertex, VertexStatus, Warning, events,
-};
+pub use event::{Event, Log, Metadata, ProgressGroup, Stream, Vertex, VertexStatus, Warning};
 pub use grammar::{
     Annotation, AnnotationKind, Call, FieldsError, GrammarError, LOCAL_DELETE, Lookup, MAX_SECRET_LEN,
     NumberError, OutputEntry, SecretEntry, SshEntry, parse_contexts, parse_entitlements, parse_pairs,
@@ -25,3 +24,4 @@ pub use request::{
 };
 pub use result::{BuildResult, SourceRange};
 pub use status::{SolveStatus, solve_status};
+pub use stream::{EventReceiver, EventSender, events};

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use rbx_progress::{Colors, Mode, Options, Summary, display};
-use rbx_request::Event;
-use tokio::sync::mpsc::UnboundedReceiver;
+use rbx_request::EventReceiver;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::EMBEDDED;
@@ -57,7 +57,7 @@ impl Show {
     }
 
     /// Starts to show events; what was seen is known when they end.
-    pub(crate) fn start(&self, events: UnboundedReceiver<Event>) -> JoinHandle<Summary> {
+    pub(crate) fn start(&self, events: EventReceiver) -> JoinHandle<Summary> {
         let standard = Options::default();
         let options = Options {
             builder: format!("embedded:{EMBEDDED}"),
@@ -71,8 +71,11 @@ impl Show {
             ..standard
         };
         let mode = self.mode;
-        // In a task of its own: a slow terminal holds up nothing else.
-        tokio::spawn(async move { display(mode, events, &mut io::stderr(), &options).await })
+        // On a thread of its own: a slow terminal holds up nothing but the steps that write to it.
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || {
+            runtime.block_on(display(mode, events, &mut io::stderr(), &options))
+        })
     }
 
     fn for_people(&self) -> bool {

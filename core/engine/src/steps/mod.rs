@@ -2,6 +2,7 @@
 
 mod copy;
 mod directory;
+mod output;
 mod run;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use rbx_store::{Key, KeyHasher, LayerId, LayerIndex, NewLayer, PreparedTree, Record};
 
 pub(crate) use copy::CopySource;
+pub use output::LogLimits;
 pub(crate) use run::refused;
 
 use crate::error::BuildError;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Failed, Trial};
-use rbx_engine::{BuildError, Cancel, Config, Engine, Stdout};
+use rbx_engine::{BuildError, Cancel, Config, Engine, LogLimits, Stdout};
 use rbx_oci::{Entry, EntryKind, tar};
 use rbx_request::{
     BuildRequest, BuildResult, ContextSource, DockerfileSource, Event, Output, OutputDestination, OutputKind,
@@ -18,6 +18,7 @@ pub(crate) struct Fixture {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) request: BuildRequest,
     pub(crate) threads: usize,
+    pub(crate) log_limits: LogLimits,
 }
 
 /// What came of a build.
@@ -42,7 +43,7 @@ impl Fixture {
             context: ContextSource::Directory(directory.path().join("context")),
             ..BuildRequest::default()
         };
-        Self { directory, request, threads: 2 }
+        Self { directory, request, threads: 2, log_limits: LogLimits::default() }
     }
 
     pub(crate) fn context(&self, path: &str) -> PathBuf {
@@ -78,7 +79,8 @@ impl Fixture {
     pub(crate) fn engine(&self) -> Engine {
         let registry = rbx_registry::Config::default();
         let root = self.directory.path().join("store");
-        Engine::open(Config { root, registry, threads: self.threads }).expect("an engine")
+        Engine::open(Config { root, registry, threads: self.threads, log_limits: self.log_limits })
+            .expect("an engine")
     }
 
     /// Builds and reads the whole root file system back.
@@ -110,12 +112,14 @@ impl Fixture {
         let engine = self.engine();
         let (sender, mut receiver) = rbx_request::events();
         let stdout: Stdout = Arc::new(Mutex::new(std::io::sink()));
+        let reading = runtime.spawn(async move {
+            let mut events = Vec::new();
+            while receiver.recv_many(&mut events, 100).await > 0 {}
+            events
+        });
         let outcome = runtime.block_on(engine.build(&self.request, &sender, &Cancel::default(), &stdout));
         drop(sender);
-        let mut events = Vec::new();
-        while let Some(event) = receiver.blocking_recv() {
-            events.push(event);
-        }
+        let events = runtime.block_on(reading).expect("events");
         (outcome.map(|outcome| outcome.result), events)
     }
 }

@@ -1,9 +1,11 @@
 //! Steps: what they see, what they leave, how they fail.
 
-use libtest_mimic::Trial;
-use rbx_engine::FailureKind;
+use std::collections::BTreeMap;
 
-use crate::fixture::{Fixture, trial};
+use libtest_mimic::Trial;
+use rbx_engine::{FailureKind, LogLimits};
+
+use crate::fixture::{Built, Fixture, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -11,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("deletions_hide_lower_files", deletions_hide_lower_files),
         trial("directory_made_anew_is_empty", directory_made_anew_is_empty),
         trial("failing_step_names_itself", failing_step_names_itself),
+        trial("endless_output_is_clipped", endless_output_is_clipped),
         trial("stages_not_needed_never_run", stages_not_needed_never_run),
         trial("independent_stages_run_at_the_same_time", independent_stages_run_at_the_same_time),
         trial("changed_copy_under_a_run_is_what_the_run_sees", changed_copy_under_a_run_is_what_the_run_sees),
@@ -74,6 +77,29 @@ fn failing_step_names_itself(fixture: &mut Fixture) {
         error.reason,
         "process \"/bin/busybox sh -c echo before && exit 7\" did not complete successfully: exit code: 7"
     );
+}
+
+fn endless_output_is_clipped(fixture: &mut Fixture) {
+    fixture.log_limits = LogLimits { size: Some(1 << 20), speed: None };
+    let flood = "yes 0123456789abcde | head -c 64000000";
+    shell(fixture, &format!("RUN {flood} && echo out && echo err >&2\n"));
+    let built = fixture.build().expect("a build");
+    let clipped = "\n[output clipped, log limit 1MiB reached]\n";
+    let expected = format!("{}{clipped}err\n", "0123456789abcde\n".repeat(1 << 16));
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&built.output()), sorted(&expected));
+
+    // What is told last of a step that fails is the end of its output.
+    shell(fixture, &format!("RUN {flood}; echo the reason; false\n"));
+    let (result, events) = fixture.run();
+    assert_eq!(result.expect_err("a failing step").kind, FailureKind::Step(1));
+    let output = Built { events, files: BTreeMap::new() }.output();
+    assert!(output.ends_with("\nthe reason\n"), "{}", &output[output.len() - 100..]);
+    assert_eq!(output.len(), (1 << 20) + clipped.len() + (256 << 10));
 }
 
 fn stages_not_needed_never_run(fixture: &mut Fixture) {

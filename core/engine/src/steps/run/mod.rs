@@ -3,23 +3,17 @@
 mod caches;
 mod mounts;
 
-use std::io::Read;
-use std::os::fd::OwnedFd;
-
-use rbx_request::Stream;
-use rbx_sandbox::{Exit, Output, RootFs, SandboxError, Step};
+use rbx_sandbox::{Exit, RootFs, SandboxError, Step};
 use rbx_store::{Key, LayerId};
 
 use self::mounts::Scratch;
+use super::output::Streams;
 use super::{Built, hash_layers};
 use crate::error::{BuildError, FailureKind};
 use crate::layer::{lower_directories, scan_upper};
 use crate::plan::RunOperation;
 use crate::progress::Task;
 use crate::solve::Solver;
-
-/// Bytes of output that are read at once.
-const READ: usize = 32 << 10;
 
 impl Solver {
     pub(crate) fn run(
@@ -62,20 +56,17 @@ impl Solver {
     /// Runs a step to its end, its output as events. When the build is cancelled, it is killed with all it started.
     fn execute(&self, run: &RunOperation, step: &Step, task: &Task) -> Result<Exit, BuildError> {
         let helper = self.helper()?;
-        let (read_out, stdout) = output_pipe()?;
-        let (read_err, stderr) = output_pipe()?;
-        let output = Output { stdout, stderr };
+        let (streams, output) = Streams::new()?;
         let running = helper.run(step, &output).map_err(|error| refused(&error))?;
         drop(output);
         let _killing = self.cancel.on_cancel({
             let killer = running.killer();
             move || killer.kill()
         });
-        let exit = std::thread::scope(|scope| {
-            scope.spawn(|| forward(read_out, Stream::Stdout, task));
-            scope.spawn(|| forward(read_err, Stream::Stderr, task));
-            running.wait()
-        });
+        let failed_by_itself = |exit: &Result<Exit, SandboxError>| {
+            !self.cancel.is_cancelled() && exit.as_ref().map_or(true, |exit| exit.code != 0)
+        };
+        let exit = streams.forward(task, self.log_limits, || running.wait(), failed_by_itself)?;
         self.cancel.check()?;
         exit.map_err(|error| match error {
             SandboxError::Exec(_) | SandboxError::User(_) => {
@@ -84,20 +75,6 @@ impl Solver {
             SandboxError::Source(_) => failed(run, &error.to_string(), FailureKind::Invalid),
             error => refused(&error),
         })
-    }
-}
-
-/// A pipe whose ends are closed when another program is executed.
-fn output_pipe() -> Result<(OwnedFd, OwnedFd), BuildError> {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|error| BuildError::failed(format!("{error}: failed to make a pipe")))
-}
-
-fn forward(pipe: OwnedFd, stream: Stream, task: &Task) {
-    let mut pipe = std::fs::File::from(pipe);
-    let mut buffer = vec![0; READ];
-    while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-        task.log(stream, buffer[..length].to_vec());
     }
 }
 
