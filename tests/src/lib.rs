@@ -15,6 +15,7 @@ mod image;
 mod images;
 mod parts;
 mod registry;
+mod terminal;
 
 pub use command::{rbx, rbx_program};
 pub use engine::{Engine, Store};
@@ -22,3 +23,4 @@ pub use image::{Entry, Image, Kind, Layer, read_root};
 pub use images::DEBIAN_ARCHITECTURES;
 pub use parts::Parts;
 pub use registry::{PASSWORD, Registry, RegistryOptions, USER};
+pub use terminal::{Terminal, interrupt};

@@ -1,5 +1,6 @@
 //! docker-rbx as its users run it, on real parts. Each case of the corpus is a test of its own.
 
+mod flood;
 mod inside;
 mod killed;
 mod outputs;
@@ -15,6 +16,7 @@ fn main() {
         Trial::test(format!("corpus::{}", case.name), move || case.check().map_err(Failed::from))
     });
     let trials = corpus
+        .chain(flood::trials())
         .chain(inside::trials())
         .chain(killed::trials())
         .chain(outputs::trials())
