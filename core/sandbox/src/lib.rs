@@ -15,7 +15,7 @@ mod step;
 
 pub use error::SandboxError;
 pub use run::{Capabilities, Exit, Output};
-pub use step::{Mount, MountKind, Network, Rlimit, RootFs, Security, Step};
+pub use step::{ControlGroup, Mount, MountKind, Network, Resources, Rlimit, RootFs, Security, Step};
 
 #[cfg(target_os = "linux")]
 mod linux;

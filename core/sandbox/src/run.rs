@@ -22,6 +22,8 @@ pub struct Exit {
     pub code: i32,
     /// The signal that ended it.
     pub signal: Option<i32>,
+    /// Whether the kernel has killed something of the step for want of memory.
+    pub out_of_memory: bool,
 }
 
 /// What this system gives to steps: see [`probe`](crate::probe).

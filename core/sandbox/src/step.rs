@@ -29,6 +29,40 @@ pub struct Step {
     pub shm_size: Option<u64>,
     /// Resource limits; the others are those of the calling process.
     pub rlimits: Vec<Rlimit>,
+    /// The control group it is in.
+    pub group: ControlGroup,
+}
+
+/// The control group of a step: one of its own, removed after it.
+///
+/// Where no groups can be made and nothing is asked of one, the step is in the caller's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlGroup {
+    /// The group that it is made in, a path below the root of every hierarchy; made when missing, and left. Beside the
+    /// caller's own group, or in it, if not given.
+    pub parent: Option<String>,
+    /// What may be used in it.
+    pub resources: Resources,
+}
+
+/// What may be used in a [`ControlGroup`]. Without a limit of its own a step has 15 % of the tasks that the system can
+/// have, so that it cannot take the system with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Memory in bytes.
+    pub memory: Option<i64>,
+    /// Memory and swap together in bytes; -1 is as much swap as there is.
+    pub memory_swap: Option<i64>,
+    /// The share of CPU time when others want it, too: 1024 is an ordinary one.
+    pub cpu_shares: Option<u64>,
+    /// The time for which [`Resources::cpu_quota`] is, in microseconds.
+    pub cpu_period: Option<u64>,
+    /// CPU time in microseconds for each period; -1 is none.
+    pub cpu_quota: Option<i64>,
+    /// The CPUs it runs on, such as `0-2,5`.
+    pub cpuset_cpus: Option<String>,
+    /// The memory nodes it takes memory from.
+    pub cpuset_mems: Option<String>,
 }
 
 /// A root file system: an overlay of trees that stay as they are and one that takes the changes.

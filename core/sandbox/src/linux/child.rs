@@ -13,9 +13,9 @@ use rustix::process::{Gid, Resource, Rlimit as Limit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::Layout;
 use super::command::Command;
 use super::failure::{During, Failure, Result, Stage};
+use super::group::{Group, Groups};
 use super::root::{self, Root};
 use super::sys;
 use super::user::Ids;
@@ -34,7 +34,7 @@ pub(super) enum Report {
 
 /// What the helper has made once for all steps.
 pub(super) struct Shared {
-    pub(super) cgroups: Layout,
+    pub(super) groups: Groups,
     pub(super) filter: Vec<libc::sock_filter>,
 }
 
@@ -66,9 +66,9 @@ const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 const STATUS: RawFd = 3;
 
 /// Becomes the step's command.
-pub(super) fn run(step: &Step, shared: &Shared, streams: Streams) -> ! {
+pub(super) fn run(step: &Step, shared: &Shared, group: Option<&Group>, streams: Streams) -> ! {
     let mut status = File::from(streams.status);
-    let failure = match enter_root(step, shared, &mut status, &streams.stdout, &streams.stderr) {
+    let failure = match enter_root(step, shared, group, &mut status, &streams.stdout, &streams.stderr) {
         Ok((command, ids)) => match close_descriptors(status) {
             Ok(moved) => {
                 status = moved;
@@ -96,13 +96,22 @@ fn report(status: &mut File, report: &Report) {
 fn enter_root(
     step: &Step,
     shared: &Shared,
+    group: Option<&Group>,
     status: &mut File,
     stdout: &OwnedFd,
     stderr: &OwnedFd,
 ) -> Result<(Command, Ids)> {
+    if let Some(group) = group {
+        group.join()?;
+    }
+    let cgroups = &shared.groups.layout;
+    if cgroups.unified {
+        // Only now, so that the step's group is the root of what it sees.
+        sys::unshare_cgroup().during(Stage::Namespaces, || "making a control group namespace".to_owned())?;
+    }
     rustix::process::umask(Mode::empty());
     let limits = raise_open_files();
-    let Root { fd, ids, stubs } = root::build(step, &shared.cgroups)?;
+    let Root { fd, ids, stubs } = root::build(step, cgroups, group)?;
     report(status, &Report::Mounted { stubs });
 
     let what = || "changing the root".to_owned();

@@ -20,6 +20,7 @@ pub(super) enum Stage {
     Namespaces,
     Overlay,
     Mount,
+    Group,
     Filter,
     Other,
     Source,
@@ -71,6 +72,18 @@ impl From<Failure> for SandboxError {
             (Stage::Overlay, Some(Errno::INVAL)) => refused(
                 "the store's file system cannot hold an overlay's changes",
                 "move the store to ext4, xfs, btrfs or tmpfs; in a container, to a volume",
+            ),
+            (Stage::Group, Some(Errno::PERM | Errno::ACCESS | Errno::ROFS)) => refused(
+                "this system lets no control groups be made",
+                "run as root and, in a container, start it with --privileged; or leave limits and --cgroup-parent out",
+            ),
+            (Stage::Group, Some(Errno::BUSY)) => refused(
+                "control groups with processes of their own cannot limit others",
+                "name a group without processes with --cgroup-parent, for example --cgroup-parent=/rbx",
+            ),
+            (Stage::Group, Some(Errno::NOENT)) => refused(
+                "a control group's controller is missing",
+                "enable it in the kernel, or in the groups above with cgroup.subtree_control; or leave the limit out",
             ),
             (Stage::Filter, Some(Errno::NOSYS | Errno::INVAL)) => {
                 refused("the kernel has no seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")

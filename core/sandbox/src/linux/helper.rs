@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::cgroup::Layout;
 use super::child::{self, Report, Shared, Streams};
 use super::failure::{During, Failure, Stage};
+use super::group::{Group, Groups};
 use super::protocol::{self, Reply, Request};
 use super::sys::{self, Side};
 use super::{MARKER, resolve};
@@ -73,6 +73,7 @@ struct Job {
     status: Option<OwnedFd>,
     reports: Vec<u8>,
     upper: PathBuf,
+    group: Option<Group>,
 }
 
 fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
@@ -87,7 +88,7 @@ fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
     rustix::mount::mount_change(c"/", downstream).during(Stage::Mount, what)?;
     let filter = seccomp::default_profile()
         .ok_or_else(|| Failure::new(Stage::Filter, "there is no seccomp profile for this CPU"))?;
-    let shared = Shared { cgroups: Layout::of_this_process(), filter };
+    let mut shared = Shared { groups: Groups::new(), filter };
 
     let mut jobs: BTreeMap<u64, Job> = BTreeMap::new();
     // From here on a lost socket is the normal end.
@@ -105,7 +106,7 @@ fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
             if ready.socket {
                 match protocol::receive(socket)? {
                     None => return Ok(()),
-                    Some((Request::Run { id, step }, fds)) => match run(&step, &shared, fds) {
+                    Some((Request::Run { id, step }, fds)) => match run(&step, &mut shared, fds) {
                         Ok(job) => drop(jobs.insert(id, job)),
                         Err(failure) => reply(socket, &Reply::Failed { id, failure })?,
                     },
@@ -113,12 +114,23 @@ fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
                         if let Some(job) = jobs.get(&id) {
                             // It may have ended a moment ago; that is heard next.
                             let _ = rustix::process::pidfd_send_signal(&job.pidfd, Signal::KILL);
+                            if let Some(group) = &job.group {
+                                group.kill();
+                            }
                         }
                     }
                 }
             }
         }
     });
+    // With the owner gone nobody waits for the steps that are left, but their groups have to go.
+    for job in jobs.into_values() {
+        let _ = rustix::process::pidfd_send_signal(&job.pidfd, Signal::KILL);
+        let _ = rustix::process::waitid(WaitId::PidFd(job.pidfd.as_fd()), WaitIdOptions::EXITED);
+        if let Some(group) = job.group {
+            group.remove();
+        }
+    }
     served.map_err(|error: io::Error| Failure::new(Stage::Other, format!("serving steps: {error}")))
 }
 
@@ -156,7 +168,7 @@ fn wait(socket: BorrowedFd<'_>, jobs: &BTreeMap<u64, Job>) -> io::Result<Ready> 
 }
 
 /// Clones the step's process.
-fn run(step: &Step, shared: &Shared, fds: Vec<OwnedFd>) -> Result<Job, Failure> {
+fn run(step: &Step, shared: &mut Shared, fds: Vec<OwnedFd>) -> Result<Job, Failure> {
     let Ok([stdout, stderr]) = <[OwnedFd; 2]>::try_from(fds) else {
         return Err(Failure::new(Stage::Other, "a step came without its two streams"));
     };
@@ -166,16 +178,22 @@ fn run(step: &Step, shared: &Shared, fds: Vec<OwnedFd>) -> Result<Job, Failure> 
     if step.network == Network::None {
         flags |= libc::CLONE_NEWNET;
     }
-    if shared.cgroups == Layout::Unified {
-        flags |= libc::CLONE_NEWCGROUP;
-    }
+    let group = shared.groups.make(&step.group)?;
     // SAFETY: the helper has one thread.
-    match unsafe { sys::clone(flags) }
-        .during(Stage::Namespaces, || "making namespaces for a step".to_owned())?
+    match unsafe { sys::clone(flags) }.during(Stage::Namespaces, || "making namespaces for a step".to_owned())
     {
-        Side::Child => child::run(step, shared, Streams { stdout, stderr, status: writer }),
-        Side::Parent { pidfd, .. } => {
-            Ok(Job { pidfd, status: Some(reader), reports: Vec::new(), upper: step.rootfs.upper.clone() })
+        Ok(Side::Child) => {
+            child::run(step, shared, group.as_ref(), Streams { stdout, stderr, status: writer })
+        }
+        Ok(Side::Parent { pidfd, .. }) => {
+            let upper = step.rootfs.upper.clone();
+            Ok(Job { pidfd, status: Some(reader), reports: Vec::new(), upper, group })
+        }
+        Err(failure) => {
+            if let Some(group) = group {
+                group.remove();
+            }
+            Err(failure)
         }
     }
 }
@@ -215,6 +233,10 @@ fn end(id: u64, mut job: Job) -> Reply {
             result => break result.ok().flatten(),
         }
     };
+    let out_of_memory = job.group.as_ref().is_some_and(Group::ran_out_of_memory);
+    if let Some(group) = job.group.take() {
+        group.remove();
+    }
     let cleaned = resolve::remove_stubs(&job.upper, &stubs)
         .during(Stage::Other, || format!("removing mount points from {}", job.upper.display()));
     let signal = status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
@@ -226,6 +248,9 @@ fn end(id: u64, mut job: Job) -> Reply {
     });
     match failed.or(cleaned.err()) {
         Some(failure) => Reply::Failed { id, failure },
-        None => Reply::Exited { id, code: code.unwrap_or_else(|| 128 + signal.unwrap_or_default()), signal },
+        None => {
+            let code = code.unwrap_or_else(|| 128 + signal.unwrap_or_default());
+            Reply::Exited { id, code, signal, out_of_memory }
+        }
     }
 }

@@ -7,6 +7,7 @@ mod cgroup;
 mod child;
 mod command;
 mod failure;
+mod group;
 mod helper;
 mod mount;
 mod owner;

@@ -174,7 +174,9 @@ fn keep(theirs: OwnedFd, socket: &OwnedFd, shared: &Shared, announce: &Sender<Re
             let _ = announce.send(Ok(()));
             while let Ok(Some((reply, _))) = protocol::receive::<Reply>(socket) {
                 let (id, outcome) = match reply {
-                    Reply::Exited { id, code, signal } => (id, Ok(Exit { code, signal })),
+                    Reply::Exited { id, code, signal, out_of_memory } => {
+                        (id, Ok(Exit { code, signal, out_of_memory }))
+                    }
                     Reply::Failed { id, failure } => (id, Err(failure.into())),
                     Reply::Started { .. } | Reply::Ready | Reply::Refused(_) => continue,
                 };

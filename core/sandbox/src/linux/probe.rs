@@ -6,7 +6,7 @@ use rustix::pipe::PipeFlags;
 
 use super::cgroup::Layout;
 use super::owner::Helper;
-use crate::{Capabilities, Network, Output, RootFs, SandboxError, Security, Step};
+use crate::{Capabilities, ControlGroup, Network, Output, RootFs, SandboxError, Security, Step};
 
 /// Tries out, with a step that has nothing to execute, whether steps can run whose trees lie in `directory`, an
 /// absolute path.
@@ -30,6 +30,7 @@ pub fn probe(directory: &Path) -> Result<Capabilities, SandboxError> {
         mounts: Vec::new(),
         shm_size: None,
         rlimits: Vec::new(),
+        group: ControlGroup::default(),
     };
     let (_, stdout) = pipe()?;
     let (_, stderr) = pipe()?;
@@ -37,7 +38,7 @@ pub fn probe(directory: &Path) -> Result<Capabilities, SandboxError> {
         // There is no such command, and the process came far enough to look for it.
         Ok(_) | Err(SandboxError::Exec(_)) => Ok(Capabilities {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            unified_cgroups: Layout::of_this_process() == Layout::Unified,
+            unified_cgroups: Layout::of_this_process().unified,
         }),
         Err(error) => Err(error),
     }

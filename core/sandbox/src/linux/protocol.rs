@@ -36,7 +36,7 @@ pub(super) enum Reply {
     /// The helper ends because it cannot take any.
     Refused(Failure),
     /// A step's command has ended; everything it started is gone.
-    Exited { id: u64, code: i32, signal: Option<i32> },
+    Exited { id: u64, code: i32, signal: Option<i32>, out_of_memory: bool },
     /// A step's command did not start.
     Failed { id: u64, failure: Failure },
 }

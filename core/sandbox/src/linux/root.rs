@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::cgroup::Layout;
 use super::failure::{During, Failure, Result, Stage};
+use super::group::Group;
 use super::mount::{self, INERT, Layers, NO_DEVICES, NO_SETUID, READ_ONLY};
 use super::resolve::{Missing, find_or_make, open_inside};
 use super::sys;
@@ -54,14 +55,14 @@ pub(super) struct Root {
 }
 
 /// Builds the root of `step` in this process's mount namespace.
-pub(super) fn build(step: &Step, cgroups: &Layout) -> Result<Root> {
+pub(super) fn build(step: &Step, cgroups: &Layout, group: Option<&Group>) -> Result<Root> {
     let builder = Builder::new(step)?;
     let ids = user::resolve(builder.root.as_fd(), &step.user)?;
     builder.make_working_directory(&step.working_dir, &ids)?;
 
     let proc = builder.mount_proc()?;
     builder.mount_dev(&proc, step.shm_size)?;
-    let sys = builder.mount_sys(cgroups)?;
+    let sys = builder.mount_sys(cgroups, group)?;
     let mut stubs = Vec::new();
     for (index, mount) in step.mounts.iter().enumerate() {
         builder.mount(index, mount, &mut stubs)?;
@@ -177,7 +178,7 @@ impl Builder {
         Ok(())
     }
 
-    fn mount_sys(&self, cgroups: &Layout) -> Result<OwnedFd> {
+    fn mount_sys(&self, cgroups: &Layout, group: Option<&Group>) -> Result<OwnedFd> {
         let attributes = if self.sandboxed { INERT.union(READ_ONLY) } else { INERT };
         let sys = mount::filesystem("sysfs", &[], attributes)
             .during(Stage::Mount, || "mounting /sys".to_owned())?;
@@ -186,7 +187,7 @@ impl Builder {
             // A kernel without control groups.
             Err(Errno::NOENT) => {}
             place => place
-                .and_then(|place| cgroups.mount(place, self.sandboxed))
+                .and_then(|place| cgroups.mount(place, group, self.sandboxed))
                 .during(Stage::Mount, || "mounting /sys/fs/cgroup".to_owned())?,
         }
         Ok(sys)

@@ -68,6 +68,12 @@ pub(super) unsafe fn clone(flags: libc::c_int) -> Result<Side> {
     }
 }
 
+/// Makes this process's control group the root of those it sees.
+pub(super) fn unshare_cgroup() -> Result<()> {
+    // SAFETY: the call touches no memory.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into()).map(drop)
+}
+
 /// Ends the process at once, without running anything that the process it was cloned from has registered.
 pub(super) fn exit(code: i32) -> ! {
     // SAFETY: `_exit` takes any code and touches no memory.

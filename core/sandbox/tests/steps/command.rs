@@ -21,19 +21,25 @@ pub(crate) const TESTS: &[Test] = &[
 
 fn exit_code_and_streams(world: &World) {
     let outcome = world.sh("echo out; echo err >&2; exit 7");
-    assert_eq!(outcome.exit, Exit { code: 7, signal: None });
+    assert_eq!(outcome.exit, Exit { code: 7, signal: None, out_of_memory: false });
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("out\n", "err\n"));
     let large = world.sh("dd if=/dev/zero bs=1k count=300 2>/dev/null | tr '\\0' x").ok();
     assert_eq!(large.len(), 300 << 10);
 }
 
 fn signals_count_from_128(world: &World) {
-    assert_eq!(world.sh("sh -c 'kill -15 $$'; exit $?").exit, Exit { code: 143, signal: None });
+    assert_eq!(
+        world.sh("sh -c 'kill -15 $$'; exit $?").exit,
+        Exit { code: 143, signal: None, out_of_memory: false }
+    );
     let step = world.step("step", "echo ready; sleep 1000");
     let started = world.start(&step).expect("a step");
     assert_eq!(started.first_line(), "ready");
     started.running.kill();
-    assert_eq!(started.finish().expect("an end").exit, Exit { code: 137, signal: Some(9) });
+    assert_eq!(
+        started.finish().expect("an end").exit,
+        Exit { code: 137, signal: Some(9), out_of_memory: false }
+    );
 }
 
 fn environment_is_the_steps(world: &World) {

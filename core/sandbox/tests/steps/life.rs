@@ -105,7 +105,10 @@ fn killing_ends_all_descendants(world: &World) {
     }
     let killer = started.running.killer();
     let killing = thread::spawn(move || killer.kill());
-    assert_eq!(started.finish().expect("an end").exit, Exit { code: 137, signal: Some(9) });
+    assert_eq!(
+        started.finish().expect("an end").exit,
+        Exit { code: 137, signal: Some(9), out_of_memory: false }
+    );
     assert_eq!(alive(&mark), [""; 0], "at once, not some time later");
     killing.join().expect("a thread");
 }
@@ -132,7 +135,7 @@ fn killing_at_any_moment(world: &World) {
         started.running.kill();
         assert_eq!(
             started.finish().expect("an end").exit,
-            Exit { code: 137, signal: Some(9) },
+            Exit { code: 137, signal: Some(9), out_of_memory: false },
             "after {delay}"
         );
         world.clear("step");

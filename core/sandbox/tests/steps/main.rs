@@ -5,6 +5,7 @@
 mod command;
 mod files;
 mod life;
+mod limits;
 mod mounts;
 mod rights;
 mod world;
@@ -20,7 +21,9 @@ type Test = (&'static str, fn(&World));
 fn main() {
     rbx_sandbox::enter();
     if let Some(scene) = std::env::args().nth(1).filter(|argument| argument.starts_with("scene-")) {
-        life::play(&scene);
+        if !limits::play(&scene) {
+            life::play(&scene);
+        }
         return;
     }
     let arguments = Arguments::from_args();
@@ -38,7 +41,8 @@ fn trials() -> Vec<Trial> {
             Ok(())
         })
     };
-    let tests = [command::TESTS, rights::TESTS, files::TESTS, mounts::TESTS, life::TESTS].concat();
+    let tests =
+        [command::TESTS, rights::TESTS, files::TESTS, mounts::TESTS, life::TESTS, limits::TESTS].concat();
     let mut trials: Vec<Trial> = tests.into_iter().map(trial).collect();
     // A measurement, for a quiet machine and release code.
     trials.push(trial(("overhead", life::overhead)).with_ignored_flag(true));

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use rbx_sandbox::{Exit, Helper, Network, Output, RootFs, Running, SandboxError, Security, Step};
+use rbx_sandbox::{
+    ControlGroup, Exit, Helper, Network, Output, RootFs, Running, SandboxError, Security, Step,
+};
 use tempfile::TempDir;
 
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -88,6 +90,7 @@ impl World {
             mounts: Vec::new(),
             shm_size: None,
             rlimits: Vec::new(),
+            group: ControlGroup::default(),
         }
     }
 
