@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use rbx_engine::{BuildError, Config, Engine, LogLimits, Outcome, Stdout};
+use rbx_engine::{BuildError, Config, Engine, LogLimits, Outcome, Stdout, Steps};
 use rbx_oci::Reference;
 use rbx_progress::Summary;
 use rbx_request::EventSender;
@@ -61,6 +61,9 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     ended.map(|()| ExitCode::SUCCESS)
 }
 
+/// Where vendors specify their devices (CDI).
+const DEVICE_SPECS: [&str; 3] = ["/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"];
+
 /// All that one build needs.
 struct Build<'a> {
     context: &'a Context<'a>,
@@ -84,7 +87,9 @@ impl Build<'_> {
         }
         let log_limits = log_limits(context.env);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let engine = Arc::new(Engine::open(Config { root: store.clone(), registry, threads, log_limits })?);
+        let steps = Steps { device_specs: DEVICE_SPECS.iter().map(PathBuf::from).collect() };
+        let config = Config { root: store.clone(), registry, steps, threads, log_limits };
+        let engine = Arc::new(Engine::open(config)?);
 
         let (events, receiver) = rbx_request::events();
         let display = show.start(receiver);

@@ -11,14 +11,16 @@ use rbx_platform::Platform;
 use rbx_request::{
     BuildRequest, ContextSource, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource,
 };
-use rbx_sandbox::Rlimit;
 use rbx_store::Lease;
 
 use crate::cancel::Cancel;
+use crate::cdi::Devices;
 use crate::engine::{Engine, Outcome, Stdout};
+use crate::entitlements::DeviceGrants;
 use crate::error::{BuildError, INSTEAD, plain};
 use crate::export::Export;
 use crate::image::{Image, Images};
+use crate::limits;
 use crate::named_context::NamedContext;
 use crate::plan::{Operation, Plan, Vertex};
 use crate::planner::{MAIN_CONTEXT, Planner};
@@ -72,7 +74,8 @@ impl Build<'_> {
             planner.plan(&mut plan)?;
         }
         refuse_users(&plan)?;
-        let solver = Arc::new(self.solver(plan, &source, epoch)?);
+        let devices = self.devices(&mut plan)?;
+        let solver = Arc::new(self.solver(plan, &source, epoch, devices)?);
         let built = solver.solve().await;
         solver.save_contexts()?;
         let built = built?;
@@ -88,7 +91,37 @@ impl Build<'_> {
         Ok(Outcome { result, image, _lease: self.lease.clone() })
     }
 
-    fn solver(&self, plan: Plan, source: &Source, epoch: Option<i64>) -> Result<Solver, BuildError> {
+    /// Finds the devices of all steps; a step's key then has their qualified names, as with BuildKit.
+    fn devices(&self, plan: &mut Plan) -> Result<Devices, BuildError> {
+        let runs = plan.vertices.iter_mut().filter_map(|vertex| match &mut vertex.operation {
+            Operation::Run(run) if !run.devices.is_empty() => Some((run, &vertex.source, &vertex.name)),
+            _ => None,
+        });
+        let mut runs = runs.peekable();
+        if runs.peek().is_none() {
+            return Ok(Devices::default());
+        }
+        let devices = Devices::read(&self.engine.steps.device_specs);
+        let grants = DeviceGrants::of(self.request)?;
+        for (run, source, name) in runs {
+            let resolved = devices.resolve(&run.devices, &grants).and_then(|names| {
+                // What cannot be done is said before the first step.
+                devices.changes(&names).map(|_| names)
+            });
+            let names = resolved.map_err(|error| error.of_step(name).at(source.clone()))?;
+            run.devices =
+                names.into_iter().map(|name| rbx_dockerfile::Device { name, required: true }).collect();
+        }
+        Ok(devices)
+    }
+
+    fn solver(
+        &self,
+        plan: Plan,
+        source: &Source,
+        epoch: Option<i64>,
+        devices: Devices,
+    ) -> Result<Solver, BuildError> {
         let mut contexts = BTreeMap::new();
         let root = match &self.request.context {
             ContextSource::Directory(path) => Some(canonical(path)?),
@@ -100,18 +133,14 @@ impl Build<'_> {
                 contexts.insert(name.clone(), ContextSlot::new(Some(canonical(&path)?), Ignore::none()));
             }
         }
-        let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
         let settings = Settings {
             add_hosts: self.request.add_hosts.clone(),
             resolv_conf: std::fs::read(RESOLV_CONF).unwrap_or_default(),
             shm_size: self.request.shm_size,
-            rlimits: self
-                .request
-                .ulimits
-                .iter()
-                .map(|it| Rlimit { name: it.name.clone(), soft: limit(it.soft), hard: limit(it.hard) })
-                .collect(),
+            rlimits: limits::rlimits(self.request)?,
+            group: limits::group(self.request)?,
             secrets: self.secrets()?,
+            devices,
         };
         Ok(Solver {
             store: self.engine.store.clone(),

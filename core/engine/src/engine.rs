@@ -25,10 +25,20 @@ pub struct Config {
     pub root: PathBuf,
     /// How registries are reached.
     pub registry: rbx_registry::Config,
+    /// How steps are run.
+    pub steps: Steps,
     /// Threads for hashing, compressing and writing; usually one for each core.
     pub threads: usize,
     /// How much of its output a step may show.
     pub log_limits: LogLimits,
+}
+
+/// How steps are run.
+#[derive(Debug, Clone, Default)]
+pub struct Steps {
+    /// Directories with specifications of devices (CDI) for `RUN --device`; of two with the same device, the later
+    /// counts.
+    pub device_specs: Vec<PathBuf>,
 }
 
 /// The embedded engine: builds with no daemon.
@@ -39,6 +49,7 @@ pub struct Engine {
     pub(crate) helper: Arc<OnceLock<Helper>>,
     pub(crate) threads: usize,
     pub(crate) log_limits: LogLimits,
+    pub(crate) steps: Steps,
 }
 
 /// What a build made: the result, and the image where an output asked for one.
@@ -60,8 +71,14 @@ impl Engine {
     pub fn open(config: Config) -> Result<Self, BuildError> {
         let store = open_store(&config.root)?;
         let registry = rbx_registry::Client::new(config.registry).map_err(BuildError::failed)?;
-        let threads = config.threads.max(1);
-        Ok(Self { store, registry, helper: Arc::default(), threads, log_limits: config.log_limits })
+        Ok(Self {
+            store,
+            registry,
+            helper: Arc::default(),
+            threads: config.threads.max(1),
+            log_limits: config.log_limits,
+            steps: config.steps,
+        })
     }
 
     /// The platform this engine runs on.

@@ -9,7 +9,7 @@ use crate::export::{ImageOptions, is_annotation};
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
-    let asked: [(bool, &str, &str); 10] = [
+    let asked: [(bool, &str, &str); 8] = [
         (matches!(request.context, ContextSource::Url(_)), "build context", "contexts from git and HTTP"),
         (matches!(request.context, ContextSource::Tar(_)), "build context -", "contexts from standard input"),
         (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
@@ -18,17 +18,10 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
         (request.attestations.iter().any(|it| it.enabled), "--attest", "attestations"),
         (request.call.is_some(), "--call", "other calls than build"),
         (!request.policies.is_empty(), "--policy", "source policies"),
-        (request.cgroup_parent.is_some(), "--cgroup-parent", "control groups"),
-        (!request.resources.is_empty(), "--resource", "resource limits"),
     ];
     for (asked, flag, feature) in asked {
         if asked {
             return Err(missing(flag, feature));
-        }
-    }
-    for entitlement in &request.allow {
-        if entitlement != "network.host" {
-            return Err(missing(&format!("--allow {entitlement}"), "this entitlement"));
         }
     }
     for output in &request.outputs {

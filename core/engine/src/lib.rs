@@ -6,10 +6,12 @@
 
 mod build;
 mod cancel;
+mod cdi;
 mod config;
 mod context;
 mod draft;
 mod engine;
+mod entitlements;
 mod error;
 mod export;
 mod features;
@@ -17,6 +19,7 @@ mod features;
 pub mod fuzz;
 mod image;
 mod layer;
+mod limits;
 mod mode;
 mod named_context;
 mod owner;
@@ -31,7 +34,7 @@ mod storage;
 mod tree;
 
 pub use cancel::Cancel;
-pub use engine::{Config, Engine, Outcome, Stdout};
+pub use engine::{Config, Engine, Outcome, Stdout, Steps};
 pub use error::{BuildError, Failure, FailureKind, LayerError};
 pub use export::BuiltImage;
 pub use rbx_store::{BuiltImages, Collected, Policy, UsageRecord, UsageType};

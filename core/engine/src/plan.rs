@@ -106,6 +106,10 @@ pub(crate) struct RunOperation {
     pub(crate) working_dir: String,
     pub(crate) user: String,
     pub(crate) network: rbx_request::Network,
+    /// Without a sandbox: `--security=insecure`.
+    pub(crate) insecure: bool,
+    /// Devices as the instruction names them; once the machine was asked, by their qualified names.
+    pub(crate) devices: Vec<rbx_dockerfile::Device>,
     pub(crate) mounts: Vec<RunMount>,
     /// Variables that hold secrets.
     pub(crate) secret_env: Vec<SecretVariable>,
@@ -246,7 +250,8 @@ impl RunOperation {
         hasher.field("run").field(&self.working_dir).field(&self.user).field(self.platform.format_all());
         list(hasher, &self.args);
         pairs(hasher, &self.env);
-        hasher.field(format!("{:?}", self.network));
+        hasher.field(format!("{:?}", self.network)).number(u64::from(self.insecure));
+        list(hasher, &self.devices.iter().map(|device| &device.name).collect::<Vec<_>>());
         hasher.number(self.mounts.len() as u64);
         for mount in &self.mounts {
             hasher.field(&mount.target);

@@ -10,11 +10,12 @@ use futures::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use rbx_dockerfile::Ignore;
 use rbx_request::{AddHost, EventSender};
-use rbx_sandbox::{Helper, Rlimit};
+use rbx_sandbox::{ControlGroup, Helper, Rlimit};
 use rbx_store::{KeyHasher, LayerId, Lease, Store};
 use tokio::sync::OnceCell;
 
 use crate::cancel::Cancel;
+use crate::cdi::Devices;
 use crate::context::Context;
 use crate::error::{BuildError, LayerError};
 use crate::plan::{CopyFrom, Operation, Plan, VertexId};
@@ -49,8 +50,11 @@ pub(crate) struct Settings {
     pub(crate) resolv_conf: Vec<u8>,
     pub(crate) shm_size: Option<u64>,
     pub(crate) rlimits: Vec<Rlimit>,
+    pub(crate) group: ControlGroup,
     /// Values by id. They are in no key, no log and no record.
     pub(crate) secrets: BTreeMap<String, Vec<u8>>,
+    /// Those of this machine. Which a step has is in its key.
+    pub(crate) devices: Devices,
 }
 
 impl Settings {
@@ -64,6 +68,7 @@ impl Settings {
         for limit in &self.rlimits {
             hasher.field(&limit.name).number(limit.soft).number(limit.hard);
         }
+        hasher.field(format!("{:?}", self.group));
         hasher
     }
 

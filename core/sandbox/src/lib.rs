@@ -15,7 +15,9 @@ mod step;
 
 pub use error::SandboxError;
 pub use run::{Capabilities, Exit, Output};
-pub use step::{ControlGroup, Mount, MountKind, Network, Resources, Rlimit, RootFs, Security, Step};
+pub use step::{
+    ControlGroup, DeviceKind, Mount, MountKind, Network, Resources, Rlimit, RootFs, Security, Step,
+};
 
 #[cfg(target_os = "linux")]
 mod linux;

@@ -129,6 +129,23 @@ pub enum MountKind {
         /// Whether the step may not write to it.
         read_only: bool,
     },
+    /// A device node of its own, in a mount that allows devices.
+    Device {
+        /// The node on the host, shown itself where nodes cannot be made.
+        source: PathBuf,
+        /// Its kind.
+        kind: DeviceKind,
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+        /// Its permissions.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
     /// A file that never touches a disk: `/etc/hosts`, a secret.
     File {
         /// Its content.
@@ -142,6 +159,15 @@ pub enum MountKind {
         /// Its group.
         gid: u32,
     },
+}
+
+/// The kind of a device node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
 }
 
 /// The network of a step.

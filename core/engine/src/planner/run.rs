@@ -4,7 +4,8 @@ use rbx_dockerfile::{Mount, MountKind, Sharing, Stage, Step};
 use rbx_store::CacheSharing;
 
 use super::{Planner, absolute, unsupported};
-use crate::error::{BuildError, INSTEAD};
+use crate::entitlements;
+use crate::error::BuildError;
 use crate::plan::{
     CacheMount, CacheOwner, Plan, RunMount, RunMountKind, RunOperation, SecretVariable, VertexId,
 };
@@ -22,23 +23,12 @@ impl Planner<'_> {
         run: &rbx_dockerfile::Run,
         base: Option<VertexId>,
     ) -> Result<(RunOperation, Vec<VertexId>), BuildError> {
-        if let Some(device) = run.devices.iter().find(|device| device.required) {
-            return Err(unsupported(&format!("RUN --device={}", device.name), "CDI devices"));
-        }
-        if run.security == rbx_dockerfile::Security::Insecure {
-            return Err(BuildError::invalid("security.insecure is not allowed").hint(INSTEAD));
-        }
+        entitlements::check(run, self.request)?;
         let network = match (run.network, self.request.network) {
             (rbx_dockerfile::Network::Default, asked) => asked,
             (rbx_dockerfile::Network::None, _) => rbx_request::Network::None,
             (rbx_dockerfile::Network::Host, _) => rbx_request::Network::Host,
         };
-        if run.network == rbx_dockerfile::Network::Host
-            && self.request.network != rbx_request::Network::Host
-            && !self.request.allow.iter().any(|entitlement| entitlement == "network.host")
-        {
-            return Err(BuildError::invalid("network.host is not allowed").hint("add --allow network.host"));
-        }
         let mut mounts = Vec::new();
         let mut mounted = Vec::new();
         let mut secret_env = Vec::new();
@@ -90,6 +80,8 @@ impl Planner<'_> {
             working_dir: step.working_dir.to_string(),
             user: step.user.as_deref().unwrap_or_default().to_owned(),
             network,
+            insecure: run.security == rbx_dockerfile::Security::Insecure,
+            devices: run.devices.clone(),
             mounts,
             secret_env,
             script: run.script.as_ref().map(|file| (file.name.clone(), file.content.clone())),

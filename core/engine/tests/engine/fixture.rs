@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Failed, Trial};
-use rbx_engine::{BuildError, Cancel, Config, Engine, LogLimits, Stdout};
+use rbx_engine::{BuildError, Cancel, Config, Engine, LogLimits, Stdout, Steps};
 use rbx_oci::{Entry, EntryKind, tar};
 use rbx_request::{
     BuildRequest, BuildResult, ContextSource, DockerfileSource, Event, Output, OutputDestination, OutputKind,
@@ -19,6 +19,7 @@ pub(crate) struct Fixture {
     pub(crate) request: BuildRequest,
     pub(crate) threads: usize,
     pub(crate) log_limits: LogLimits,
+    pub(crate) steps: Steps,
 }
 
 /// What came of a build.
@@ -43,7 +44,7 @@ impl Fixture {
             context: ContextSource::Directory(directory.path().join("context")),
             ..BuildRequest::default()
         };
-        Self { directory, request, threads: 2, log_limits: LogLimits::default() }
+        Self { directory, request, threads: 2, log_limits: LogLimits::default(), steps: Steps::default() }
     }
 
     pub(crate) fn context(&self, path: &str) -> PathBuf {
@@ -79,8 +80,8 @@ impl Fixture {
     pub(crate) fn engine(&self) -> Engine {
         let registry = rbx_registry::Config::default();
         let root = self.directory.path().join("store");
-        Engine::open(Config { root, registry, threads: self.threads, log_limits: self.log_limits })
-            .expect("an engine")
+        let (steps, threads, log_limits) = (self.steps.clone(), self.threads, self.log_limits);
+        Engine::open(Config { root, registry, steps, threads, log_limits }).expect("an engine")
     }
 
     /// Builds and reads the whole root file system back.

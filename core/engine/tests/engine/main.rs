@@ -6,6 +6,7 @@ mod cache;
 mod exports;
 mod fixture;
 mod images;
+mod privileges;
 mod steps;
 
 use libtest_mimic::{Arguments, Trial};
@@ -13,9 +14,10 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     rbx_sandbox::enter();
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [cache::trials(), exports::trials(), images::trials(), steps::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials: Vec<Trial> =
+        [cache::trials(), exports::trials(), images::trials(), privileges::trials(), steps::trials()]
+            .into_iter()
+            .flatten()
+            .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 const SHELL: &str = "FROM scratch AS shell\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\nRUN /bin/busybox --install -s /bin\nENV PATH=/bin\n";
 
-fn shell(fixture: &mut Fixture, rest: &str) {
+pub(crate) fn shell(fixture: &mut Fixture, rest: &str) {
     fixture.busybox();
     fixture.dockerfile(&format!("{SHELL}{rest}"));
 }

@@ -246,11 +246,9 @@ fn end(id: u64, mut job: Job) -> Reply {
         (!started && signal != Some(Signal::KILL.as_raw()))
             .then(|| Failure::new(Stage::Other, "the step's process ended before its command ran"))
     });
-    match failed.or(cleaned.err()) {
-        Some(failure) => Reply::Failed { id, failure },
-        None => {
-            let code = code.unwrap_or_else(|| 128 + signal.unwrap_or_default());
-            Reply::Exited { id, code, signal, out_of_memory }
-        }
+    if let Some(failure) = failed.or(cleaned.err()) {
+        return Reply::Failed { id, failure };
     }
+    let code = code.unwrap_or_else(|| 128 + signal.unwrap_or_default());
+    Reply::Exited { id, code, signal, out_of_memory }
 }

@@ -12,7 +12,7 @@ use super::mount::{self, INERT, Layers, NO_DEVICES, NO_SETUID, READ_ONLY};
 use super::resolve::{Missing, find_or_make, open_inside};
 use super::sys;
 use super::user::{self, Ids};
-use crate::{Mount, MountKind, Security, Step};
+use crate::{DeviceKind, Mount, MountKind, Security, Step};
 
 /// Device nodes every container has: name, major and minor number.
 const DEVICES: [(&str, u32, u32); 6] =
@@ -294,6 +294,34 @@ impl Builder {
                 options.extend(size.as_deref().map(|size| ("size", size)));
                 mount::filesystem("tmpfs", &options, files.union(NO_SETUID))
                     .during(Stage::Mount, || "making a tmpfs".to_owned())
+            }
+            MountKind::Device { source, kind, major, minor, mode, uid, gid } => {
+                let what = || format!("making the device node {}", source.display());
+                let silent = NO_SETUID.union(rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC);
+                let kind = match kind {
+                    DeviceKind::Character => FileType::CharacterDevice,
+                    DeviceKind::Block => FileType::BlockDevice,
+                };
+                let (number, closed) = (makedev(*major, *minor), Mode::empty());
+                match rustix::fs::mknodat(&self.scratch, &*name, kind, closed, number) {
+                    // Without the right to make one; then `chmod` in the step cannot change the host's either.
+                    Err(Errno::PERM) => mount::bind(CWD, source, silent).during(Stage::Mount, what),
+                    made => {
+                        let (owner, group) =
+                            (rustix::fs::Uid::from_raw(*uid), rustix::fs::Gid::from_raw(*gid));
+                        made.and_then(|()| mount::place(&self.scratch, &*name))
+                            .and_then(|node| {
+                                let flags = rustix::fs::AtFlags::EMPTY_PATH;
+                                rustix::fs::chownat(&node, "", Some(owner), Some(group), flags)
+                            })
+                            .and_then(|()| {
+                                let mode = Mode::from_raw_mode(mode & 0o777);
+                                rustix::fs::chmodat(&self.scratch, &*name, mode, rustix::fs::AtFlags::empty())
+                            })
+                            .and_then(|()| mount::bind(&self.scratch, &*name, silent))
+                            .during(Stage::Mount, what)
+                    }
+                }
             }
             MountKind::File { content, read_only, mode, uid, gid } => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;

@@ -64,7 +64,7 @@ fn a_step_has_a_group_of_its_own(world: &World) {
     let names = own_groups(&text);
     let [name] = names.as_slice() else { panic!("one group in every hierarchy: {text}") };
     assert!(name.starts_with("rbx-"), "{text}");
-    assert_eq!(of_name(&groups(), name), [&PathBuf::new(); 0], "removed");
+    assert!(of_name(&groups(), name).is_empty(), "removed");
     let tasks: u64 = text.lines().last().and_then(|line| line.parse().ok()).expect("a number");
     assert!(tasks > 100, "{tasks}");
 }
@@ -86,11 +86,11 @@ fn resources_are_set(world: &World) {
 }
 
 fn running_out_of_memory_is_told(world: &World) {
-    let mut step = world.step("step", "head -c 200m /dev/zero | tail -c 190m | wc -c");
+    let mut step = world.step("step", "head -c 64m /dev/zero | tail -c 60m | wc -c");
     step.group.resources.memory = Some(16 << 20);
     let outcome = world.run(&step).expect("a step");
     assert!(outcome.exit.out_of_memory, "{outcome:?}");
-    assert_ne!(outcome.stdout, "199229440\n");
+    assert_ne!(outcome.stdout, "62914560\n");
     world.clear("step");
     // A signal alone is no sign of it.
     let outcome = world.run(&world.step("step", "kill -9 $$")).expect("a step");

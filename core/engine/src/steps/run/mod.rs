@@ -15,6 +15,9 @@ use crate::plan::RunOperation;
 use crate::progress::Task;
 use crate::solve::Solver;
 
+/// What is said of a step that the kernel has killed for want of memory.
+const OUT_OF_MEMORY: &str = "out of memory: the kernel ended a process of the step at the limit of its control group or of the machine";
+
 impl Solver {
     pub(crate) fn run(
         &self,
@@ -44,7 +47,11 @@ impl Solver {
         let exit = self.execute(run, &step, task)?;
         drop(scratch);
         if exit.code != 0 {
-            return Err(failed(run, &format!("exit code: {}", exit.code), FailureKind::Step(exit.code))
+            let kind = FailureKind::Step(exit.code);
+            if exit.out_of_memory {
+                return Err(failed(run, "cannot allocate memory", kind).hint(OUT_OF_MEMORY));
+            }
+            return Err(failed(run, &format!("exit code: {}", exit.code), kind)
                 .hint_if(exit.signal == Some(9), "signal 9: perhaps there was not enough memory"));
         }
         let index = scan_upper(tree.fs(), &lower)?;

@@ -59,7 +59,11 @@ impl Solver {
                 mounts.push(Mount { target: mount.target.clone(), kind });
             }
         }
-        let mut env: Vec<(String, String)> = run.env.iter().chain(&run.proxy_env).cloned().collect();
+        let names: Vec<String> = run.devices.iter().map(|device| device.name.clone()).collect();
+        let devices = self.settings.devices.changes(&names)?;
+        mounts.extend(devices.mounts);
+        let mut env: Vec<(String, String)> =
+            run.env.iter().chain(&run.proxy_env).chain(&devices.env).cloned().collect();
         for secret in &run.secret_env {
             let value = self.settings.secrets.get(&secret.id);
             if value.is_none() && secret.required {
@@ -80,10 +84,11 @@ impl Solver {
                 Network::None => rbx_sandbox::Network::None,
                 Network::Default | Network::Host => rbx_sandbox::Network::Host,
             },
-            security: Security::Sandbox,
+            security: if run.insecure { Security::Insecure } else { Security::Sandbox },
             mounts: in_order(mounts),
             shm_size: self.settings.shm_size,
             rlimits: self.settings.rlimits.clone(),
+            group: self.settings.group.clone(),
         })
     }
 
