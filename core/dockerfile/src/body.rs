@@ -400,7 +400,7 @@ impl Reader<'_> {
             if let Some(value) = instruction.flag_value(name)
                 && let Err(message) = interval(name, &value.text)
             {
-                self.report(Phase::Instruction, value.span, message);
+                return self.report(Phase::Instruction, value.span, message);
             }
         }
         if let Some(value) = instruction.flag_value("retries")

@@ -18,7 +18,7 @@ pub struct Dockerfile {
     pub instructions: Vec<Instruction>,
     /// The comments in order, those inside instructions included, parser directives excluded.
     pub comments: Vec<Comment>,
-    /// What is wrong, in order of the text.
+    /// What is wrong, in order of the text; within an instruction in the order in which BuildKit would come upon it.
     pub diagnostics: Vec<Diagnostic>,
     /// The physical lines. Their spans, one after another, are the text.
     pub lines: Vec<Line>,

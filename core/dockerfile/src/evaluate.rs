@@ -217,7 +217,7 @@ impl<'a> Resolver<'a> {
             let message = format!("base name ({}) should not be blank", body.image.text);
             return self.error(body.image.span, message);
         }
-        if let Some(flag) = draft.from.flag_value("platform") {
+        if let Some(flag) = draft.from.flag_value("platform").filter(|flag| !flag.text.is_empty()) {
             match self.platform(flag) {
                 Ok(platform) => draft.platform = platform,
                 Err(diagnostic) => return self.diagnostics.push(diagnostic),
@@ -251,7 +251,8 @@ impl<'a> Resolver<'a> {
     fn platform(&self, flag: &Word) -> Result<Platform, Diagnostic> {
         let error = |message: String| Diagnostic::error(Phase::Evaluation, flag.span, message);
         let text = self.expand_global(flag).map_err(|reason| {
-            error(format!("failed to process arguments for platform {}: {reason}", flag.text))
+            // BuildKit names what the text came to, which is nothing.
+            error(format!("failed to process arguments for platform : {reason}"))
         })?;
         let unset = || {
             flag.text
@@ -438,15 +439,14 @@ impl<'a> Resolver<'a> {
         if let Some(&index) = self.names.get(&name.to_lowercase()) {
             return Some(index);
         }
-        let number = name.parse().ok().filter(|&index: &usize| index < self.drafts.len());
-        if number.is_none() && !self.drafts.is_empty() {
+        if !self.drafts.is_empty() {
             let labels: Vec<String> =
                 self.drafts.iter().enumerate().map(|(i, draft)| draft.label(i)).collect();
             let message = format!("target stage {} could not be found", crate::go::quoted(name));
             let error = Diagnostic::error(Phase::Evaluation, Span::of(0, 0), message);
             self.diagnostics.push(error.suggest(name, labels.iter().map(String::as_str), false));
         }
-        number
+        None
     }
 
     /// Finds stages that copy from one another in a circle.

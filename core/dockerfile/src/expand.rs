@@ -71,7 +71,8 @@ pub fn expand(
 }
 
 /// Expands a text and splits it at white space that is neither quoted nor escaped; white space that comes out of
-/// a variable splits too. Empty words are dropped, even quoted ones.
+/// a variable splits too. Empty words are dropped, even quoted ones; and as in BuildKit, what stands in a word before
+/// a substitution with an operand is lost: `80${x:-81}` is `81`.
 pub fn expand_words(
     text: &str,
     escape: char,
@@ -163,12 +164,22 @@ struct Lexer<'a> {
     raw_escapes: bool,
     depth: usize,
     added: usize,
+    /// A substitution with an operand has been read since [`Lexer::forget`].
+    had_operand: bool,
 }
 
 impl<'a> Lexer<'a> {
     fn new(word: &'a str, options: ExpandOptions, lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
         let rest = word.strip_prefix('\u{feff}').unwrap_or(word).chars().peekable();
-        Self { rest, options, lookup, raw_escapes: options.raw_escapes, depth: 0, added: 0 }
+        Self {
+            rest,
+            options,
+            lookup,
+            raw_escapes: options.raw_escapes,
+            depth: 0,
+            added: 0,
+            had_operand: false,
+        }
     }
 
     fn peek(&mut self) -> Option<char> {
@@ -196,6 +207,7 @@ impl<'a> Lexer<'a> {
             match c {
                 '$' => {
                     let value = self.dollar()?;
+                    self.forget(words);
                     if words.wanted {
                         value.chars().for_each(|c| words.push(c));
                     }
@@ -207,6 +219,7 @@ impl<'a> Lexer<'a> {
                         self.single_quoted(&mut result)?;
                     } else {
                         self.double_quoted(&mut result)?;
+                        self.forget(words);
                     }
                     result[start..].chars().for_each(|c| words.push_raw(c));
                 }
@@ -242,6 +255,13 @@ impl<'a> Lexer<'a> {
         match stop {
             None => Ok(result),
             Some(stop) => Err(format!("unexpected end of statement while looking for matching {stop}")),
+        }
+    }
+
+    /// Drops the word before a substitution that had an operand: BuildKit reads the operand where it keeps the word.
+    fn forget(&mut self, words: &mut Words) {
+        if std::mem::take(&mut self.had_operand) {
+            words.current.clear();
         }
     }
 
@@ -416,6 +436,7 @@ impl<'a> Lexer<'a> {
     /// A part of a substitution, up to `stop`. If the text ends before, that is the error, whatever else was wrong.
     fn part(&mut self, stop: char, raw_escapes: bool, at_end: &str) -> Result<String, Reason> {
         let part = self.text(Some(stop), raw_escapes, &mut Words::default());
+        self.had_operand = true;
         match part {
             Err(_) if self.peek().is_none() => Err(at_end.to_owned()),
             part => part,

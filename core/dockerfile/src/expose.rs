@@ -19,7 +19,7 @@ pub(crate) fn ports(specification: &str) -> Result<Vec<String>, String> {
         _ => return Err(invalid(&format!("invalid proto: {protocol}"))),
     };
     if !address.is_empty() {
-        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+        let bare = if address.starts_with('[') { bracketed(address)? } else { address };
         if bare.parse::<IpAddr>().is_err() {
             return Err(format!("invalid IP address: {address}"));
         }
@@ -32,6 +32,22 @@ pub(crate) fn ports(specification: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// What stands in the brackets of an address, as `net.SplitHostPort` reads it with an empty port.
+fn bracketed(address: &str) -> Result<&str, String> {
+    let wrong =
+        |reason: &str| Err(format!("invalid IP address {address}: address {address}:: {reason} in address"));
+    let Some((inner, rest)) = address[1..].split_once(']') else { return wrong("missing ']'") };
+    if rest.starts_with(':') {
+        wrong("too many colons")
+    } else if !rest.is_empty() {
+        wrong("missing port")
+    } else if inner.contains('[') {
+        wrong("unexpected '['")
+    } else {
+        Ok(inner)
+    }
 }
 
 /// Address, host port and container port.
@@ -72,6 +88,14 @@ mod tests {
         assert_eq!(ports("9-8").unwrap_err(), "invalid containerPort: 9-8");
         assert_eq!(ports("70000").unwrap_err(), "invalid containerPort: 70000");
         assert_eq!(ports("x:80").unwrap_err(), "invalid hostPort: x");
+        assert_eq!(
+            ports("[::1:80:80").unwrap_err(),
+            "invalid IP address [::1: address [::1:: missing ']' in address"
+        );
+        assert_eq!(
+            ports("[::1]x:80:80").unwrap_err(),
+            "invalid IP address [::1]x: address [::1]x:: missing port in address"
+        );
         assert_eq!(ports("nohost:1:80").unwrap_err(), "invalid IP address: nohost");
     }
 }

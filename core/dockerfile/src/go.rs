@@ -58,11 +58,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
         return Err(invalid());
     }
     let mut total: u128 = 0;
+    let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     while !rest.is_empty() {
-        let number = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
-        let (digits, tail) = rest.split_at(number);
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        let (whole, after) = rest.split_at(digits(rest));
+        let (fraction, tail) = match after.strip_prefix('.') {
+            Some(after) => after.split_at(digits(after)),
+            None => ("", after),
+        };
+        if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
         let length = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
@@ -141,7 +144,7 @@ pub(crate) fn csv_fields(text: &str) -> Result<Vec<String>, String> {
             let mut at = 0;
             loop {
                 let Some(quote) = inner[at..].find('"') else {
-                    return error(text.len() - 1, "extraneous or missing \" in quoted-field");
+                    return error(text.len() - inner.len() + at, "extraneous or missing \" in quoted-field");
                 };
                 field.push_str(&inner[at..at + quote]);
                 at += quote + 1;
@@ -186,6 +189,9 @@ mod tests {
         assert_eq!(parse_duration("-5s"), Ok(None));
         assert_eq!(parse_duration("5").unwrap_err(), "time: missing unit in duration \"5\"");
         assert_eq!(parse_duration("5x").unwrap_err(), "time: unknown unit \"x\" in duration \"5x\"");
+        assert_eq!(parse_duration("1..5s").unwrap_err(), "time: missing unit in duration \"1..5s\"");
+        assert_eq!(parse_duration(".s").unwrap_err(), "time: invalid duration \".s\"");
+        assert_eq!(parse_duration(".5s"), Ok(Some(Duration::from_millis(500))));
         assert_eq!(parse_duration("abc").unwrap_err(), "time: invalid duration \"abc\"");
         assert_eq!(parse_duration("99999999999h").unwrap_err(), "time: invalid duration \"99999999999h\"");
     }

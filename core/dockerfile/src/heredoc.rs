@@ -135,8 +135,8 @@ impl Lexer<'_> {
             }
             match c {
                 '\'' => while self.next()? != '\'' {},
-                '"' => self.double_quoted()?,
-                '$' => self.dollar(split)?,
+                '"' => self.double_quoted(start)?,
+                '$' => self.dollar(split, start)?,
                 '\\' => {
                     self.next();
                 }
@@ -149,12 +149,12 @@ impl Lexer<'_> {
         }
     }
 
-    /// After the opening quote.
-    fn double_quoted(&mut self) -> Option<()> {
+    /// After the opening quote, which stands at `start`.
+    fn double_quoted(&mut self, start: usize) -> Option<()> {
         loop {
             match self.next()? {
                 '"' => return Some(()),
-                '$' => self.dollar(false)?,
+                '$' => self.dollar(false, start)?,
                 '\\' => {
                     self.next_if(|c| matches!(c, '"' | '$' | '\\'));
                 }
@@ -163,8 +163,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// After a `$`.
-    fn dollar(&mut self, split: bool) -> Option<()> {
+    /// After a `$`; `start` is its place, or that of the quote it stands in.
+    fn dollar(&mut self, split: bool, start: usize) -> Option<()> {
         if self.next_if(|c| c == '{').is_none() {
             self.name();
             return Some(());
@@ -174,7 +174,12 @@ impl Lexer<'_> {
         }
         self.depth += 1;
         self.name();
-        match self.next()? {
+        let operator = self.next()?;
+        if operator != '}' && self.depth == 1 && self.word.is_some() {
+            // BuildKit reads an operand where it keeps the word before it, which is lost.
+            self.word = Some(start);
+        }
+        match operator {
             '}' => {}
             ':' => {
                 if matches!(self.next()?, '#' | '%') {

@@ -279,7 +279,9 @@ impl<'a> Parser<'a> {
             let empty = Diagnostic::error(Phase::Structure, Span::of(0, 0), "the Dockerfile cannot be empty");
             self.file.diagnostics.push(empty);
         } else if self.file.instructions.is_empty() {
-            self.error(Span::of(end, end), "file with no instructions");
+            // The last line: where an instruction was still missing.
+            let last = self.file.lines.last().map_or(Span::of(end, end), |line| line.span);
+            self.error(last, "file with no instructions");
         }
         let mut staged = false;
         let mut outside = Vec::new();
@@ -303,7 +305,14 @@ impl<'a> Parser<'a> {
             ));
         }
         self.file.diagnostics.extend(outside);
-        self.file.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+        // Within an instruction they keep the order in which BuildKit would come upon them.
+        let file = &self.file;
+        let mut found = file.diagnostics.clone();
+        found.sort_by_cached_key(|diagnostic| {
+            let at = diagnostic.span.start;
+            file.instruction_at(at).map_or(at, |instruction| instruction.span.start)
+        });
+        self.file.diagnostics = found;
         self.file
     }
 }

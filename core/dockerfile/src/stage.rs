@@ -21,7 +21,7 @@ pub struct Scope<'a> {
     pub build_platform: &'a Platform,
     /// `--build-arg`
     pub build_args: &'a BTreeMap<String, String>,
-    /// `--target`: a stage's name in any case, or its number. `None` is the last stage.
+    /// `--target`: a stage's name in any case. `None` is the last stage.
     pub target: Option<&'a str>,
     /// Names of `--build-context`: they stand before stages and images of that name. A name may end in `::` and a
     /// platform.

@@ -26,12 +26,10 @@ pub(crate) fn nearest<'a>(
     let found = best?.1;
     Some(if !fold_case {
         found
-    } else if word == word.to_lowercase() {
-        found.to_lowercase()
-    } else if word == word.to_uppercase() {
+    } else if word == word.to_uppercase() && word != word.to_lowercase() {
         found.to_uppercase()
     } else {
-        found
+        found.to_lowercase()
     })
 }
 
@@ -59,6 +57,7 @@ mod tests {
         let words = ["RUN", "COPY", "ENV"];
         assert_eq!(nearest("RUNN", words, true).as_deref(), Some("RUN"));
         assert_eq!(nearest("cpoy", words, true).as_deref(), Some("copy"));
+        assert_eq!(nearest("Cpoy", words, true).as_deref(), Some("copy"));
         assert_eq!(nearest("FETCH", words, true), None);
         assert_eq!(nearest("run", words, true), None);
         assert_eq!(nearest("chwon", ["chown", "chmod"], false).as_deref(), Some("chown"));

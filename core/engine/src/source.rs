@@ -67,9 +67,13 @@ impl Source {
         SourceRange { file: self.name.clone(), text: self.text.clone(), first, last }
     }
 
-    /// The error that a finding is.
+    /// The error that a finding is. As in BuildKit its place is the whole instruction.
     pub(crate) fn error(&self, found: &rbx_dockerfile::Diagnostic) -> BuildError {
-        let error = BuildError::invalid(self.file.error_text(found)).at(Some(self.range(found.span)));
+        let instruction = self.file.instruction_at(found.span.start);
+        let span = instruction.map_or(found.span, |instruction| instruction.span.join(found.span));
+        // What is at no place at all is at the very beginning.
+        let range = (found.span.end > 0).then(|| self.range(span));
+        let error = BuildError::invalid(self.file.error_text(found)).at(range);
         match &found.hint {
             // A replacement is part of the text already.
             Some(hint) if found.replacement.is_none() => error.hint(hint),

@@ -173,7 +173,9 @@ fn splits_words() {
         ("x${SPACED}y", &["x", "one", "two", "y"]),
         ("x\"${SPACED}\"y", &["x  one  two y"]),
         ("'' \"\" $EMPTY a", &["a"]),
-        ("80${MISSING:-80} 1", &["8080", "1"]),
+        ("80$MISSING ${MISSING:-80} 1", &["80", "80", "1"]),
+        // As BuildKit does.
+        ("80${MISSING:-81}2 \"3${MISSING:-4}5\"6 7", &["812", "3456", "7"]),
         ("cat << EOF <x", &["cat", "<< EOF", "<x"]),
     ] {
         assert_eq!(expand_words(text, '\\', &lookup).unwrap(), words, "{text}");

@@ -459,7 +459,10 @@ HEALTHCHECK --retries=9999999999 CMD x
 #[test]
 fn files_without_stages() {
     assert_snapshot!(dump(""), @r##"! 1 `` the Dockerfile cannot be empty"##);
-    assert_snapshot!(dump("# only\n\n"), @r##"! 3 `` file with no instructions"##);
+    assert_snapshot!(dump("# only\n\n"), @r##"
+    ! 2 `
+    ` file with no instructions
+    "##);
     assert_snapshot!(dump("ARG A\n"), @r##"
     1-1 Arg <A>
     ! 2 `` dockerfile contains no stages to build

@@ -51,6 +51,10 @@ impl Runner<'_> {
         }
         if let (Some(_), Some(flag)) = (&checksum, instruction.flag_value("checksum")) {
             match sources.as_slice() {
+                [one] if one.remote() == Some(Remote::Http) => {
+                    check_digest(checksum.as_deref().unwrap_or_default())
+                        .map_err(|message| Failure::new(flag.span, message))?;
+                }
                 [one] if one.remote().is_some() => {}
                 [_] => return Err(Failure::new(flag.span, "checksum requires HTTP(S) or Git sources")),
                 _ => return Err(Failure::new(flag.span, "checksum can't be specified for multiple sources")),
@@ -99,6 +103,32 @@ impl Runner<'_> {
     }
 }
 
+/// Checks a digest in the words of the OCI's library.
+fn check_digest(digest: &str) -> Result<(), &'static str> {
+    const FORMAT: &str = "invalid checksum digest format";
+    let (algorithm, hex) = digest.split_once(':').filter(|(_, hex)| !hex.is_empty()).ok_or(FORMAT)?;
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => {
+            let lower = |part: &str| {
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            };
+            let encoded = |b: u8| b.is_ascii_alphanumeric() || b"=_-".contains(&b);
+            let right = algorithm.split(['.', '+', '_', '-']).all(lower) && hex.bytes().all(encoded);
+            return Err(if right { "unsupported digest algorithm" } else { FORMAT });
+        }
+    };
+    if hex.len() != length {
+        Err("invalid checksum digest length")
+    } else if hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        Ok(())
+    } else {
+        Err(FORMAT)
+    }
+}
+
 /// Whether a mode is octal up to 7777 or symbolic, such as `u=rwX,go-w`.
 fn is_mode(mode: &str) -> bool {
     if mode.bytes().all(|b| b.is_ascii_digit()) {
@@ -106,11 +136,7 @@ fn is_mode(mode: &str) -> bool {
     }
     mode.split(',').all(|clause| {
         let actions = clause.trim_start_matches(['u', 'g', 'o', 'a']);
-        actions.starts_with(['+', '-', '='])
-            && actions.split(['+', '-', '=']).skip(1).all(|permissions| {
-                matches!(permissions, "u" | "g" | "o")
-                    || permissions.chars().all(|c| matches!(c, 'r' | 'w' | 'x' | 'X' | 's' | 't'))
-            })
+        actions.starts_with(['+', '-', '=']) && actions.chars().all(|c| "+-=rwxXstugo".contains(c))
     })
 }
 
@@ -119,11 +145,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn digests_are_checked() {
+        let format = Err("invalid checksum digest format");
+        let (right, upper) = (format!("sha256:{}", "0a".repeat(32)), format!("sha256:{}", "0A".repeat(32)));
+        assert_eq!(check_digest(&right), Ok(()));
+        assert_eq!(check_digest(&upper), format);
+        assert_eq!(check_digest(&right[1..]), Err("unsupported digest algorithm"));
+        assert_eq!(check_digest(&right[..20]), Err("invalid checksum digest length"));
+        for wrong in ["", "sha256", "sha256:", ":abc", "SHA256:abc", "a b:c"] {
+            assert_eq!(check_digest(wrong), format, "{wrong}");
+        }
+    }
+
+    #[test]
     fn knows_modes() {
-        for mode in ["644", "0755", "7777", "u=rwX,go=rX", "+x", "a-w", "g=u", "u+rw-x"] {
+        for mode in ["644", "0755", "7777", "u=rwX,go=rX", "+x", "a-w", "g=u", "u+rw-x", "u=go", "="] {
             assert!(is_mode(mode), "{mode}");
         }
-        for mode in ["10000", "999", "rwx", "u", "u+q", ""] {
+        for mode in ["10000", "999", "rwx", "u", "u+q", "u+x,", "a+ar", ""] {
             assert!(!is_mode(mode), "{mode}");
         }
     }
