@@ -55,7 +55,9 @@ impl Chmod {
         match self {
             Self::Octal(mode) => *mode,
             Self::Symbolic(clauses) => {
-                clauses.iter().fold(mode, |mode, clause| clause.apply(mode, is_directory))
+                // `X` asks what the mode was before all changes.
+                let executable = is_directory || mode & 0o111 != 0;
+                clauses.iter().fold(mode, |mode, clause| clause.apply(mode, executable))
             }
         }
     }
@@ -91,20 +93,37 @@ fn parse_clauses(text: &str, clauses: &mut Vec<Clause>) -> Option<()> {
         }
         rest = &rest[1..];
         let end = rest.find(['+', '-', '=']).unwrap_or(rest.len());
-        let permissions = parse_permissions(&rest[..end])?;
-        clauses.push(Clause { who, operator, permissions });
+        for permissions in parse_permissions(&rest[..end])? {
+            clauses.push(Clause { who, operator, permissions });
+        }
         rest = &rest[end..];
     }
     Some(())
 }
 
-fn parse_permissions(text: &str) -> Option<Permissions> {
-    match text {
-        "u" => return Some(Permissions::Copied(6)),
-        "g" => return Some(Permissions::Copied(3)),
-        "o" => return Some(Permissions::Copied(0)),
-        _ => {}
+/// What follows an operator: letters, between which classes to copy may stand. BuildKit makes a change of its own of
+/// each class and of the letters between two.
+fn parse_permissions(text: &str) -> Option<Vec<Permissions>> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['u', 'g', 'o']) {
+        if at > 0 {
+            all.push(parse_letters(&rest[..at])?);
+        }
+        all.push(Permissions::Copied(match rest.as_bytes()[at] {
+            b'u' => 6,
+            b'g' => 3,
+            _ => 0,
+        }));
+        rest = &rest[at + 1..];
     }
+    if !rest.is_empty() || all.is_empty() {
+        all.push(parse_letters(rest)?);
+    }
+    Some(all)
+}
+
+fn parse_letters(text: &str) -> Option<Permissions> {
     let (mut bits, mut execute_if_any, mut set_id, mut sticky) = (0, false, false, false);
     for letter in text.chars() {
         match letter {
@@ -121,7 +140,8 @@ fn parse_permissions(text: &str) -> Option<Permissions> {
 }
 
 impl Clause {
-    fn apply(&self, mode: u32, is_directory: bool) -> u32 {
+    /// `executable` says whether `X` is `x`.
+    fn apply(&self, mode: u32, executable: bool) -> u32 {
         let special = |bits: u32| {
             let mut special = 0;
             if let Permissions::Named { set_id: true, .. } = self.permissions {
@@ -129,7 +149,7 @@ impl Clause {
                 special |= if self.who & 0o070 != 0 { SET_GROUP } else { 0 };
             }
             if let Permissions::Named { sticky: true, .. } = self.permissions {
-                special |= STICKY;
+                special |= if self.who & 0o770 != 0 { STICKY } else { 0 };
             }
             bits & self.who | special
         };
@@ -139,8 +159,7 @@ impl Clause {
                 special(bits << 6 | bits << 3 | bits)
             }
             Permissions::Named { bits, execute_if_any, .. } => {
-                let execute = *execute_if_any && (is_directory || mode & 0o111 != 0);
-                special(bits | if execute { 0o111 } else { 0 })
+                special(bits | if *execute_if_any && executable { 0o111 } else { 0 })
             }
         };
         match self.operator {
@@ -148,8 +167,10 @@ impl Clause {
             b'-' => mode & !bits,
             _ => {
                 let mut cleared = self.who;
-                cleared |= if self.who & 0o700 != 0 { SET_USER } else { 0 };
-                cleared |= if self.who & 0o070 != 0 { SET_GROUP } else { 0 };
+                if matches!(self.permissions, Permissions::Named { .. }) {
+                    cleared |= if self.who & 0o700 != 0 { SET_USER } else { 0 };
+                    cleared |= if self.who & 0o070 != 0 { SET_GROUP } else { 0 };
+                }
                 mode & !cleared | bits
             }
         }
@@ -182,6 +203,13 @@ mod tests {
             ("g=u", 0o740, false, 0o770),
             ("+t", 0o777, true, 0o1777),
             ("u=rw-x+x", 0o700, false, 0o700),
+            ("u=go", 0o754, false, 0o454),
+            ("o=wu", 0o750, false, 0o757),
+            ("o=uw", 0o750, false, 0o752),
+            ("g=u", 0o2740, false, 0o2770),
+            ("g=rwx", 0o2740, false, 0o770),
+            ("u+x,go+X", 0o644, false, 0o744),
+            ("o+t", 0o755, true, 0o755),
         ] {
             let mode = Chmod::parse(text).unwrap().apply(before, directory);
             assert_eq!(mode, after, "{text} on {before:o} gave {mode:o}");
