@@ -364,7 +364,12 @@ const WRAPPINGS: [&str; 3] =
 /// The last line of an error, without [`WRAPPINGS`] and what is different in every run: BuildKit's ids and the
 /// directories in which it mounts file systems.
 fn last_error(log: &str) -> String {
-    WRAPPINGS.iter().fold(named_error(log), |error, wrapping| error.replace(wrapping, ""))
+    without_wrappings(&named_error(log))
+}
+
+/// An error without what BuildKit puts before a reason and docker-rbx does not.
+pub(crate) fn without_wrappings(error: &str) -> String {
+    WRAPPINGS.iter().fold(error.to_owned(), |error, wrapping| error.replace(wrapping, ""))
 }
 
 fn named_error(log: &str) -> String {

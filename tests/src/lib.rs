@@ -1,7 +1,8 @@
 //! Tests on real parts.
 //!
 //! A container registry, Docker Engine with its BuildKit and buildx run on the test machine ([`Parts`], [`Engine`],
-//! [`Registry`]), and what docker-rbx builds is compared with what they build, file by file ([`corpus`], [`compare`]).
+//! [`Registry`]), and what docker-rbx builds is compared with what they build, file by file ([`corpus`], [`compare`]); the language
+//! itself is compared on many small Dockerfiles ([`language`]).
 //!
 //! Nothing here returns errors: a missing part or a daemon that does not start is a failed test, and the message says
 //! what to do.
@@ -13,6 +14,7 @@ mod daemon;
 mod engine;
 mod image;
 mod images;
+pub mod language;
 mod parts;
 mod registry;
 mod terminal;

@@ -1,4 +1,5 @@
-//! docker-rbx as its users run it, on real parts. Each case of the corpus is a test of its own.
+//! docker-rbx as its users run it, on real parts. Each case of the corpus and each topic of the language is a
+//! test of its own.
 
 mod flood;
 mod inside;
@@ -9,14 +10,19 @@ mod push;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbx_tests::corpus::Case;
+use rbx_tests::language::Topic;
 
 fn main() {
     let arguments = Arguments::from_args();
     let corpus = Case::all().into_iter().map(|case| {
         Trial::test(format!("corpus::{}", case.name), move || case.check().map_err(Failed::from))
     });
+    let language = Topic::all().into_iter().map(|topic| {
+        Trial::test(format!("language::{}", topic.name), move || topic.check().map_err(Failed::from))
+    });
     let trials = corpus
         .chain(flood::trials())
+        .chain(language)
         .chain(inside::trials())
         .chain(killed::trials())
         .chain(outputs::trials())

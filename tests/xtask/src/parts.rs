@@ -145,7 +145,7 @@ fn fetch_from(parts: &Path, archive: &str, suite: &str) -> Outcome<String> {
     }
     fs::remove_dir_all(&debs).map_err(|error| error.to_string())?;
     // What was made from other parts is made anew.
-    for made in ["images", "goldens"] {
+    for made in ["images", "goldens", "language"] {
         let _ = fs::remove_dir_all(parts.join(made));
     }
     versions.sort();
