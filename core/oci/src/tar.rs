@@ -35,6 +35,16 @@ mod field {
     pub(super) const PREFIX: Range<usize> = 345..500;
 }
 
+/// Whether bytes begin an archive, compressed or not: the first 512 are enough to tell.
+pub fn begins_archive(head: &[u8]) -> bool {
+    const MAGIC: [&[u8]; 4] = [b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    let is_header = |block: &[u8; BLOCK]| {
+        let written = std::str::from_utf8(&block[field::CHECKSUM]).unwrap_or_default();
+        u32::from_str_radix(written.trim_matches([' ', '\0']), 8) == Ok(checksum(block))
+    };
+    MAGIC.iter().any(|magic| head.starts_with(magic)) || head.first_chunk().is_some_and(is_header)
+}
+
 /// The sum of a header's bytes, its checksum field counted as spaces.
 fn checksum(block: &[u8; BLOCK]) -> u32 {
     let sum = |bytes: &[u8]| bytes.iter().map(|&b| u32::from(b)).sum::<u32>();

@@ -34,7 +34,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     config: Config,
-    transport: Transport,
+    transport: Arc<Transport>,
     /// By host and by the name its credentials have.
     hosts: Mutex<HashMap<(String, String), Arc<Host>>>,
 }
@@ -108,8 +108,13 @@ impl<'a> Ask<'a> {
 impl Client {
     /// A client. Touches neither network nor disk.
     pub fn new(config: Config) -> Result<Self, RegistryError> {
-        let transport = Transport::new(&config)?;
+        let transport = Arc::new(Transport::new(&config)?);
         Ok(Self { inner: Arc::new(Inner { config, transport, hosts: Mutex::default() }) })
+    }
+
+    /// The HTTP client below this one, for files that are no images: with the same connections, trust and proxies.
+    pub fn transport(&self) -> &Arc<Transport> {
+        &self.inner.transport
     }
 
     /// Fetches the manifest or index that a reference names, by digest if it has one, else by tag, as the registry

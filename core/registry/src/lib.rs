@@ -32,6 +32,7 @@ pub use config::{Config, Proxies};
 pub use credentials::{Credential, Credentials, Secret};
 pub use error::{CredentialsError, RegistryError};
 pub use push::{OpenBlob, Pushed};
+pub use transport::Transport;
 
 /// What fuzz targets call.
 #[cfg(feature = "fuzz")]

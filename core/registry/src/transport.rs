@@ -32,9 +32,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How much of an error's text is read, in bytes.
 const ERROR_TEXT: usize = 64 << 10;
 
-/// The HTTP client below everything.
+/// HTTP as everything here speaks it: one pool of connections, the system's trust, the configured proxies, bounded
+/// redirects and silence. See [`Client::transport`](crate::Client::transport).
 #[derive(Debug)]
-pub(crate) struct Transport {
+pub struct Transport {
     http: reqwest::Client,
     /// For what is sent: the answer comes when all of it was, however long that takes.
     uploads: OnceLock<reqwest::Client>,
@@ -92,11 +93,14 @@ impl Transport {
         }
     }
 
-    /// Sends a request, and again after failures that may pass. The last answer or failure is the result.
-    pub(crate) async fn send_patiently(&self, request: &Request) -> reqwest::Result<Response> {
+    /// Sends a request whose body, if it has one, is in memory, and again after failures that may pass. The last
+    /// answer or failure is the result; an answer of any status is one.
+    ///
+    /// At most 10 redirects are followed, and none from HTTPS to HTTP. A server that is silent for a minute, before
+    /// its answer or within it, has failed.
+    pub async fn send_patiently(&self, request: &Request) -> reqwest::Result<Response> {
         let mut attempt = 0;
         loop {
-            // All our requests have bodies in memory or none.
             let request = request.try_clone().expect("a body in memory can be sent again");
             let result = self.send(request).await;
             let wait = match &result {
@@ -105,7 +109,7 @@ impl Transport {
                 _ => None,
             };
             let Some(wait) = wait else { return result };
-            tracing::debug!(attempt, ?wait, "registry request failed in passing");
+            tracing::debug!(attempt, ?wait, "a request failed in passing");
             tokio::time::sleep(wait).await;
             attempt += 1;
         }
