@@ -17,6 +17,7 @@ use rbx_engine::{BuildError, Config, Engine, LogLimits, Outcome, Stdout, Steps};
 use rbx_oci::Reference;
 use rbx_progress::Summary;
 use rbx_request::EventSender;
+use rbx_source::GitConfig;
 
 use crate::build::interrupt::Interrupt;
 use crate::build::load::{Found, Loaded};
@@ -24,7 +25,7 @@ use crate::build::request::Prepared;
 use crate::build::show::Show;
 use crate::cli::build::BuildArgs;
 use crate::cli::{Common, Context};
-use crate::docker::{Proxies, registry_config};
+use crate::docker::{Proxies, git_config, registry_config};
 use crate::env::Env;
 use crate::errors::CliError;
 
@@ -45,16 +46,17 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     let show = Show::new(args, env, chosen_because, debug)?;
     let proxies = Proxies::read(config_dir.as_deref())?;
     let prepared =
-        request::prepare(args, env, entries, &proxies, &mut io::stdin()).map_err(CliError::of_build)?;
+        request::prepare(args, env, entries, &proxies, Box::new(io::stdin())).map_err(CliError::of_build)?;
     let store = store_root(env)?;
     let registry = registry_config(config_dir.as_deref(), env)?;
+    let git = git_config(env, &registry);
     if debug {
         log_debug();
     }
 
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
-    let build = Build { context, prepared, results, show, store, registry };
+    let build = Build { context, prepared, results, show, store, registry, git };
     let ended = runtime.block_on(build.run());
     // Nothing that is still at work after an interruption is waited for: the store is safe at every instant.
     runtime.shutdown_background();
@@ -72,11 +74,12 @@ struct Build<'a> {
     show: Show,
     store: PathBuf,
     registry: rbx_registry::Config,
+    git: GitConfig,
 }
 
 impl Build<'_> {
     async fn run(self) -> Result<(), CliError> {
-        let Self { context, prepared, results, show, store, registry } = self;
+        let Self { context, prepared, results, show, store, registry, git } = self;
         let interrupt = Interrupt::listen(context.env)?;
         let loads = tokio::select! {
             found = load::find(&prepared, context) => found?,
@@ -88,7 +91,7 @@ impl Build<'_> {
         let log_limits = log_limits(context.env);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let steps = Steps { device_specs: DEVICE_SPECS.iter().map(PathBuf::from).collect() };
-        let config = Config { root: store.clone(), registry, steps, threads, log_limits };
+        let config = Config { root: store.clone(), registry, git, steps, threads, log_limits };
         let engine = Arc::new(Engine::open(config)?);
 
         let (events, receiver) = rbx_request::events();

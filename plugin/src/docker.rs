@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use rbx_driver::docker::{EndpointChoice, TlsChoice};
 use serde_json::json;
 
-pub(crate) use config::{Proxies, prune_filters, registry_config};
+pub(crate) use config::{Proxies, git_config, prune_filters, registry_config};
 pub(crate) use socket::watch;
 
 use crate::cli::flags::{self, Mixed};

@@ -235,16 +235,13 @@ impl<'a> Resolver<'a> {
             draft.base = Base::Scratch;
             draft.platform = self.scope.target_platform.clone();
         } else {
-            draft.facts = self.scope.bases.get(&(name.clone(), draft.platform.clone()));
             draft.base = match self.context(&name, &draft.platform) {
                 Some(context) => Base::Context(context),
                 None => Base::Image(name),
             };
         }
-        if draft.replaced
-            && let Base::Context(context) = &draft.base
-        {
-            draft.facts = self.scope.bases.get(&(context.clone(), draft.platform.clone()));
+        if let Base::Context(name) | Base::Image(name) = &draft.base {
+            draft.facts = self.scope.bases.get(&(name.clone(), draft.platform.clone()));
         }
     }
 

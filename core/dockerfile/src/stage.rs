@@ -26,7 +26,8 @@ pub struct Scope<'a> {
     /// Names of `--build-context`: they stand before stages and images of that name. A name may end in `::` and a
     /// platform.
     pub named_contexts: &'a BTreeSet<String>,
-    /// What is known of base images and contexts, by the name in `FROM` after expansion and the stage's platform.
+    /// What is known of base images and contexts, by the stage's platform and the name that [`Base::Image`] or
+    /// [`Base::Context`] has.
     pub bases: &'a BTreeMap<(String, Platform), BaseFacts>,
 }
 

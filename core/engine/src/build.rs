@@ -1,16 +1,15 @@
 //! One build, from the request to the result: evaluate, find the base images, plan, solve, export.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rbx_dockerfile::{Base, BaseFacts, Evaluation, From, Ignore, Op, Scope, Severity, Span};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_request::{
-    BuildRequest, ContextSource, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource,
-};
+use rbx_request::{BuildRequest, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource};
+use rbx_source::Http;
 use rbx_store::Lease;
 
 use crate::cancel::Cancel;
@@ -19,14 +18,16 @@ use crate::engine::{Engine, Outcome, Stdout};
 use crate::entitlements::DeviceGrants;
 use crate::error::{BuildError, INSTEAD, plain};
 use crate::export::Export;
+use crate::fetch::Fetcher;
 use crate::image::{Image, Images};
 use crate::limits;
+use crate::main_context::{MainContext, canonical};
 use crate::named_context::NamedContext;
 use crate::plan::{Operation, Plan, Vertex};
 use crate::planner::{MAIN_CONTEXT, Planner};
 use crate::progress::Task;
 use crate::solve::{ContextSlot, Settings, Solver};
-use crate::source::Source;
+use crate::source::{Source, read_text};
 
 /// Rounds of reading base images whose triggers name further images.
 const TRIGGER_ROUNDS: usize = 16;
@@ -47,7 +48,9 @@ impl Build<'_> {
         // A build that was cancelled does not wait for a terminal that was stopped.
         let events = self.events.clone();
         let _listening = self.cancel.on_cancel(move || events.stop_waiting());
-        let source = Source::load(self.request, self.events)?;
+        let fetcher = Arc::new(self.fetcher()?);
+        let context = MainContext::find(self.request, &fetcher, self.events).await?;
+        let source = Source::load(self.request, &context, &fetcher, self.events).await?;
         let epoch = self.epoch()?;
         let host = Platform::host();
         let platforms: Vec<Platform> = if self.request.platforms.is_empty() {
@@ -62,6 +65,7 @@ impl Build<'_> {
             Self::refuse_foreign_steps(&evaluation, &host, &source)?;
             let mut planner = Planner::new(
                 self.request,
+                &context,
                 &source.file,
                 &source.name,
                 &source.text,
@@ -75,7 +79,7 @@ impl Build<'_> {
         }
         refuse_users(&plan)?;
         let devices = self.devices(&mut plan)?;
-        let solver = Arc::new(self.solver(plan, &source, epoch, devices)?);
+        let solver = Arc::new(self.solver(plan, &context, &source, fetcher, epoch, devices)?);
         let built = solver.solve().await;
         solver.save_contexts()?;
         let built = built?;
@@ -115,22 +119,39 @@ impl Build<'_> {
         Ok(devices)
     }
 
+    fn fetcher(&self) -> Result<Fetcher, BuildError> {
+        Ok(Fetcher {
+            store: self.engine.store.clone(),
+            lease: self.lease.clone(),
+            http: Http::new(self.engine.registry.transport().clone()),
+            git: self.engine.git.clone(),
+            secrets: Arc::new(self.secrets()?),
+            ssh: self.request.ssh.clone(),
+            cancel: self.cancel.clone(),
+            threads: self.engine.threads,
+        })
+    }
+
     fn solver(
         &self,
         plan: Plan,
+        context: &MainContext,
         source: &Source,
+        fetcher: Arc<Fetcher>,
         epoch: Option<i64>,
         devices: Devices,
     ) -> Result<Solver, BuildError> {
         let mut contexts = BTreeMap::new();
-        let root = match &self.request.context {
-            ContextSource::Directory(path) => Some(canonical(path)?),
-            _ => None,
-        };
-        contexts.insert(MAIN_CONTEXT.to_owned(), ContextSlot::new(root, source.ignore.clone()));
-        for (name, value) in &self.request.named_contexts {
-            if let NamedContext::Directory(path) = NamedContext::parse(name, value)? {
-                contexts.insert(name.clone(), ContextSlot::new(Some(canonical(&path)?), Ignore::none()));
+        if let MainContext::Directory(root) = context {
+            contexts.insert(MAIN_CONTEXT.to_owned(), ContextSlot::new(root.clone(), source.ignore.clone()));
+        }
+        for name in plan.contexts() {
+            if let Some(value) = self.request.named_contexts.get(&name)
+                && let NamedContext::Directory(path) = NamedContext::parse(&name, value)?
+            {
+                let path = canonical(&path)?;
+                let ignore = ignore_of(&path)?;
+                contexts.insert(name, ContextSlot::new(Some(path), ignore));
             }
         }
         let settings = Settings {
@@ -139,13 +160,14 @@ impl Build<'_> {
             shm_size: self.request.shm_size,
             rlimits: limits::rlimits(self.request)?,
             group: limits::group(self.request)?,
-            secrets: self.secrets()?,
+            secrets: fetcher.secrets.clone(),
             devices,
         };
         Ok(Solver {
             store: self.engine.store.clone(),
             lease: self.lease.clone(),
             registry: self.engine.registry.clone(),
+            fetcher,
             helper: self.engine.helper.clone(),
             plan,
             contexts,
@@ -240,13 +262,13 @@ impl Build<'_> {
     ) -> Result<Vec<(String, Platform, Option<Span>)>, BuildError> {
         let mut missing: Vec<(String, Platform, Option<Span>)> = Vec::new();
         let mut need = |name: &str, platform: &Platform, span| -> Result<(), BuildError> {
-            let directory = match self.request.named_contexts.get(name) {
-                Some(value) => matches!(NamedContext::parse(name, value)?, NamedContext::Directory(_)),
+            let files = match self.request.named_contexts.get(name) {
+                Some(value) => !NamedContext::parse(name, value)?.is_image(),
                 None => false,
             };
             let key = (name.to_owned(), platform.clone());
             let listed = missing.iter().any(|(name, platform, _)| (name, platform) == (&key.0, &key.1));
-            if !directory && !listed && !known.contains_key(&key) {
+            if !files && !listed && !known.contains_key(&key) {
                 missing.push((key.0, key.1, Some(span)));
             }
             Ok(())
@@ -292,10 +314,9 @@ impl Build<'_> {
                 let task = Task::internal(self.events, &format!("[context {name}] load metadata"));
                 task.end(Images::in_layout(name, path, wanted.as_deref(), platform))
             }
-            NamedContext::Directory(path) => Err(BuildError::invalid(format!(
-                "build context {name:?} is the directory {}, not an image",
-                path.display()
-            ))),
+            NamedContext::Directory(_) | NamedContext::Scratch | NamedContext::Remote(_) => {
+                Err(BuildError::invalid(format!("build context {name:?} is no image")))
+            }
         }
     }
 
@@ -335,6 +356,16 @@ fn refuse_users(plan: &Plan) -> Result<(), BuildError> {
     }
 }
 
+/// What a named context of this machine leaves out by its own ignore file.
+fn ignore_of(directory: &Path) -> Result<Ignore, BuildError> {
+    let path = directory.join(".dockerignore");
+    match read_text(&path)? {
+        Some(bytes) => Ignore::parse(&bytes)
+            .map_err(|error| BuildError::invalid(format!("{error}: failed to read {}", path.display()))),
+        None => Ok(Ignore::none()),
+    }
+}
+
 fn facts(image: &Image) -> BaseFacts {
     let run = &image.config.config;
     let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -352,15 +383,6 @@ fn facts(image: &Image) -> BaseFacts {
         shell: Some(run.shell.clone()).filter(|shell| !shell.is_empty()),
         on_build: run.on_build.clone(),
     }
-}
-
-fn canonical(path: &Path) -> Result<PathBuf, BuildError> {
-    std::fs::canonicalize(path).map_err(|_| {
-        BuildError::invalid(format!(
-            "unable to prepare context: path {:?} not found",
-            path.display().to_string()
-        ))
-    })
 }
 
 fn wants_image(outputs: &[Output]) -> bool {

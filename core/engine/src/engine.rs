@@ -27,6 +27,8 @@ pub struct Config {
     pub registry: rbx_registry::Config,
     /// How steps are run.
     pub steps: Steps,
+    /// How git repositories are reached.
+    pub git: rbx_source::GitConfig,
     /// Threads for hashing, compressing and writing; usually one for each core.
     pub threads: usize,
     /// How much of its output a step may show.
@@ -46,6 +48,7 @@ pub struct Steps {
 pub struct Engine {
     pub(crate) store: Store,
     pub(crate) registry: rbx_registry::Client,
+    pub(crate) git: rbx_source::Git,
     pub(crate) helper: Arc<OnceLock<Helper>>,
     pub(crate) threads: usize,
     pub(crate) log_limits: LogLimits,
@@ -71,9 +74,11 @@ impl Engine {
     pub fn open(config: Config) -> Result<Self, BuildError> {
         let store = open_store(&config.root)?;
         let registry = rbx_registry::Client::new(config.registry).map_err(BuildError::failed)?;
+        let git = rbx_source::Git::new(config.git);
         Ok(Self {
             store,
             registry,
+            git,
             helper: Arc::default(),
             threads: config.threads.max(1),
             log_limits: config.log_limits,

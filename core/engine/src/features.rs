@@ -2,19 +2,16 @@
 //! the flag.
 
 use rbx_platform::Platform;
-use rbx_request::{BuildRequest, ContextSource, Output, OutputKind};
+use rbx_request::{BuildRequest, Output, OutputKind};
 
 use crate::error::{BuildError, INSTEAD};
 use crate::export::{ImageOptions, is_annotation};
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
-    let asked: [(bool, &str, &str); 8] = [
-        (matches!(request.context, ContextSource::Url(_)), "build context", "contexts from git and HTTP"),
-        (matches!(request.context, ContextSource::Tar(_)), "build context -", "contexts from standard input"),
+    let asked: [(bool, &str, &str); 5] = [
         (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
         (!request.cache_to.is_empty(), "--cache-to", "exported caches"),
-        (!request.ssh.is_empty(), "--ssh", "SSH agents"),
         (request.attestations.iter().any(|it| it.enabled), "--attest", "attestations"),
         (request.call.is_some(), "--call", "other calls than build"),
         (!request.policies.is_empty(), "--policy", "source policies"),

@@ -15,11 +15,13 @@ mod entitlements;
 mod error;
 mod export;
 mod features;
+mod fetch;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod image;
 mod layer;
 mod limits;
+mod main_context;
 mod mode;
 mod named_context;
 mod owner;

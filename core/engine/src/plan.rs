@@ -1,13 +1,14 @@
 //! The plan of a build: vertices and how they hang together, and what of each is in a key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rbx_platform::Platform;
 use rbx_request::SourceRange;
-use rbx_store::{CacheSharing, Key, KeyHasher};
+use rbx_store::{CacheSharing, Key, KeyHasher, LayerId};
 
 use crate::config::ImagePlan;
+use crate::fetch::Remote;
 use crate::image::Image;
 use crate::mode::Chmod;
 
@@ -51,6 +52,10 @@ pub(crate) struct Vertex {
 pub(crate) enum Operation {
     /// The layers of a base image.
     Image(Arc<Image>),
+    /// Layers that are in the store already.
+    Layers(Vec<LayerId>),
+    /// What is fetched from an address.
+    Fetch(Remote),
     Copy(CopyOperation),
     /// `WORKDIR`.
     Directory(DirectoryOperation),
@@ -61,8 +66,8 @@ pub(crate) enum Operation {
 #[derive(Debug)]
 pub(crate) struct CopyOperation {
     pub(crate) base: Option<VertexId>,
-    pub(crate) from: CopyFrom,
-    pub(crate) paths: Vec<String>,
+    /// What is copied, in this order.
+    pub(crate) parts: Vec<CopyPart>,
     /// Files written in the Dockerfile: names and contents.
     pub(crate) inline: Vec<(String, String)>,
     /// Absolute; a trailing slash means a directory.
@@ -73,9 +78,25 @@ pub(crate) struct CopyOperation {
     pub(crate) parents: bool,
     /// The layer does not depend on what lies below.
     pub(crate) link: bool,
+    pub(crate) epoch: Option<i64>,
+}
+
+/// Part of what an instruction copies.
+#[derive(Debug)]
+pub(crate) struct CopyPart {
+    pub(crate) from: CopyFrom,
+    pub(crate) paths: CopyPaths,
     /// Archives are unpacked.
     pub(crate) unpack: bool,
-    pub(crate) epoch: Option<i64>,
+}
+
+/// Which files are copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CopyPaths {
+    /// What these paths match.
+    Patterns(Vec<String>),
+    /// The file of this very name.
+    File(String),
 }
 
 /// Where a copy's paths are.
@@ -189,6 +210,13 @@ impl Operation {
             Self::Image(image) => {
                 hasher.field("image").field(&image.name).field(image.manifest_digest.to_string());
             }
+            Self::Layers(layers) => {
+                hasher.field("layers").number(layers.len() as u64);
+                for layer in layers {
+                    hasher.field(layer.as_bytes());
+                }
+            }
+            Self::Fetch(remote) => remote.hash(hasher),
             Self::Copy(copy) => copy.hash(hasher),
             Self::Directory(directory) => directory.hash(hasher),
             Self::Run(run) => run.hash(hasher),
@@ -217,16 +245,46 @@ fn pairs(hasher: &mut KeyHasher, items: &[(String, String)]) {
 impl CopyOperation {
     /// Adds what the instruction says to a key: all but what lies below and what is copied.
     pub(crate) fn hash(&self, hasher: &mut KeyHasher) {
-        hasher.field("copy").field(&self.destination);
-        list(hasher, &self.paths);
+        hasher.field("copy").field(&self.destination).number(self.parts.len() as u64);
+        for part in &self.parts {
+            part.hash(hasher);
+        }
         pairs(hasher, &self.inline);
         optional(hasher, self.owner.as_deref());
         optional(hasher, self.chmod.as_ref().map(|chmod| format!("{chmod:?}")).as_deref());
         list(hasher, &self.exclude);
-        for flag in [self.parents, self.link, self.unpack] {
+        for flag in [self.parents, self.link] {
             hasher.number(u64::from(flag));
         }
         optional(hasher, self.epoch.map(|epoch| epoch.to_string()).as_deref());
+    }
+
+    /// The paths that it looks up in a directory of this machine, by the directory's name in the build.
+    pub(crate) fn patterns_in<'a>(&'a self, context: &'a str) -> impl Iterator<Item = &'a [String]> {
+        self.parts.iter().filter_map(move |part| match (&part.from, &part.paths) {
+            (CopyFrom::Context(name), CopyPaths::Patterns(paths)) if name == context => Some(&**paths),
+            _ => None,
+        })
+    }
+
+    /// The vertices that it copies from.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = VertexId> {
+        self.parts.iter().filter_map(|part| match part.from {
+            CopyFrom::Vertex(vertex) => Some(vertex),
+            _ => None,
+        })
+    }
+}
+
+impl CopyPart {
+    fn hash(&self, hasher: &mut KeyHasher) {
+        match &self.paths {
+            CopyPaths::Patterns(paths) => list(hasher, paths),
+            CopyPaths::File(name) => {
+                hasher.field("file").field(name);
+            }
+        }
+        hasher.number(u64::from(self.unpack));
         match &self.from {
             CopyFrom::Context(name) => hasher.field("context").field(name),
             CopyFrom::Vertex(_) => hasher.field("vertex"),
@@ -293,6 +351,21 @@ impl CacheMount {
 }
 
 impl Plan {
+    /// The names of the directories of this machine that something is copied from.
+    pub(crate) fn contexts(&self) -> BTreeSet<String> {
+        let copies = self.vertices.iter().filter_map(|vertex| match &vertex.operation {
+            Operation::Copy(copy) => Some(copy),
+            _ => None,
+        });
+        let parts = copies.flat_map(|copy| &copy.parts);
+        parts
+            .filter_map(|part| match &part.from {
+                CopyFrom::Context(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Adds a vertex, unless the same is there already.
     pub(crate) fn add(
         &mut self,
@@ -309,7 +382,8 @@ impl Plan {
             hasher.field(&self.vertices[input].digest);
         }
         // Steps of two stages may be the same work, but people look for both.
-        hasher.field(if matches!(operation, Operation::Image(_)) { "" } else { &name });
+        let is_source = matches!(operation, Operation::Image(_) | Operation::Layers(_) | Operation::Fetch(_));
+        hasher.field(if is_source { "" } else { &name });
         let key = hasher.finish();
         if let Some(&known) = self.known.get(&key) {
             return known;

@@ -1,27 +1,36 @@
 //! From evaluated stages to a plan. Nothing is read or run here.
 
+mod copy;
 mod run;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rbx_dockerfile::{Base, Dockerfile, Evaluation, From, Op, Remote, Source, Stage, Step};
+use rbx_dockerfile::{Base, Dockerfile, Evaluation, From, Op, Stage, Step};
+use rbx_oci::History;
 use rbx_platform::Platform;
 use rbx_request::{BuildRequest, NoCache, SourceRange};
 
 use crate::config::ImagePlan;
 use crate::error::{BuildError, INSTEAD};
 use crate::image::Image;
-use crate::mode::Chmod;
-use crate::plan::{CopyFrom, CopyOperation, DirectoryOperation, Operation, Plan, Target, VertexId};
+use crate::main_context::MainContext;
+use crate::named_context::NamedContext;
+use crate::plan::{
+    CopyFrom, CopyOperation, CopyPart, CopyPaths, DirectoryOperation, Operation, Plan, Target, VertexId,
+};
 use crate::tree::clean;
 
 /// The name of the main context among a build's contexts.
 pub(crate) const MAIN_CONTEXT: &str = "context";
 
+/// What names layers in a history that no instruction made, as in BuildKit.
+const EXPORTER: &str = "buildkit.exporter.image.v0";
+
 /// One platform's stages, turned into vertices as they are needed.
 pub(crate) struct Planner<'a> {
     pub(crate) request: &'a BuildRequest,
+    pub(crate) context: &'a MainContext,
     pub(crate) file: &'a Dockerfile,
     pub(crate) file_name: &'a str,
     pub(crate) text: &'a Arc<str>,
@@ -39,6 +48,7 @@ impl<'a> Planner<'a> {
     #[expect(clippy::too_many_arguments, reason = "one value for each thing a plan is made from")]
     pub(crate) fn new(
         request: &'a BuildRequest,
+        context: &'a MainContext,
         file: &'a Dockerfile,
         file_name: &'a str,
         text: &'a Arc<str>,
@@ -49,7 +59,7 @@ impl<'a> Planner<'a> {
         epoch: Option<i64>,
     ) -> Self {
         let stages = BTreeMap::new();
-        Self { request, file, file_name, text, evaluation, images, platform, several, epoch, stages }
+        Self { request, context, file, file_name, text, evaluation, images, platform, several, epoch, stages }
     }
 
     /// Adds what the target of the build needs.
@@ -90,6 +100,16 @@ impl<'a> Planner<'a> {
                 let (root, mut image) = self.stage(plan, *below)?;
                 image.begin_stage();
                 (root, image)
+            }
+            Base::Context(name) if !self.named(name)?.is_image() => {
+                let vertex = self.named_vertex(plan, name, &stage.platform)?;
+                let mut image = ImagePlan::scratch(&stage.platform);
+                if let Some(vertex) = vertex {
+                    // What no instruction made is named by the exporter.
+                    let entry = History { comment: EXPORTER.to_owned(), ..History::default() };
+                    image.steps.push((entry, Some(vertex)));
+                }
+                (vertex, image)
             }
             Base::Image(name) | Base::Context(name) => {
                 let found =
@@ -158,9 +178,7 @@ impl<'a> Planner<'a> {
             }
             Op::Copy(copy) => {
                 let copy = self.copy(plan, stage, step, copy, base)?;
-                if let CopyFrom::Vertex(vertex) = copy.from {
-                    inputs.push(vertex);
-                }
+                inputs.extend(copy.inputs());
                 Operation::Copy(copy)
             }
             Op::Workdir(path) if path != "/" => Operation::Directory(DirectoryOperation {
@@ -185,20 +203,58 @@ impl<'a> Planner<'a> {
         match from {
             From::Stage(index) => Ok(self.stage(plan, *index)?.0),
             From::Scratch => Ok(None),
-            From::Image(name) | From::Named(name) => {
-                let image = self.image(name, &stage.platform)?;
-                let name = format!("FROM {}", image.name);
-                Ok(Some(plan.add(name, Operation::Image(image), Vec::new(), None, false)))
-            }
-            From::Context => Err(BuildError::invalid("the build context is no image")),
+            From::Image(name) => self.image_vertex(plan, name, &stage.platform).map(Some),
+            From::Named(name) => self.named_vertex(plan, name, &stage.platform),
+            From::Context => Ok(Some(match self.context {
+                MainContext::Fetched { layer, .. } => {
+                    let operation = Operation::Layers(vec![*layer]);
+                    plan.add("[internal] load build context".to_owned(), operation, Vec::new(), None, false)
+                }
+                MainContext::Directory(_) => self.context_vertex(plan, MAIN_CONTEXT.to_owned(), "/"),
+            })),
         }
     }
 
+    fn image_vertex(&self, plan: &mut Plan, name: &str, platform: &Platform) -> Result<VertexId, BuildError> {
+        let image = self.image(name, platform)?;
+        let name = format!("FROM {}", image.name);
+        Ok(plan.add(name, Operation::Image(image), Vec::new(), None, false))
+    }
+
+    fn named(&self, name: &str) -> Result<NamedContext, BuildError> {
+        match self.request.named_contexts.get(name) {
+            Some(value) => NamedContext::parse(name, value),
+            None => Err(BuildError::invalid(format!("there is no build context {name:?}"))),
+        }
+    }
+
+    /// The vertex that a named context means; `None` for an empty file system.
+    fn named_vertex(
+        &self,
+        plan: &mut Plan,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<Option<VertexId>, BuildError> {
+        Ok(match self.named(name)? {
+            NamedContext::Scratch => None,
+            NamedContext::Directory(_) => Some(self.context_vertex(plan, name.to_owned(), "/")),
+            NamedContext::Remote(remote) => {
+                let title = format!("[context {name}] {}", remote.shown());
+                Some(plan.add(title, Operation::Fetch(remote), Vec::new(), None, false))
+            }
+            NamedContext::Image(_) | NamedContext::Layout { .. } => {
+                Some(self.image_vertex(plan, name, platform)?)
+            }
+        })
+    }
+
     /// The directory of this machine that a `from=` means, by its name in the build.
-    fn context_of(&self, from: &From, stage: &Stage) -> Option<String> {
+    fn context_of(&self, from: &From) -> Option<String> {
         match from {
-            From::Context => Some(MAIN_CONTEXT.to_owned()),
-            From::Named(name) if !self.images.contains_key(&(name.clone(), stage.platform.clone())) => {
+            From::Context if matches!(self.context, MainContext::Directory(_)) => {
+                Some(MAIN_CONTEXT.to_owned())
+            }
+            From::Named(name) if matches!(self.named(name), Ok(NamedContext::Directory(_))) => {
                 Some(name.clone())
             }
             _ => None,
@@ -209,8 +265,11 @@ impl<'a> Planner<'a> {
     fn context_vertex(&self, plan: &mut Plan, context: String, source: &str) -> VertexId {
         let copy = CopyOperation {
             base: None,
-            from: CopyFrom::Context(context),
-            paths: vec![source.to_owned()],
+            parts: vec![CopyPart {
+                from: CopyFrom::Context(context),
+                paths: CopyPaths::Patterns(vec![source.to_owned()]),
+                unpack: false,
+            }],
             inline: Vec::new(),
             destination: "/".to_owned(),
             owner: None,
@@ -219,66 +278,11 @@ impl<'a> Planner<'a> {
             // The path stays what it is, so that it is found under it.
             parents: !clean(source.as_bytes()).is_empty(),
             link: false,
-            unpack: false,
             epoch: self.epoch,
         };
         let name =
             format!("[internal] mount build context /{}", String::from_utf8_lossy(&clean(source.as_bytes())));
         plan.add(name, Operation::Copy(copy), Vec::new(), None, false)
-    }
-
-    fn copy(
-        &mut self,
-        plan: &mut Plan,
-        stage: &Stage,
-        step: &Step,
-        copy: &rbx_dockerfile::Copy,
-        base: Option<VertexId>,
-    ) -> Result<CopyOperation, BuildError> {
-        let instruction = if copy.add { "ADD" } else { "COPY" };
-        let mut paths = Vec::new();
-        let mut inline = Vec::new();
-        for source in &copy.sources {
-            match (source, source.remote()) {
-                (Source::Heredoc(file), _) => inline.push((file.name.clone(), file.content.clone())),
-                (Source::Path(path), None) => paths.push(path.clone()),
-                (Source::Path(_), Some(Remote::Http)) if !copy.add => {
-                    return Err(BuildError::invalid("source can't be a URL for COPY"));
-                }
-                (Source::Path(_), Some(Remote::Git)) if !copy.add => {
-                    return Err(BuildError::invalid("source can't be a git ref for COPY"));
-                }
-                (Source::Path(path), Some(_)) => {
-                    return Err(unsupported(&format!("{instruction} {path}"), "remote sources"));
-                }
-            }
-        }
-        if copy.checksum.is_some() {
-            return Err(BuildError::invalid(if copy.add {
-                "checksum requires HTTP(S) or Git sources"
-            } else {
-                "checksum can't be specified for COPY"
-            }));
-        }
-        let from = match self.context_of(&copy.from, stage) {
-            Some(context) => CopyFrom::Context(context),
-            None => self.source(plan, stage, &copy.from)?.map_or(CopyFrom::Nothing, CopyFrom::Vertex),
-        };
-        Ok(CopyOperation {
-            base,
-            from,
-            paths,
-            inline,
-            destination: absolute(&copy.destination, &step.working_dir),
-            owner: copy.chown.clone(),
-            chmod: copy.chmod.as_deref().map(Chmod::parse).transpose()?,
-            exclude: copy.exclude.clone(),
-            parents: copy.parents,
-            // As BuildKit: a mode cannot be given to a layer that is merged in later.
-            link: copy.link && copy.chmod.is_none(),
-            unpack: copy.unpack.unwrap_or(copy.add),
-            epoch: self.epoch,
-        })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::cancel::Cancel;
 use crate::cdi::Devices;
 use crate::context::Context;
 use crate::error::{BuildError, LayerError};
+use crate::fetch::Fetcher;
 use crate::plan::{CopyFrom, Operation, Plan, VertexId};
 use crate::progress::{Task, announce};
 use crate::select::wanted_paths;
@@ -28,6 +29,7 @@ pub(crate) struct Solver {
     pub(crate) store: Store,
     pub(crate) lease: Arc<Lease>,
     pub(crate) registry: rbx_registry::Client,
+    pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) helper: Arc<OnceLock<Helper>>,
     pub(crate) plan: Plan,
     pub(crate) contexts: BTreeMap<String, ContextSlot>,
@@ -52,7 +54,7 @@ pub(crate) struct Settings {
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) group: ControlGroup,
     /// Values by id. They are in no key, no log and no record.
-    pub(crate) secrets: BTreeMap<String, Vec<u8>>,
+    pub(crate) secrets: Arc<BTreeMap<String, Vec<u8>>>,
     /// Those of this machine. Which a step has is in its key.
     pub(crate) devices: Devices,
 }
@@ -144,20 +146,30 @@ impl Solver {
             vertex.inputs.iter().copied().zip(inputs.iter().map(|built| built.layers.clone())).collect();
         let digests = vertex.inputs.iter().map(|&input| self.plan.vertices[input].digest.clone()).collect();
         // A context is read before the step that copies from it begins.
-        let source = match &vertex.operation {
-            Operation::Copy(copy) => Some(self.copy_source(&copy.from, &layers).await?),
-            _ => None,
-        };
+        let mut sources = Vec::new();
+        if let Operation::Copy(copy) = &vertex.operation {
+            for part in &copy.parts {
+                sources.push(self.copy_source(&part.from, &layers).await?);
+            }
+        }
         let task = Task::start(&self.events, &vertex.digest, &vertex.name, digests);
-        let outcome = if let Operation::Image(image) = &vertex.operation {
-            let found = image.layers(&self.store, &self.lease, &self.registry, &task).await;
-            found.map(|layers| Built { layers, created: 0, cached: false })
-        } else {
-            let (solver, task) = (self.clone(), task.clone());
-            let work = move || solver.work(id, &layers, source.as_ref(), &task);
-            match tokio::task::spawn_blocking(work).await {
-                Ok(outcome) => outcome,
-                Err(error) => Err(BuildError::failed(error)),
+        let outcome = match &vertex.operation {
+            Operation::Image(image) => {
+                let found = image.layers(&self.store, &self.lease, &self.registry, &task).await;
+                found.map(|layers| Built { layers, created: 0, cached: false })
+            }
+            Operation::Layers(layers) => Ok(Built { layers: layers.clone(), created: 0, cached: true }),
+            Operation::Fetch(remote) => {
+                let fetched = self.fetcher.fetch(remote, &task).await;
+                fetched.map(|it| Built { layers: vec![it.layer], created: it.created, cached: it.cached })
+            }
+            _ => {
+                let (solver, task) = (self.clone(), task.clone());
+                let work = move || solver.work(id, &layers, &sources, &task);
+                match tokio::task::spawn_blocking(work).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => Err(BuildError::failed(error)),
+                }
             }
         };
         let outcome = outcome.map_err(|error| error.of_step(&vertex.name).at(vertex.source.clone()));
@@ -169,7 +181,7 @@ impl Solver {
         &self,
         id: VertexId,
         layers: &BTreeMap<VertexId, Vec<LayerId>>,
-        source: Option<&CopySource>,
+        sources: &[CopySource],
         task: &Task,
     ) -> Result<Built, BuildError> {
         let vertex = &self.plan.vertices[id];
@@ -178,10 +190,7 @@ impl Solver {
             input.and_then(|input| layers.get(&input).cloned()).unwrap_or_default()
         };
         match &vertex.operation {
-            Operation::Copy(copy) => {
-                let source = source.unwrap_or(&CopySource::Nothing);
-                self.copy(copy, &of(&copy.base), source, vertex.fresh, name)
-            }
+            Operation::Copy(copy) => self.copy(copy, &of(&copy.base), sources, vertex.fresh, name),
             Operation::Directory(directory) => {
                 self.directory(directory, &of(&directory.base), vertex.fresh, name)
             }
@@ -190,7 +199,9 @@ impl Solver {
                     run.mounts.iter().map(|mount| of(&mount.kind.vertex())).collect();
                 self.run(run, &of(&run.base), &mounted, vertex.fresh, task)
             }
-            Operation::Image(_) => Err(BuildError::failed("an image is no work for a thread")),
+            Operation::Image(_) | Operation::Layers(_) | Operation::Fetch(_) => {
+                Err(BuildError::failed("what is fetched is no work for a thread"))
+            }
         }
     }
 
@@ -227,11 +238,10 @@ impl Solver {
             .vertices
             .iter()
             .filter_map(|vertex| match &vertex.operation {
-                Operation::Copy(copy) if copy.from == CopyFrom::Context(name.to_owned()) => {
-                    Some(wanted_paths(&copy.paths, copy.parents))
-                }
+                Operation::Copy(copy) => Some(copy),
                 _ => None,
             })
+            .flat_map(|copy| copy.patterns_in(name).map(|paths| wanted_paths(paths, copy.parents)))
             .flatten()
             .collect();
         let (store, threads) = (self.store.clone(), self.threads);

@@ -1,18 +1,23 @@
 //! The Dockerfile of a build, with its ignore file.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbx_dockerfile::{Dockerfile, Ignore};
 use rbx_oci::Reference;
-use rbx_request::{BuildRequest, ContextSource, DockerfileSource, EventSender, SourceRange, Warning};
+use rbx_request::{BuildRequest, DockerfileSource, EventSender, SourceRange, Warning};
 
 use crate::error::{BuildError, INSTEAD, unreadable};
+use crate::fetch::{Fetcher, HttpSource, Remote};
+use crate::main_context::MainContext;
 use crate::progress::Task;
 
 /// Bytes that a Dockerfile or an ignore file may have.
 const TEXT_LIMIT: u64 = 4 << 20;
+
+/// What a Dockerfile is called that nobody named.
+const DOCKERFILE: &str = "Dockerfile";
 
 /// The Dockerfile of a build.
 #[derive(Debug)]
@@ -27,22 +32,13 @@ pub(crate) struct Source {
 
 impl Source {
     /// Reads and parses what a request names, with its ignore file.
-    pub(crate) fn load(request: &BuildRequest, events: &EventSender) -> Result<Self, BuildError> {
-        let (name, bytes, beside) = match &request.dockerfile {
-            DockerfileSource::Inline(bytes) => ("Dockerfile".to_owned(), bytes.clone(), None),
-            DockerfileSource::Path(path) => {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let task = Task::internal(events, &format!("[internal] load build definition from {name}"));
-                let bytes = task.end(read_text(path).and_then(|bytes| {
-                    bytes.ok_or_else(|| {
-                        BuildError::invalid(format!(
-                            "failed to read dockerfile: open {name}: no such file or directory"
-                        ))
-                    })
-                }))?;
-                (name, bytes, Some(path.clone()))
-            }
-        };
+    pub(crate) async fn load(
+        request: &BuildRequest,
+        context: &MainContext,
+        fetcher: &Fetcher,
+        events: &EventSender,
+    ) -> Result<Self, BuildError> {
+        let Text { name, bytes, beside } = Text::of(request, context, fetcher, events).await?;
         let text = String::from_utf8(bytes).unwrap_or_else(|error| {
             // What is not text is an unknown instruction, or part of a name that nothing has.
             String::from_utf8_lossy(error.as_bytes()).into_owned()
@@ -52,7 +48,7 @@ impl Source {
             file,
             name,
             text: Arc::from(text),
-            ignore: load_ignore(request, events, beside.as_deref())?,
+            ignore: load_ignore(context, events, beside.as_deref())?,
         };
         source.check_syntax()?;
         if let Some(error) = source.file.first_error() {
@@ -111,22 +107,85 @@ impl Source {
     }
 }
 
+/// A Dockerfile as it was read.
+struct Text {
+    name: String,
+    bytes: Vec<u8>,
+    /// Where it is on this machine, and with it perhaps an ignore file of its own.
+    beside: Option<PathBuf>,
+}
+
+impl Text {
+    async fn of(
+        request: &BuildRequest,
+        context: &MainContext,
+        fetcher: &Fetcher,
+        events: &EventSender,
+    ) -> Result<Self, BuildError> {
+        let load =
+            |name: &str| Task::internal(events, &format!("[internal] load build definition from {name}"));
+        let missing = |name: &str| {
+            let reason = format!("failed to read dockerfile: open {name}: no such file or directory");
+            BuildError::invalid(reason)
+        };
+        match &request.dockerfile {
+            DockerfileSource::Inline(bytes) => {
+                Ok(Self { name: DOCKERFILE.to_owned(), bytes: bytes.clone(), beside: None })
+            }
+            DockerfileSource::Path(path) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let read = read_text(path).and_then(|bytes| bytes.ok_or_else(|| missing(&name)));
+                let bytes = load(&name).end(read)?;
+                Ok(Self { name, bytes, beside: Some(path.clone()) })
+            }
+            DockerfileSource::Url(url) => {
+                let task = Task::internal(events, &format!("[internal] load {}", rbx_source::redacted(url)));
+                let remote = HttpSource { url: url.clone(), name: DOCKERFILE.to_owned(), checksum: None };
+                let fetched = fetcher.fetch(&Remote::Http(remote), &task).await;
+                let read = fetched.and_then(|it| fetcher.read(it.layer, DOCKERFILE, TEXT_LIMIT));
+                let bytes = task.end(read)?.unwrap_or_default();
+                Ok(Self { name: DOCKERFILE.to_owned(), bytes, beside: None })
+            }
+            DockerfileSource::InContext(path) => {
+                let MainContext::Fetched { layer, dockerfile } = context else {
+                    return Err(missing(path));
+                };
+                let path = dockerfile.unwrap_or(path);
+                // As with a context of this machine, where nobody said otherwise.
+                let lower =
+                    path.strip_suffix(DOCKERFILE).filter(|above| above.is_empty() || above.ends_with('/'));
+                let lower = lower.map(|above| format!("{above}{}", DOCKERFILE.to_lowercase()));
+                let read = || {
+                    for path in std::iter::once(path).chain(lower.as_deref()) {
+                        if let Some(bytes) = fetcher.read(*layer, path, TEXT_LIMIT)? {
+                            return Ok(bytes);
+                        }
+                    }
+                    Err(missing(path))
+                };
+                let bytes = load(path).end(read())?;
+                Ok(Self { name: path.to_owned(), bytes, beside: None })
+            }
+        }
+    }
+}
+
 /// The ignore file: that of the Dockerfile's own name, else that of the context.
 fn load_ignore(
-    request: &BuildRequest,
+    context: &MainContext,
     events: &EventSender,
     dockerfile: Option<&Path>,
 ) -> Result<Ignore, BuildError> {
-    let task = Task::internal(events, "[internal] load .dockerignore");
     let own = dockerfile.map(|path| {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".dockerignore");
         path.with_file_name(name)
     });
-    let of_context = match &request.context {
-        ContextSource::Directory(path) => Some(path.join(".dockerignore")),
-        _ => None,
+    let of_context = match context {
+        MainContext::Directory(path) => path.as_ref().map(|path| path.join(".dockerignore")),
+        MainContext::Fetched { .. } => return Ok(Ignore::none()),
     };
+    let task = Task::internal(events, "[internal] load .dockerignore");
     let read = || -> Result<Ignore, BuildError> {
         for path in own.iter().chain(&of_context) {
             if let Some(bytes) = read_text(path)? {
@@ -141,7 +200,7 @@ fn load_ignore(
 }
 
 /// Reads a text file of bounded size; `None` where there is none.
-fn read_text(path: &Path) -> Result<Option<Vec<u8>>, BuildError> {
+pub(crate) fn read_text(path: &Path) -> Result<Option<Vec<u8>>, BuildError> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -19,8 +19,8 @@ pub use grammar::{
     parse_platforms, parse_resources, parse_size,
 };
 pub use request::{
-    AddHost, Attestation, BuildRequest, CacheEntry, ContextSource, DockerfileSource, Network, NoCache,
-    Output, OutputDestination, OutputKind, Secret, SecretSource, SshForward, Ulimit,
+    AddHost, ArchiveStream, Attestation, BuildRequest, CacheEntry, ContextSource, DockerfileSource, Network,
+    NoCache, Output, OutputDestination, OutputKind, Secret, SecretSource, SshForward, Ulimit,
 };
 pub use result::{BuildResult, SourceRange};
 pub use status::{SolveStatus, solve_status};

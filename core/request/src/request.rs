@@ -1,7 +1,10 @@
 //! The build request.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rbx_oci::Reference;
 use rbx_platform::Platform;
@@ -67,8 +70,12 @@ pub struct BuildRequest {
 /// Where a Dockerfile comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerfileSource {
-    /// A file.
+    /// A file of this machine.
     Path(PathBuf),
+    /// A file of the context, by its path there.
+    InContext(String),
+    /// A file over HTTP.
+    Url(String),
     /// Text that was read already, from standard input say.
     Inline(Vec<u8>),
 }
@@ -87,11 +94,41 @@ pub enum ContextSource {
     Empty,
     /// A directory, absolute.
     Directory(PathBuf),
-    /// A tar archive that was read from standard input.
-    Tar(Vec<u8>),
-    /// A git or HTTP address.
+    /// A tar archive, compressed or not, that is still to be read.
+    Tar(ArchiveStream),
+    /// An address: a git repository, an archive over HTTP, or a Dockerfile alone over HTTP.
     Url(String),
 }
+
+/// An archive that is read once, such as standard input. Clones share it.
+#[derive(Clone)]
+pub struct ArchiveStream(Arc<Mutex<Option<Box<dyn Read + Send>>>>);
+
+impl ArchiveStream {
+    /// An archive that `reader` gives.
+    pub fn new(reader: impl Read + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(reader)))))
+    }
+
+    /// The reader; `None` if somebody has it already.
+    pub fn take(&self) -> Option<Box<dyn Read + Send>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for ArchiveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ArchiveStream")
+    }
+}
+
+impl PartialEq for ArchiveStream {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ArchiveStream {}
 
 /// One `--output`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,8 +238,8 @@ pub enum SecretSource {
     Value(Vec<u8>),
 }
 
-impl std::fmt::Debug for SecretSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             // A secret's value never reaches a log.

@@ -2,29 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use rbx_request::{ContextSource, DockerfileSource};
+use rbx_oci::tar::begins_archive;
+use rbx_request::{ArchiveStream, ContextSource, DockerfileSource};
+use rbx_source::GitAddress;
 
 use crate::errors::CliError;
 
 /// Bytes of a Dockerfile from standard input, at most.
 const DOCKERFILE_LIMIT: u64 = 4 << 20;
-/// Bytes of a block of a tar archive.
-const BLOCK: usize = 512;
+/// Bytes by which an archive is told from a Dockerfile.
+const BLOCK: u64 = 512;
+/// What a Dockerfile is called that nobody named.
+const DOCKERFILE: &str = "Dockerfile";
 
-/// Finds the context and the Dockerfile. What comes from standard input is read.
+/// Finds the context and the Dockerfile. Of standard input, a Dockerfile is read; an archive is left to be read.
 pub(crate) fn find(
     context: &str,
     file: Option<&str>,
     cwd: &Path,
-    stdin: &mut dyn Read,
+    mut stdin: Box<dyn Read + Send>,
 ) -> Result<(ContextSource, DockerfileSource), CliError> {
     let file = file.filter(|file| !file.is_empty());
-    if file.is_some_and(is_http) {
-        return Err(CliError::new("--file: the embedded engine does not have remote Dockerfiles yet"));
-    }
     let directory = cwd.join(context);
     match context {
         "" => Err(CliError::new("please specify build context (e.g. \".\" for the current directory)")),
@@ -34,16 +35,20 @@ pub(crate) fn find(
         "-" => from_stdin(file, stdin),
         _ if directory.is_dir() => {
             let dockerfile = match file {
-                Some("-") => DockerfileSource::Inline(read_dockerfile(stdin)?),
+                Some("-") => DockerfileSource::Inline(read_dockerfile(&mut stdin)?),
+                Some(file) if is_http(file) => DockerfileSource::Url(file.to_owned()),
                 Some(file) => DockerfileSource::Path(either_case(cwd.join(file))),
-                None => DockerfileSource::Path(either_case(directory.join("Dockerfile"))),
+                None => DockerfileSource::Path(either_case(directory.join(DOCKERFILE))),
             };
             Ok((ContextSource::Directory(directory), dockerfile))
         }
-        _ if is_remote(context) => {
+        _ if is_remote(context)? => {
             let dockerfile = match file {
-                Some("-") => DockerfileSource::Inline(read_dockerfile(stdin)?),
-                file => DockerfileSource::Path(PathBuf::from(file.unwrap_or("Dockerfile"))),
+                Some("-") => DockerfileSource::Inline(read_dockerfile(&mut stdin)?),
+                Some(file) if Path::new(file).is_absolute() => {
+                    DockerfileSource::Path(either_case(PathBuf::from(file)))
+                }
+                file => in_context(file),
             };
             Ok((ContextSource::Url(context.to_owned()), dockerfile))
         }
@@ -54,14 +59,13 @@ pub(crate) fn find(
 /// Standard input is an archive of the context, or the Dockerfile alone.
 fn from_stdin(
     file: Option<&str>,
-    stdin: &mut dyn Read,
+    mut stdin: Box<dyn Read + Send>,
 ) -> Result<(ContextSource, DockerfileSource), CliError> {
     let mut head = Vec::new();
-    stdin.take(2 * BLOCK as u64).read_to_end(&mut head).map_err(|error| unreadable(&error))?;
-    if is_archive(&head) {
-        stdin.read_to_end(&mut head).map_err(|error| unreadable(&error))?;
-        let dockerfile = DockerfileSource::Path(PathBuf::from(file.unwrap_or("Dockerfile")));
-        return Ok((ContextSource::Tar(head), dockerfile));
+    (&mut stdin).take(BLOCK).read_to_end(&mut head).map_err(|error| unreadable(&error))?;
+    if begins_archive(&head) {
+        let archive = ArchiveStream::new(Cursor::new(head).chain(stdin));
+        return Ok((ContextSource::Tar(archive), in_context(file)));
     }
     if file.is_some() {
         return Err(CliError::new(
@@ -70,6 +74,14 @@ fn from_stdin(
     }
     let dockerfile = read_dockerfile(&mut head.as_slice().chain(stdin))?;
     Ok((ContextSource::Empty, DockerfileSource::Inline(dockerfile)))
+}
+
+/// A Dockerfile that lies in a context from elsewhere, unless it has an address of its own.
+fn in_context(file: Option<&str>) -> DockerfileSource {
+    match file {
+        Some(file) if is_http(file) => DockerfileSource::Url(file.to_owned()),
+        file => DockerfileSource::InContext(file.unwrap_or(DOCKERFILE).to_owned()),
+    }
 }
 
 fn read_dockerfile(stdin: &mut dyn Read) -> Result<Vec<u8>, CliError> {
@@ -90,14 +102,14 @@ fn unreadable(error: &std::io::Error) -> CliError {
 /// A path whose `Dockerfile` may be written `dockerfile`. The directory is listed, since on some systems both names
 /// open the same file.
 fn either_case(path: PathBuf) -> PathBuf {
-    if path.file_name().is_none_or(|name| name != "Dockerfile") {
+    if path.file_name().is_none_or(|name| name != DOCKERFILE) {
         return path;
     }
     let entries = path.parent().map(fs::read_dir);
     let names = entries.into_iter().flatten().flatten().flatten().map(|entry| entry.file_name());
     let mut lower = false;
     for name in names {
-        if name == "Dockerfile" {
+        if name == DOCKERFILE {
             return path;
         }
         lower |= name == "dockerfile";
@@ -110,41 +122,15 @@ fn is_http(text: &str) -> bool {
 }
 
 /// Whether a text is an address: HTTP, or git in any of its forms.
-fn is_remote(text: &str) -> bool {
-    let scp = || {
-        // `user@host:path`
-        let (user, rest) = text.split_once('@')?;
-        let (host, path) = rest.split_once(':')?;
-        let word = |text: &str| !text.is_empty() && !text.contains(['/', ' ', ':']);
-        Some(word(user) && word(host) && !path.is_empty())
-    };
-    is_http(text)
-        || ["git://", "ssh://", "github.com/"].iter().any(|scheme| text.starts_with(scheme))
-        || scp().unwrap_or(false)
-}
-
-/// Whether bytes begin an archive, compressed or not.
-fn is_archive(head: &[u8]) -> bool {
-    const MAGIC: [&[u8]; 4] = [b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    MAGIC.iter().any(|magic| head.starts_with(magic)) || head.get(..BLOCK).is_some_and(is_tar_header)
-}
-
-/// A header of a tar archive has the sum of its bytes in it, whatever its dialect.
-fn is_tar_header(block: &[u8]) -> bool {
-    const SUM: std::ops::Range<usize> = 148..156;
-    let sum: u64 = block
-        .iter()
-        .enumerate()
-        .map(|(index, byte)| u64::from(if SUM.contains(&index) { b' ' } else { *byte }))
-        .sum();
-    let written = std::str::from_utf8(&block[SUM]).unwrap_or_default();
-    u64::from_str_radix(written.trim_matches([' ', '\0']), 8) == Ok(sum)
+fn is_remote(text: &str) -> Result<bool, CliError> {
+    let git = GitAddress::parse(text).map_err(|error| CliError::new(error.to_string()))?;
+    Ok(git.is_some() || is_http(text))
 }
 
 /// Makes the directories of `--build-context` absolute, and requires that they exist.
 pub(crate) fn resolve_named(contexts: &mut BTreeMap<String, String>, cwd: &Path) -> Result<(), CliError> {
     for (name, value) in contexts {
-        if is_remote(value) || value.starts_with("docker-image://") || value.starts_with("target:") {
+        if is_remote(value)? || value.starts_with("docker-image://") || value.starts_with("target:") {
             continue;
         }
         if let Some(layout) = value.strip_prefix("oci-layout://") {
@@ -197,15 +183,16 @@ mod tests {
         directory: &tempfile::TempDir,
         context: &str,
         file: Option<&str>,
-        mut stdin: &[u8],
+        stdin: &[u8],
     ) -> Result<(ContextSource, DockerfileSource), String> {
-        find(context, file, directory.path(), &mut stdin).map_err(|error| message(&error))
+        find(context, file, directory.path(), Box::new(Cursor::new(stdin.to_vec())))
+            .map_err(|error| message(&error))
     }
 
     fn dockerfile(directory: &tempfile::TempDir, context: &str, file: Option<&str>) -> String {
         match find_in(directory, context, file, b"").unwrap().1 {
             DockerfileSource::Path(path) => path.strip_prefix(directory).unwrap().display().to_string(),
-            inline @ DockerfileSource::Inline(_) => format!("{inline:?}"),
+            other => format!("{other:?}"),
         }
     }
 
@@ -231,14 +218,18 @@ mod tests {
         );
         assert_eq!(find_in(&directory, "-", None, b"FROM x").unwrap(), (ContextSource::Empty, text));
 
-        let mut block = [0; BLOCK];
+        let mut block = vec![0; 2048];
         block[0] = b'a';
         block[148..156].copy_from_slice(b"000541\0 ");
         let (context, dockerfile) = find_in(&directory, "-", Some("b"), &block).unwrap();
-        assert_eq!(context, ContextSource::Tar(block.to_vec()));
-        assert_eq!(dockerfile, DockerfileSource::Path(PathBuf::from("b")));
-        assert!(is_archive(b"\x1f\x8b\x08\0"));
-        assert!(!is_archive(&[0; BLOCK]));
+        let ContextSource::Tar(stream) = context else { panic!("{context:?}") };
+        let mut all = Vec::new();
+        stream.take().unwrap().read_to_end(&mut all).unwrap();
+        assert_eq!(all, block, "what told the archive is part of it");
+        assert!(stream.take().is_none(), "there is one to read");
+        assert_eq!(dockerfile, DockerfileSource::InContext("b".to_owned()));
+        let packed = find_in(&directory, "-", None, b"\x1f\x8b\x08\0").unwrap();
+        assert!(matches!(packed.0, ContextSource::Tar(_)));
 
         assert_eq!(
             find_in(&directory, "-", Some("-"), b"").unwrap_err(),
@@ -253,6 +244,22 @@ mod tests {
     #[test]
     fn what_is_no_directory_is_an_address_or_an_error() {
         let directory = directory(&["git@host:dir/Dockerfile", "file"]);
+        for (file, dockerfile) in [
+            (None, DockerfileSource::InContext("Dockerfile".to_owned())),
+            (Some("d/x"), DockerfileSource::InContext("d/x".to_owned())),
+            (Some("/d/x"), DockerfileSource::Path("/d/x".into())),
+            (Some("-"), DockerfileSource::Inline(b"FROM y".to_vec())),
+            (Some("http://h/x"), DockerfileSource::Url("http://h/x".to_owned())),
+        ] {
+            let found = find_in(&directory, "https://example.com/x.git", file, b"FROM y").unwrap();
+            assert_eq!(found.1, dockerfile, "{file:?}");
+        }
+        let found = find_in(&directory, ".", Some("https://h/x"), b"").unwrap();
+        assert_eq!(found.1, DockerfileSource::Url("https://h/x".to_owned()));
+        assert_eq!(
+            find_in(&directory, "https://h/x.git?ref=", None, b"").unwrap_err(),
+            "ERROR: query \"ref\" has no value"
+        );
         for address in [
             "https://example.com/x.tar.gz",
             "git://host/x.git#main:dir",

@@ -98,7 +98,7 @@ pub(crate) fn prepare(
     env: &Env,
     entries: Entries,
     proxies: &Proxies,
-    stdin: &mut dyn Read,
+    stdin: Box<dyn Read + Send>,
 ) -> Result<Prepared, CliError> {
     let Entries { mut request, outputs, secrets, ssh } = entries;
     request.no_cache = match (args.no_cache, args.no_cache_filter.as_slice()) {
@@ -227,7 +227,7 @@ mod tests {
             let args: BuildArgs = parse_line(&line.flags, &line.operands)?;
             let proxies = Proxies::default();
             parse(&args, &self.env)
-                .and_then(|entries| prepare(&args, &self.env, entries, &proxies, &mut &b"FROM x"[..]))
+                .and_then(|entries| prepare(&args, &self.env, entries, &proxies, Box::new(&b"FROM x"[..])))
                 .map_err(|error| {
                     let mut text = Vec::new();
                     error.report(&mut text).unwrap();

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbx_registry::Credentials;
+use rbx_source::GitConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -44,6 +46,22 @@ struct DockerConfig {
 #[serde(deny_unknown_fields, default)]
 struct RbxConfig {
     registries: BTreeMap<String, RegistrySettings>,
+}
+
+/// How git repositories are reached: with the user's git, through the same proxies as registries.
+pub(crate) fn git_config(env: &Env, registry: &rbx_registry::Config) -> GitConfig {
+    let path = env.filled("PATH").unwrap_or_default();
+    let programs = std::env::split_paths(path).map(|directory| directory.join("git"));
+    let is_program = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let known_hosts = env.home().map(|home| home.join(".ssh/known_hosts"));
+    GitConfig {
+        program: programs.filter(|path| path.is_absolute()).find(is_program),
+        path: path.into(),
+        proxies: registry.proxies.clone(),
+        known_hosts: known_hosts.filter(|path| path.exists()),
+    }
 }
 
 /// How one registry is reached.

@@ -54,6 +54,15 @@ impl Origin {
         Self::directories(&[path])
     }
 
+    /// Whether this is the very place that another value names.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directories(one), Self::Directories(other)) => Arc::ptr_eq(one, other),
+            (Self::Inline(one), Self::Inline(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// The files below several directories, topmost first.
     pub(crate) fn directories(paths: &[impl AsRef<Path>]) -> io::Result<Self> {
         let opened = paths.iter().map(|path| open_root(path.as_ref()));

@@ -97,7 +97,7 @@ impl Planner<'_> {
         stage: &Stage,
         mount: &Mount,
     ) -> Result<Option<VertexId>, BuildError> {
-        match self.context_of(&mount.from, stage) {
+        match self.context_of(&mount.from) {
             Some(context) => {
                 let source = mount.source.as_deref().unwrap_or_default();
                 Ok(Some(self.context_vertex(plan, context, source)))

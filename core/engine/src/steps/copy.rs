@@ -10,12 +10,12 @@ use crate::context::{Context, hash_files};
 use crate::draft::Draft;
 use crate::error::BuildError;
 use crate::layer::{self, Item, Origin, Packing, pack};
-use crate::plan::CopyOperation;
+use crate::plan::{CopyOperation, CopyPaths};
 use crate::select::{CopyOptions, Selected, hash_selection, select, selected_files};
 use crate::solve::Solver;
 use crate::tree::{Node, Tree};
 
-/// What a copy's paths are looked up in.
+/// What the paths of one part of a copy are looked up in.
 pub(crate) enum CopySource {
     Context(Arc<Context>),
     Layers(Vec<LayerId>),
@@ -30,42 +30,24 @@ const MOST_VERSIONS: usize = 8;
 const COLD_BYTES: u64 = 1 << 20;
 
 impl Solver {
+    /// `sources` are those of the parts, in their order.
     pub(crate) fn copy(
         &self,
         copy: &CopyOperation,
         base: &[LayerId],
-        source: &CopySource,
+        sources: &[CopySource],
         fresh: bool,
         name: &str,
     ) -> Result<Built, BuildError> {
         // A linked layer does not look at what it will lie on.
         let below: &[LayerId] = if copy.link { &[] } else { base };
-        let stage_key = match source {
-            CopySource::Layers(layers) => {
-                let mut hasher = Self::copy_key("copy from layers", copy, below);
-                hash_layers(&mut hasher, layers);
-                Some(hasher.finish())
-            }
-            CopySource::Context(_) | CopySource::Nothing => None,
-        };
+        let stage_key = Self::stage_key(copy, below, sources);
         if let (Some(key), false) = (&stage_key, fresh)
             && let Some(built) = self.find(key, base)?
         {
             return Ok(built);
         }
 
-        let owned;
-        let (tree, context) = match source {
-            CopySource::Context(context) => (context.tree(), Some(context)),
-            CopySource::Layers(layers) => {
-                owned = self.readable(layers)?;
-                (&owned, None)
-            }
-            CopySource::Nothing => {
-                owned = Tree::default();
-                (&owned, None)
-            }
-        };
         let owner = copy.owner.as_deref().map(|owner| self.owner(owner, below)).transpose()?;
         let options = CopyOptions {
             owner,
@@ -74,17 +56,34 @@ impl Solver {
             parents: copy.parents,
             now: self.now(),
         };
-        let selected = select(tree, &copy.paths, &options)?;
-        let files = selected_files(tree, &selected, &options)?;
-        let unknown: u64 =
-            files.iter().filter(|node| node.content.get().is_none()).map(|node| node.entry.size()).sum();
-        let total: u64 = files.iter().map(|node| node.entry.size()).sum();
-        let cold = unknown >= COLD_BYTES && unknown * 2 > total && !copy.unpack;
+        let opened = copy.parts.iter().zip(sources).map(|(part, source)| {
+            let root = match source {
+                CopySource::Context(context) => Root::Context(context.clone()),
+                CopySource::Layers(layers) => Root::Own(self.readable(layers)?),
+                CopySource::Nothing => Root::Own(Tree::default()),
+            };
+            let selected = match &part.paths {
+                CopyPaths::Patterns(paths) => select(root.tree(), paths, &options)?,
+                CopyPaths::File(name) => vec![vec![Selected::file(name.as_bytes())]],
+            };
+            Ok(Part { root, selected, unpack: part.unpack })
+        });
+        let parts: Vec<Part> = opened.collect::<Result<_, BuildError>>()?;
+        let (mut unknown, mut total) = (0, 0);
+        for part in &parts {
+            for node in selected_files(part.root.tree(), &part.selected, &options)? {
+                total += node.entry.size();
+                unknown += if node.content.get().is_none() { node.entry.size() } else { 0 };
+            }
+        }
+        let cold = unknown >= COLD_BYTES && unknown * 2 > total && !parts.iter().any(|part| part.unpack);
 
-        let work = Work { copy, tree, options: &options, selected: &selected, below };
+        let work = Work { copy, parts: &parts, options: &options, below };
         let content_key = || -> Result<Key, BuildError> {
             let mut hasher = Self::copy_key("copy content", copy, below);
-            hash_selection(&mut hasher, tree, &selected, &options)?;
+            for part in &parts {
+                hash_selection(&mut hasher, part.root.tree(), &part.selected, &options)?;
+            }
             Ok(hasher.finish())
         };
         let known = |key: &Key| match self.find(key, base)? {
@@ -93,7 +92,10 @@ impl Solver {
         };
         let mut key = None;
         if !cold {
-            remember(context, &hash_files(&self.store, &files, self.threads, self.cancel.flag())?);
+            for part in &parts {
+                let files = selected_files(part.root.tree(), &part.selected, &options)?;
+                part.root.remember(&hash_files(&self.store, &files, self.threads, self.cancel.flag())?);
+            }
             let found = *key.insert(content_key()?);
             if let Some(built) = known(&found)? {
                 return Ok(built);
@@ -106,7 +108,9 @@ impl Solver {
         let key = if let Some(key) = key {
             key
         } else {
-            remember(context, &learn(tree, &items));
+            for part in &parts {
+                part.root.remember(&learn(part.root.tree(), &items));
+            }
             let key = content_key()?;
             if let Some(built) = known(&key)? {
                 return Ok(built);
@@ -121,6 +125,23 @@ impl Solver {
         self.store.put_record(&self.lease, &site, &record, true)?;
         let keys: Vec<Key> = std::iter::once(key).chain(stage_key).collect();
         self.record(&keys, base, layer, fresh)
+    }
+
+    /// The key by definition, which there is where nothing comes from a context.
+    fn stage_key(copy: &CopyOperation, below: &[LayerId], sources: &[CopySource]) -> Option<Key> {
+        let mut hasher = Self::copy_key("copy from layers", copy, below);
+        let mut from_layers = false;
+        for source in sources {
+            match source {
+                CopySource::Layers(layers) => {
+                    hash_layers(&mut hasher, layers);
+                    from_layers = true;
+                }
+                CopySource::Context(_) => return None,
+                CopySource::Nothing => {}
+            }
+        }
+        from_layers.then(|| hasher.finish())
     }
 
     fn copy_key(domain: &str, copy: &CopyOperation, below: &[LayerId]) -> KeyHasher {
@@ -161,19 +182,22 @@ impl Solver {
         let below = self.entries(work.below)?;
         let mut draft = Draft::new(&below, work.options);
         let mut archives = Vec::new();
-        for selected in work.selected {
-            let mut plain = Vec::new();
-            for one in selected {
-                let file = work.tree.get(&one.path).filter(|_| work.copy.unpack).and_then(Node::source);
-                match file.map(|source| self.unpack(&source, &one.path)).transpose()?.flatten() {
-                    Some((prepared, tree)) => {
-                        draft.extract(&tree, &work.copy.destination)?;
-                        archives.push(prepared);
+        for part in work.parts {
+            let tree = part.root.tree();
+            for selected in &part.selected {
+                let mut plain = Vec::new();
+                for one in selected {
+                    let file = tree.get(&one.path).filter(|_| part.unpack).and_then(Node::source);
+                    match file.map(|source| self.unpack(&source, &one.path)).transpose()?.flatten() {
+                        Some((prepared, tree)) => {
+                            draft.extract(&tree, &work.copy.destination)?;
+                            archives.push(prepared);
+                        }
+                        None => plain.push(one),
                     }
-                    None => plain.push(one),
                 }
+                draft.copy(tree, plain, &work.copy.destination)?;
             }
-            draft.copy(work.tree, plain, &work.copy.destination)?;
         }
         for (name, content) in &work.copy.inline {
             let (tree, selected) = inline_file(name, content, self.now());
@@ -202,18 +226,39 @@ impl Solver {
     }
 }
 
-/// One copy, its source and what it lies on.
+/// One copy, its sources and what it lies on.
 struct Work<'a> {
     copy: &'a CopyOperation,
-    tree: &'a Tree,
+    parts: &'a [Part],
     options: &'a CopyOptions,
-    selected: &'a [Vec<Selected>],
     below: &'a [LayerId],
 }
 
-fn remember(context: Option<&Arc<Context>>, read: &[Vec<u8>]) {
-    if let Some(context) = context {
-        context.remember(read);
+/// What one part of a copy means in its source.
+struct Part {
+    root: Root,
+    selected: Vec<Vec<Selected>>,
+    unpack: bool,
+}
+
+/// The file system that paths are looked up in.
+enum Root {
+    Context(Arc<Context>),
+    Own(Tree),
+}
+
+impl Root {
+    fn tree(&self) -> &Tree {
+        match self {
+            Self::Context(context) => context.tree(),
+            Self::Own(tree) => tree,
+        }
+    }
+
+    fn remember(&self, read: &[Vec<u8>]) {
+        if let Self::Context(context) = self {
+            context.remember(read);
+        }
     }
 }
 
@@ -223,6 +268,7 @@ fn learn(tree: &Tree, items: &[Item]) -> Vec<Vec<u8>> {
     for item in items {
         if let (Some(source), Some(content)) = (&item.source, item.content)
             && let Some(node) = tree.get(&source.path)
+            && node.origin.as_ref().is_some_and(|origin| origin.is(&source.origin))
             && node.content.set(content).is_ok()
         {
             learned.push(source.path.clone());

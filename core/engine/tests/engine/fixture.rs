@@ -20,6 +20,7 @@ pub(crate) struct Fixture {
     pub(crate) threads: usize,
     pub(crate) log_limits: LogLimits,
     pub(crate) steps: Steps,
+    pub(crate) git: rbx_source::GitConfig,
 }
 
 /// What came of a build.
@@ -44,7 +45,14 @@ impl Fixture {
             context: ContextSource::Directory(directory.path().join("context")),
             ..BuildRequest::default()
         };
-        Self { directory, request, threads: 2, log_limits: LogLimits::default(), steps: Steps::default() }
+        Self {
+            directory,
+            request,
+            threads: 2,
+            log_limits: LogLimits::default(),
+            steps: Steps::default(),
+            git: rbx_source::GitConfig::default(),
+        }
     }
 
     pub(crate) fn context(&self, path: &str) -> PathBuf {
@@ -81,7 +89,8 @@ impl Fixture {
         let registry = rbx_registry::Config::default();
         let root = self.directory.path().join("store");
         let (steps, threads, log_limits) = (self.steps.clone(), self.threads, self.log_limits);
-        Engine::open(Config { root, registry, steps, threads, log_limits }).expect("an engine")
+        let git = self.git.clone();
+        Engine::open(Config { root, registry, git, steps, threads, log_limits }).expect("an engine")
     }
 
     /// Builds and reads the whole root file system back.

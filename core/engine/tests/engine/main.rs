@@ -7,6 +7,8 @@ mod exports;
 mod fixture;
 mod images;
 mod privileges;
+mod servers;
+mod sources;
 mod steps;
 
 use libtest_mimic::{Arguments, Trial};
@@ -14,10 +16,16 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     rbx_sandbox::enter();
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> =
-        [cache::trials(), exports::trials(), images::trials(), privileges::trials(), steps::trials()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let trials: Vec<Trial> = [
+        cache::trials(),
+        exports::trials(),
+        images::trials(),
+        privileges::trials(),
+        sources::trials(),
+        steps::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
