@@ -7,6 +7,7 @@ mod outputs;
 mod request;
 mod results;
 mod show;
+mod steps;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
         warn(warning);
     }
     let entries = request::parse(args, env)?;
+    let steps = steps::steps(args, env)?;
     let results = results::Files::new(args, env)?;
     let chosen_because = choose_builder(context, &args.common)?;
     let debug = args.common.debug || context.common.debug || called.debug();
@@ -56,15 +58,12 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
 
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
-    let build = Build { context, prepared, results, show, store, registry, git };
+    let build = Build { context, prepared, results, show, store, registry, git, steps };
     let ended = runtime.block_on(build.run());
     // Nothing that is still at work after an interruption is waited for: the store is safe at every instant.
     runtime.shutdown_background();
     ended.map(|()| ExitCode::SUCCESS)
 }
-
-/// Where vendors specify their devices (CDI).
-const DEVICE_SPECS: [&str; 3] = ["/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"];
 
 /// All that one build needs.
 struct Build<'a> {
@@ -75,11 +74,12 @@ struct Build<'a> {
     store: PathBuf,
     registry: rbx_registry::Config,
     git: GitConfig,
+    steps: Steps,
 }
 
 impl Build<'_> {
     async fn run(self) -> Result<(), CliError> {
-        let Self { context, prepared, results, show, store, registry, git } = self;
+        let Self { context, prepared, results, show, store, registry, git, steps } = self;
         let interrupt = Interrupt::listen(context.env)?;
         let loads = tokio::select! {
             found = load::find(&prepared, context) => found?,
@@ -90,7 +90,6 @@ impl Build<'_> {
         }
         let log_limits = log_limits(context.env);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let steps = Steps { device_specs: DEVICE_SPECS.iter().map(PathBuf::from).collect() };
         let config = Config { root: store.clone(), registry, git, steps, threads, log_limits };
         let engine = Arc::new(Engine::open(config)?);
 

@@ -196,6 +196,9 @@ mod tests {
                                               (default "default")
               --no-cache                      Do not use the cache
               --no-cache-filter stringArray   Do not use the cache for this stage
+              --oci-runtime string            OCI runtime that runs steps in
+                                              place of the engine's own sandbox
+                                              (e.g., "runc", "/path/to/crun")
           -o, --output stringArray            Where the result goes (format:
                                               "type=local,dest=path")
               --platform stringArray          Platform to build for (format:

@@ -160,6 +160,7 @@ impl Build<'_> {
             shm_size: self.request.shm_size,
             rlimits: limits::rlimits(self.request)?,
             group: limits::group(self.request)?,
+            runtime: self.engine.steps.oci_runtime.clone(),
             secrets: fetcher.secrets.clone(),
             devices,
         };

@@ -41,6 +41,9 @@ pub struct Steps {
     /// Directories with specifications of devices (CDI) for `RUN --device`; of two with the same device, the later
     /// counts.
     pub device_specs: Vec<PathBuf>,
+    /// An OCI runtime, an absolute path, that runs steps in place of the engine's own sandbox. What a step leaves is
+    /// the same, so it is in no key.
+    pub oci_runtime: Option<PathBuf>,
 }
 
 /// The embedded engine: builds with no daemon.

@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) shm_size: Option<u64>,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) group: ControlGroup,
+    /// In no key: steps are the same with it.
+    pub(crate) runtime: Option<PathBuf>,
     /// Values by id. They are in no key, no log and no record.
     pub(crate) secrets: Arc<BTreeMap<String, Vec<u8>>>,
     /// Those of this machine. Which a step has is in its key.

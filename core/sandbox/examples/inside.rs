@@ -369,7 +369,7 @@ fn attempts() {
 /// What this process is and has.
 fn state() {
     /// What differs from run to run.
-    const CHANGING: [&str; 17] = [
+    const CHANGING: [&str; 18] = [
         "Pid",
         "PPid",
         "Tgid",
@@ -387,6 +387,7 @@ fn state() {
         "VmStk",
         "voluntary_ctxt_switches",
         "nonvoluntary_ctxt_switches",
+        "SigQ",
     ];
     let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
     for line in read("/proc/self/status").lines() {

@@ -22,7 +22,8 @@ pub struct Exit {
     pub code: i32,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Whether the kernel has killed something of the step for want of memory.
+    /// Whether the kernel has killed something of the step for want of memory. With an OCI runtime, which makes a
+    /// group of its own, it is not told by version 1 of control groups.
     pub out_of_memory: bool,
 }
 

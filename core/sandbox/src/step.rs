@@ -31,6 +31,8 @@ pub struct Step {
     pub rlimits: Vec<Rlimit>,
     /// The control group it is in.
     pub group: ControlGroup,
+    /// An OCI runtime, an absolute path, that runs the command in place of this crate.
+    pub runtime: Option<PathBuf>,
 }
 
 /// The control group of a step: one of its own, removed after it.

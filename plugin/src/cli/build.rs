@@ -92,6 +92,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "stringArray")]
     pub(crate) no_cache_filter: Vec<String>,
 
+    /// OCI runtime that runs steps in place of the engine's own sandbox (e.g., "runc", "/path/to/crun")
+    #[arg(long, value_name = "string", value_hint = ValueHint::CommandName)]
+    pub(crate) oci_runtime: Option<String>,
+
     /// Where the result goes (format: "type=local,dest=path")
     #[arg(long, short, value_name = "stringArray", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Vec<String>,

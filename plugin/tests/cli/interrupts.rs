@@ -48,6 +48,48 @@ fn a_signal_ends_a_build() {
     }
 }
 
+/// The command lines of all processes that have `mark` in theirs.
+fn alive(mark: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(mark)).collect()
+}
+
+/// What a terminal does at Ctrl-C: the signal is for the whole process group.
+#[test]
+fn ctrl_c_ends_all_that_a_step_started() {
+    let mark = format!("{}.75", 300_000 + std::process::id());
+    // By itself, in a session of its own, by a process that is gone, deaf to signals, and stopped.
+    let script = format!(
+        "setsid sleep {mark} & (sleep {mark} & sleep {mark} &) ; sh -c 'trap \"\" INT TERM HUP; sleep {mark}' & \
+         sleep {mark} & kill -STOP $! ; echo begun; sleep {mark}"
+    );
+    for flags in [&["context"][..], &["--oci-runtime=runc", "context"]] {
+        let world = World::new();
+        world.write("context/Dockerfile", &format!("FROM base\nRUN {script}\n"));
+        let mut command = world.build(flags);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let (mut child, errors) = begin(&mut command);
+        let since = Instant::now();
+        while alive(&format!("sleep {mark}")).len() < 6 {
+            assert!(since.elapsed() < Duration::from_secs(10), "{:?}", alive(&mark));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let done = Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status().unwrap();
+        assert!(done.success());
+        let status = child.wait().unwrap();
+        let errors = errors();
+        assert_eq!(status.code(), Some(130), "{errors}");
+        // A process that the kernel has ended can be seen until its parent knows.
+        let since = Instant::now();
+        while !alive(&mark).is_empty() {
+            assert!(since.elapsed() < Duration::from_secs(10), "{:?}", alive(&mark));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 #[test]
 fn docker_passes_signals_on() {
     let world = slow();

@@ -101,7 +101,7 @@ fn every_flag_of_buildx_is_there_with_its_type() {
     assert!(missing.is_empty(), "{missing:?}");
     // These are newer than the buildx of the parts.
     let more: Vec<_> = ours.difference(&theirs).collect();
-    assert_eq!(more, ["--policy stringArray", "--resource stringArray"]);
+    assert_eq!(more, ["--oci-runtime string", "--policy stringArray", "--resource stringArray"]);
 }
 
 #[test]

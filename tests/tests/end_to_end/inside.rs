@@ -12,9 +12,14 @@ use rbx_tests::{Engine, Parts, Registry, Store, rbx};
 
 /// The tests of this module.
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("inside::a_step_is_as_in_an_engine", || {
-        a_step_is_as_in_an_engine(&[]).map_err(Failed::from)
-    })]
+    vec![
+        Trial::test("inside::a_step_is_as_in_an_engine", || {
+            a_step_is_as_in_an_engine(&[]).map_err(Failed::from)
+        }),
+        Trial::test("inside::a_step_of_runc_is_as_in_an_engine", || {
+            a_step_is_as_in_an_engine(&["--oci-runtime=runc"]).map_err(Failed::from)
+        }),
+    ]
 }
 
 const DOCKERFILE: &str = r"FROM registry.test/busybox AS steps

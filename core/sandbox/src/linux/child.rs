@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Command;
 use super::failure::{During, Failure, Result, Stage};
 use super::group::{Group, Groups};
+use super::oci::Bundle;
 use super::root::{self, Root};
 use super::sys;
 use super::user::Ids;
@@ -47,7 +49,7 @@ pub(super) struct Streams {
 }
 
 /// Docker's capabilities.
-const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+pub(super) const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FSETID)
     .union(CapabilitySet::FOWNER)
@@ -68,6 +70,13 @@ const STATUS: RawFd = 3;
 /// Becomes the step's command.
 pub(super) fn run(step: &Step, shared: &Shared, group: Option<&Group>, streams: Streams) -> ! {
     let mut status = File::from(streams.status);
+    if let Some(runtime) = &step.runtime {
+        let unified = shared.groups.layout.unified;
+        let Err(failure) =
+            become_runtime(step, runtime, unified, group, &mut status, &streams.stdout, &streams.stderr);
+        report(&mut status, &Report::Failed(failure));
+        sys::exit(125);
+    }
     let failure = match enter_root(step, shared, group, &mut status, &streams.stdout, &streams.stderr) {
         Ok((command, ids)) => match close_descriptors(status) {
             Ok(moved) => {
@@ -89,6 +98,47 @@ fn report(status: &mut File, report: &Report) {
     line.push(b'\n');
     // If the helper is gone, so is this process in a moment.
     let _ = status.write_all(&line);
+}
+
+/// Builds the root and becomes the OCI runtime that runs the command in it.
+fn become_runtime(
+    step: &Step,
+    runtime: &Path,
+    unified: bool,
+    group: Option<&Group>,
+    status: &mut File,
+    stdout: &OwnedFd,
+    stderr: &OwnedFd,
+) -> Result<Infallible> {
+    if let Some(group) = group {
+        group.join()?;
+    }
+    rustix::process::umask(Mode::empty());
+    let limits = raise_open_files();
+    let bundle = Bundle::prepare(step, runtime, unified)?;
+    report(status, &Report::Mounted { stubs: bundle.stubs.clone() });
+    connect(stdout, stderr)?;
+    if let Some(limits) = limits {
+        // What this process has raised for itself it can lower again.
+        let _ = rustix::process::setrlimit(Resource::Nofile, limits);
+    }
+    let what = || "starting a session".to_owned();
+    rustix::process::setsid().during(Stage::Other, what)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    sys::reset_signals();
+    rustix::process::chdir(c"/").during(Stage::Other, what)?;
+    report(status, &Report::Ready);
+    // Every descriptor but the three closes with that.
+    bundle.execute()
+}
+
+/// Makes the step's streams standard output and error.
+fn connect(stdout: &OwnedFd, stderr: &OwnedFd) -> Result<()> {
+    rustix::fs::open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(rustix::stdio::dup2_stdin)
+        .and_then(|()| rustix::stdio::dup2_stdout(stdout))
+        .and_then(|()| rustix::stdio::dup2_stderr(stderr))
+        .during(Stage::Other, || "connecting standard input, output and error".to_owned())
 }
 
 /// Builds the root and makes it this process's: nothing of the host can be named afterwards, though some of it is
@@ -127,12 +177,7 @@ fn enter_root(
     if step.network == Network::None {
         sys::raise_loopback().during(Stage::Other, || "bringing up the loopback interface".to_owned())?;
     }
-    let what = || "connecting standard input, output and error".to_owned();
-    rustix::fs::open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(rustix::stdio::dup2_stdin)
-        .and_then(|()| rustix::stdio::dup2_stdout(stdout))
-        .and_then(|()| rustix::stdio::dup2_stderr(stderr))
-        .during(Stage::Other, what)?;
+    connect(stdout, stderr)?;
     // So that the user can open /dev/stdout. Something else than a pipe keeps its owner.
     for fd in [stdout, stderr] {
         let what = || "giving the output to the user".to_owned();

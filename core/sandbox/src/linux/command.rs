@@ -43,6 +43,11 @@ impl Command {
         Ok(Self { name, path, args, env })
     }
 
+    /// The environment, `NAME=VALUE` each.
+    pub(super) fn environment(&self) -> Vec<String> {
+        self.env.iter().map(|variable| variable.to_string_lossy().into_owned()).collect()
+    }
+
     /// Executes `file`, which [`Command::find`] has found, and returns only if that fails.
     pub(super) fn execute(&self, file: &str) -> Result<Infallible> {
         let path = c_string(file.to_owned())?;

@@ -15,7 +15,7 @@ use super::failure::{During, Failure, Stage};
 use super::group::{Group, Groups};
 use super::protocol::{self, Reply, Request};
 use super::sys::{self, Side};
-use super::{MARKER, resolve};
+use super::{MARKER, oci, resolve};
 use crate::{Network, Step, seccomp};
 
 /// The first call of `main` in a program that runs steps.
@@ -73,6 +73,8 @@ struct Job {
     status: Option<OwnedFd>,
     reports: Vec<u8>,
     upper: PathBuf,
+    /// The OCI runtime it is, and where that writes down why it fails.
+    runtime: Option<(PathBuf, PathBuf)>,
     group: Option<Group>,
 }
 
@@ -174,9 +176,13 @@ fn run(step: &Step, shared: &mut Shared, fds: Vec<OwnedFd>) -> Result<Job, Failu
     };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .during(Stage::Other, || "making a pipe".to_owned())?;
-    let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    if step.network == Network::None {
-        flags |= libc::CLONE_NEWNET;
+    let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+    // An OCI runtime makes these itself.
+    if step.runtime.is_none() {
+        flags |= libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+        if step.network == Network::None {
+            flags |= libc::CLONE_NEWNET;
+        }
     }
     let group = shared.groups.make(&step.group)?;
     // SAFETY: the helper has one thread.
@@ -187,7 +193,8 @@ fn run(step: &Step, shared: &mut Shared, fds: Vec<OwnedFd>) -> Result<Job, Failu
         }
         Ok(Side::Parent { pidfd, .. }) => {
             let upper = step.rootfs.upper.clone();
-            Ok(Job { pidfd, status: Some(reader), reports: Vec::new(), upper, group })
+            let runtime = step.runtime.clone().map(|runtime| (runtime, step.rootfs.work.clone()));
+            Ok(Job { pidfd, status: Some(reader), reports: Vec::new(), upper, runtime, group })
         }
         Err(failure) => {
             if let Some(group) = group {
@@ -245,6 +252,10 @@ fn end(id: u64, mut job: Job) -> Reply {
         // A process that was killed on purpose before its command ran has been killed, that is all.
         (!started && signal != Some(Signal::KILL.as_raw()))
             .then(|| Failure::new(Stage::Other, "the step's process ended before its command ran"))
+    });
+    let failed = failed.or_else(|| {
+        let (runtime, work) = job.runtime.as_ref().filter(|_| code.is_some_and(|code| code != 0))?;
+        oci::failure(runtime, work)
     });
     if let Some(failure) = failed.or(cleaned.err()) {
         return Reply::Failed { id, failure };

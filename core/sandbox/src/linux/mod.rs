@@ -10,6 +10,7 @@ mod failure;
 mod group;
 mod helper;
 mod mount;
+mod oci;
 mod owner;
 mod probe;
 mod protocol;

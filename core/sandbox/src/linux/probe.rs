@@ -31,6 +31,7 @@ pub fn probe(directory: &Path) -> Result<Capabilities, SandboxError> {
         shm_size: None,
         rlimits: Vec::new(),
         group: ControlGroup::default(),
+        runtime: None,
     };
     let (_, stdout) = pipe()?;
     let (_, stderr) = pipe()?;

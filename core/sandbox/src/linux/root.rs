@@ -1,6 +1,6 @@
 //! The root of a step: the merged tree, the kernel's file systems in it as Docker arranges them, the step's mounts.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, makedev};
 use rustix::io::Errno;
@@ -19,7 +19,7 @@ const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Character devices that BuildKit adds for `--security=insecure`. `/dev/loopN` come on top.
-const INSECURE_DEVICES: [(&str, u32, u32); 6] = [
+pub(super) const DEVICES_OF_INSECURE: [(&str, u32, u32); 6] = [
     ("kmsg", 1, 11),
     ("cuse", 10, 203),
     ("fuse", 10, 229),
@@ -27,8 +27,8 @@ const INSECURE_DEVICES: [(&str, u32, u32); 6] = [
     ("net/tun", 10, 200),
     ("loop-control", 10, 237),
 ];
-const LOOP_MAJOR: u32 = 7;
-const LOOP_DEVICES: u32 = 8;
+pub(super) const LOOP_MAJOR: u32 = 7;
+pub(super) const LOOP_DEVICES: u32 = 8;
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -39,12 +39,12 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Hidden in a `RUN` (containerd's list, which BuildKit takes; `docker run` has more).
-const MASKED_PROC: [&str; 9] =
+pub(super) const MASKED_PROC: [&str; 9] =
     ["acpi", "asound", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi"];
-const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
-const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+pub(super) const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+pub(super) const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
-const SHM_SIZE: u64 = 64 << 20;
+pub(super) const SHM_SIZE: u64 = 64 << 20;
 
 /// A root, mounted and complete, but not yet the process's own.
 pub(super) struct Root {
@@ -77,7 +77,7 @@ pub(super) fn build(step: &Step, cgroups: &Layout, group: Option<&Group>) -> Res
     Ok(Root { fd: builder.root, ids, stubs })
 }
 
-struct Builder {
+pub(super) struct Builder {
     root: OwnedFd,
     /// A file system in memory that the step cannot reach: what it shows of it are single mounts.
     scratch: OwnedFd,
@@ -85,7 +85,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(step: &Step) -> Result<Self> {
+    pub(super) fn new(step: &Step) -> Result<Self> {
         let sandboxed = step.security == Security::Sandbox;
         let tree = &step.rootfs;
         // It needs a place in this namespace, or nothing can be bound from it before Linux 6.15. In the work directory
@@ -109,12 +109,36 @@ impl Builder {
         Ok(Self { root, scratch: fd, sandboxed })
     }
 
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Makes one of the step's mounts beside the root, for somebody else to take it, and returns its name in the
+    /// scratch file system.
+    pub(super) fn park(&self, index: usize, mount: &Mount) -> Result<String> {
+        let what = || format!("mounting {}", mount.target);
+        let name = format!("parked{index}");
+        let source = self.source(index, &mount.kind)?;
+        let stat = rustix::fs::fstat(&source).during(Stage::Mount, what)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            rustix::fs::mkdirat(&self.scratch, &*name, Mode::from_raw_mode(0o755))
+                .during(Stage::Mount, what)?;
+        } else {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&self.scratch, &*name, flags, Mode::from_raw_mode(0o644))
+                .during(Stage::Mount, what)?;
+        }
+        let place = mount::place(&self.scratch, &*name).during(Stage::Mount, what)?;
+        mount::attach(&source, place).during(Stage::Mount, what)?;
+        Ok(name)
+    }
+
     /// The attributes for a mount that holds files of an image or of the user.
     fn for_files(&self) -> rustix::mount::MountAttrFlags {
         if self.sandboxed { NO_DEVICES } else { rustix::mount::MountAttrFlags::empty() }
     }
 
-    fn make_working_directory(&self, path: &str, ids: &Ids) -> Result<()> {
+    pub(super) fn make_working_directory(&self, path: &str, ids: &Ids) -> Result<()> {
         let missing = Missing::Owned { uid: ids.uid, gid: ids.gid };
         find_or_make(self.root.as_fd(), path, missing)
             .map(drop)
@@ -194,7 +218,7 @@ impl Builder {
     }
 
     /// Makes one of the step's mounts.
-    fn mount(&self, index: usize, mount: &Mount, stubs: &mut Vec<Vec<u8>>) -> Result<()> {
+    pub(super) fn mount(&self, index: usize, mount: &Mount, stubs: &mut Vec<Vec<u8>>) -> Result<()> {
         let target = &mount.target;
         let what = || format!("mounting {target}");
         let source = self.source(index, &mount.kind)?;
@@ -405,7 +429,7 @@ fn same_file(one: &OwnedFd, other: &OwnedFd) -> rustix::io::Result<bool> {
 fn make_devices(dev: &OwnedFd) -> Result<()> {
     rustix::fs::mkdirat(dev, "net", Mode::from_raw_mode(0o755))
         .during(Stage::Mount, || "making /dev/net".to_owned())?;
-    for (name, major, minor) in DEVICES.into_iter().chain(INSECURE_DEVICES) {
+    for (name, major, minor) in DEVICES.into_iter().chain(DEVICES_OF_INSECURE) {
         make_device(dev, name, FileType::CharacterDevice, major, minor)?;
     }
     for minor in 0..LOOP_DEVICES {

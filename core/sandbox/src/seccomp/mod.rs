@@ -8,7 +8,11 @@
 //! One deviation, towards strictness: arguments are compared as the 32 bits that the kernel reads. Docker's filter
 //! compares 64, so a caller that sets an upper bit gets past its rules for `socket`.
 
+mod oci;
+
 use libc::sock_filter;
+
+pub(crate) use oci::oci_profile;
 
 /// The profile.
 const TABLE: &str = include_str!("syscalls.tsv");

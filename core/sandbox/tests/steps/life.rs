@@ -15,6 +15,7 @@ use crate::world::World;
 pub(crate) const TESTS: &[Test] = &[
     ("killing_ends_all_descendants", killing_ends_all_descendants),
     ("background_processes_end_with_the_step", background_processes_end_with_the_step),
+    ("nothing_evades_the_end", nothing_evades_the_end),
     ("dropping_kills", dropping_kills),
     ("killing_at_any_moment", killing_at_any_moment),
     ("steps_at_once", steps_at_once),
@@ -119,6 +120,34 @@ fn background_processes_end_with_the_step(world: &World) {
     assert_eq!((outcome.exit.code, outcome.stdout.as_str()), (3, "done\n"));
     assert_eq!(alive(&mark), [""; 0]);
 }
+
+/// Whatever a process does to be left alone: it ends with the step, at once.
+fn nothing_evades_the_end(world: &World) {
+    let mark = mark();
+    let daemons = format!(
+        "setsid setsid sleep {mark} & ( (sleep {mark} &) & ) ; nohup sleep {mark} >/dev/null 2>&1 &
+         sh -c 'trap \"\" HUP INT QUIT TERM TSTP; sleep {mark}; sleep {mark}' &
+         sleep {mark} & kill -STOP $! ;
+         sh -c 'exec 0<&- 1>&- 2>&-; cd /tmp; setsid sleep {mark}' &
+         mkfifo /fifo; sh -c 'read -r line < /fifo; sleep {mark}' {mark} &
+         nice -n 19 sleep {mark} &"
+    );
+    for (end, expected) in
+        [("exit 5", Exit { code: 5, signal: None, out_of_memory: false }), ("sleep 1000", KILLED)]
+    {
+        let started =
+            world.start(&world.step("step", &format!("{daemons} echo ready; {end}"))).expect("a step");
+        assert_eq!(started.first_line(), "ready");
+        if end != "exit 5" {
+            started.running.kill();
+        }
+        assert_eq!(started.finish().expect("an end").exit, expected);
+        assert_eq!(alive(&mark), [""; 0], "{end}");
+        world.clear("step");
+    }
+}
+
+const KILLED: Exit = Exit { code: 137, signal: Some(9), out_of_memory: false };
 
 fn dropping_kills(world: &World) {
     let mark = mark();

@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod mounts;
 mod rights;
+mod runtime;
 mod world;
 
 use std::os::unix::fs::MetadataExt;
@@ -41,8 +42,16 @@ fn trials() -> Vec<Trial> {
             Ok(())
         })
     };
-    let tests =
-        [command::TESTS, rights::TESTS, files::TESTS, mounts::TESTS, life::TESTS, limits::TESTS].concat();
+    let tests = [
+        command::TESTS,
+        rights::TESTS,
+        files::TESTS,
+        mounts::TESTS,
+        life::TESTS,
+        limits::TESTS,
+        runtime::TESTS,
+    ]
+    .concat();
     let mut trials: Vec<Trial> = tests.into_iter().map(trial).collect();
     // A measurement, for a quiet machine and release code.
     trials.push(trial(("overhead", life::overhead)).with_ignored_flag(true));

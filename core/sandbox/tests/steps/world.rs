@@ -91,6 +91,7 @@ impl World {
             shm_size: None,
             rlimits: Vec::new(),
             group: ControlGroup::default(),
+            runtime: None,
         }
     }
 

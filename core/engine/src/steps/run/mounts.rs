@@ -89,6 +89,7 @@ impl Solver {
             shm_size: self.settings.shm_size,
             rlimits: self.settings.rlimits.clone(),
             group: self.settings.group.clone(),
+            runtime: self.settings.runtime.clone(),
         })
     }
 
