@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use rbx_engine::{BuildError, Config, Engine, LogLimits, Outcome, Stdout, Steps};
+use rbx_engine::{BuildError, Config, Engine, Limits, LogLimits, Outcome, Stdout, Steps};
 use rbx_oci::Reference;
 use rbx_progress::Summary;
 use rbx_request::EventSender;
@@ -26,7 +26,8 @@ use crate::build::request::Prepared;
 use crate::build::show::Show;
 use crate::cli::build::BuildArgs;
 use crate::cli::{Common, Context};
-use crate::docker::{Proxies, git_config, registry_config};
+use crate::collection;
+use crate::docker::{Proxies, collection_limits, git_config, registry_config};
 use crate::env::Env;
 use crate::errors::CliError;
 
@@ -52,16 +53,21 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     let store = store_root(env)?;
     let registry = registry_config(config_dir.as_deref(), env)?;
     let git = git_config(env, &registry);
+    let limits = collection_limits(config_dir.as_deref())?;
     if debug {
         log_debug();
     }
 
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
-    let build = Build { context, prepared, results, show, store, registry, git, steps };
-    let ended = runtime.block_on(build.run());
+    let mut due = false;
+    let build = Build { context, prepared, results, show, store: store.clone(), registry, git, steps, limits };
+    let ended = runtime.block_on(build.run(&mut due));
     // Nothing that is still at work after an interruption is waited for: the store is safe at every instant.
     runtime.shutdown_background();
+    if due {
+        collection::start(context, &store, debug);
+    }
     ended.map(|()| ExitCode::SUCCESS)
 }
 
@@ -75,11 +81,13 @@ struct Build<'a> {
     registry: rbx_registry::Config,
     git: GitConfig,
     steps: Steps,
+    limits: Option<Limits>,
 }
 
 impl Build<'_> {
-    async fn run(self) -> Result<(), CliError> {
-        let Self { context, prepared, results, show, store, registry, git, steps } = self;
+    /// Builds, and finds out whether the store is to be collected after that.
+    async fn run(self, due: &mut bool) -> Result<(), CliError> {
+        let Self { context, prepared, results, show, store, registry, git, steps, limits } = self;
         let interrupt = Interrupt::listen(context.env)?;
         let loads = tokio::select! {
             found = load::find(&prepared, context) => found?,
@@ -99,6 +107,8 @@ impl Build<'_> {
         drop(events);
         let summary = display.await.unwrap_or_default();
         show.warnings(&summary);
+        // Whatever came of it: where space is short, builds fail.
+        *due = limits.is_some_and(|limits| engine.collection_due(&limits).unwrap_or(false));
 
         let (outcome, loaded) = built?;
         finish(&prepared, &results, &show, &summary, outcome, &loaded)?;

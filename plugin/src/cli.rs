@@ -42,7 +42,7 @@ pub(crate) struct Entry {
 }
 
 /// The commands, in the order of their names.
-pub(crate) static ENTRIES: [Entry; 6] = [
+pub(crate) static ENTRIES: [Entry; 7] = [
     Entry {
         name: "build",
         alias: Some("b"),
@@ -72,6 +72,16 @@ pub(crate) static ENTRIES: [Entry; 6] = [
         hidden: false,
         definition: storage::DuArgs::command,
         run: |context, line| crate::storage::du(context, &parse(context, "du", line)?),
+    },
+    Entry {
+        name: crate::collection::COMMAND,
+        alias: None,
+        about: "Remove from the store what its limits leave no room for",
+        operands: "",
+        arguments: 0,
+        hidden: true,
+        definition: options::NoOptions::command,
+        run: |context, _| crate::collection::run(context),
     },
     Entry {
         name: "lsp",

@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use rbx_driver::docker::{EndpointChoice, TlsChoice};
 use serde_json::json;
 
-pub(crate) use config::{Proxies, git_config, prune_filters, registry_config};
+pub(crate) use config::{Proxies, collection_limits, git_config, prune_filters, registry_config};
 pub(crate) use socket::watch;
 
 use crate::cli::flags::{self, Mixed};
@@ -21,7 +21,7 @@ use crate::version::VERSION;
 /// The plugin's name: `docker rbx`.
 const NAME: &str = "rbx";
 /// Set by docker to what it was called as itself; its presence means that docker runs the program.
-const RUN_BY_DOCKER: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
+pub(crate) const RUN_BY_DOCKER: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
 /// The command by which docker asks a program what plugin it is.
 pub(crate) const METADATA_COMMAND: &str = "docker-cli-plugin-metadata";
 

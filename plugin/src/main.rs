@@ -2,6 +2,7 @@
 
 mod build;
 mod cli;
+mod collection;
 mod completion;
 mod docker;
 mod env;

@@ -124,7 +124,7 @@ fn work<T: Send + 'static>(
 }
 
 /// Such an error is no failure to build.
-fn failed(error: BuildError) -> CliError {
+pub(crate) fn failed(error: BuildError) -> CliError {
     let error = Failure::from(error);
     CliError::Failed(crate::errors::Failure {
         message: error.reason,

@@ -8,7 +8,7 @@ use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{BuildRequest, BuildResult, EventSender};
 use rbx_sandbox::Helper;
-use rbx_store::{Lease, Store};
+use rbx_store::{Lease, Limits, Store};
 
 use crate::build::Build;
 use crate::cancel::Cancel;
@@ -106,7 +106,18 @@ impl Engine {
         features::check(request)?;
         let lease = Arc::new(self.store.lease()?);
         let build = Build { engine: self, request, events, cancel, lease };
-        build.run(stdout).await
+        build.run(stdout).await.map_err(BuildError::hint_if_disk_is_full)
+    }
+
+    /// Whether [`Storage::collect`](crate::Storage::collect) would have something to do, as far as that can be told
+    /// at once.
+    pub fn collection_due(&self, limits: &Limits) -> Result<bool, BuildError> {
+        Ok(self.store.collection_due(limits)?)
+    }
+
+    /// Notes that images of these names are elsewhere, too, so that automatic collection may remove them here.
+    pub fn set_elsewhere(&self, names: &[Reference]) -> Result<(), BuildError> {
+        Ok(names.iter().try_for_each(|name| self.store.set_elsewhere(&name.to_string()))?)
     }
 
     /// Writes an image as `docker load` takes it.

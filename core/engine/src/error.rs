@@ -161,6 +161,14 @@ impl BuildError {
     pub(crate) fn hint_if(self, seen: bool, hint: &str) -> Self {
         if seen { self.hint(hint) } else { self }
     }
+
+    /// Says what can be done about a full disk, if the reason speaks of one.
+    pub(crate) fn hint_if_disk_is_full(self) -> Self {
+        // What the system says, for the disk or for the user's share of it, and what SQLite says.
+        let texts = ["No space left on device", "Disk quota exceeded", "disk is full"];
+        let full = self.0.hint.is_none() && texts.iter().any(|text| self.0.reason.contains(text));
+        self.hint_if(full, DISK_FULL)
+    }
 }
 
 impl From<LayerError> for BuildError {
@@ -168,6 +176,7 @@ impl From<LayerError> for BuildError {
         match error {
             LayerError::Cancelled => Self::cancelled(),
             LayerError::Read { .. } => Self::invalid(error.to_string()),
+            LayerError::Store(error) => error.into(),
             _ => Self::failed(error),
         }
     }
@@ -175,9 +184,18 @@ impl From<LayerError> for BuildError {
 
 impl From<StoreError> for BuildError {
     fn from(error: StoreError) -> Self {
-        Self::failed(error)
+        let reason = match &error {
+            StoreError::Io { source, .. } => format!("{}: {error}", plain(source)),
+            StoreError::Database { source, .. } => format!("{source}: {error}"),
+            _ => error.to_string(),
+        };
+        Self::failed(reason)
     }
 }
+
+/// What can be done about a full disk.
+pub(crate) const DISK_FULL: &str = "the disk is full: `docker rbx prune` makes room by removing what can be built again, \
+    `docker rbx prune -a` all that is not in use; `docker rbx du` lists it";
 
 /// An error of the system without its number, which tells people nothing.
 pub(crate) fn plain(error: &io::Error) -> String {

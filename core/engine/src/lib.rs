@@ -39,6 +39,6 @@ pub use cancel::Cancel;
 pub use engine::{Config, Engine, Outcome, Stdout, Steps};
 pub use error::{BuildError, Failure, FailureKind, LayerError};
 pub use export::BuiltImage;
-pub use rbx_store::{BuiltImages, Collected, Policy, UsageRecord, UsageType};
+pub use rbx_store::{BuiltImages, Collected, Limits, Policy, Space, UsageRecord, UsageType};
 pub use steps::LogLimits;
 pub use storage::Storage;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rbx_store::{Collected, Policy, Store, UsageRecord};
+use rbx_store::{Collected, Limits, Policy, Store, UsageRecord};
 
 use crate::error::BuildError;
 
@@ -32,6 +32,12 @@ impl Storage {
     pub fn built_images(&self) -> Result<Vec<String>, BuildError> {
         let images = self.store.images()?.into_iter();
         Ok(images.filter(|image| image.built).map(|image| image.name).collect())
+    }
+
+    /// Removes by the rules of automatic collection; nothing, if another process does so. It can be killed at any
+    /// moment.
+    pub fn collect(&self, limits: &Limits) -> Result<Option<Collected>, BuildError> {
+        Ok(self.store.collect_automatically(limits)?)
     }
 
     /// Removes what a policy allows and `wanted` picks, but nothing that is in use; see [`Store::prune`]. It can be

@@ -189,6 +189,7 @@ impl Inner {
             session.pin(tx, Pinned::Blob, id)
         })?;
         session.remember(Pinned::Blob, id);
+        self.count(size);
         Ok(())
     }
 }

@@ -24,12 +24,32 @@ pub struct Policy {
     pub built_images: BuiltImages,
     /// Remove only what has not been used for this long.
     pub unused_for: Option<Duration>,
-    /// Stop once the store takes no more than this many bytes, whatever the other limits. 0 is no limit.
+    /// Stop once what can be collected takes no more than this many bytes, whatever the other limits. 0 is no limit.
     pub reserved_space: u64,
-    /// Stop once the store takes no more than this many bytes. 0 is no limit.
+    /// Stop once what can be collected takes no more than this many bytes. 0 is no limit.
     pub max_used_space: u64,
     /// Stop once this many bytes of the disk are free. 0 is no limit.
     pub min_free_space: u64,
+}
+
+impl Policy {
+    /// Bytes to stop at, if there is a limit, for a store of `total` bytes on a disk with `free` bytes.
+    fn keep(&self, total: u64, free: u64) -> Option<u64> {
+        let Self { reserved_space, max_used_space, min_free_space, .. } = *self;
+        if (reserved_space, max_used_space, min_free_space) == (0, 0, 0) {
+            return None;
+        }
+        let most = Some(max_used_space).filter(|most| *most > 0);
+        let missing = min_free_space.saturating_sub(free);
+        let keep = match most {
+            Some(most) if missing == 0 => most,
+            Some(most) => most.min(total.saturating_sub(missing)),
+            // With enough free, nothing is too much.
+            None if min_free_space > 0 => total.saturating_sub(missing),
+            None => 0,
+        };
+        Some(keep.max(reserved_space))
+    }
 }
 
 /// Which built images collection removes. Pulled ones are like anything else.
@@ -63,6 +83,19 @@ pub struct Collected {
     pub stat_caches: u64,
     /// Space freed, in bytes.
     pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Collected {
+    fn add_assign(&mut self, other: Self) {
+        self.layers += other.layers;
+        self.records += other.records;
+        self.images += other.images;
+        self.blobs += other.blobs;
+        self.members += other.members;
+        self.caches += other.caches;
+        self.stat_caches += other.stat_caches;
+        self.bytes += other.bytes;
+    }
 }
 
 /// How many things are removed in one transaction, for which other processes wait.
@@ -147,7 +180,8 @@ impl Store {
             (policy.all || record.kind != UsageType::Internal && !record.shared) && wanted(&record)
         };
         let mut left = graph.bytes();
-        let keep = self.keep(policy, left)?;
+        let free = if policy.min_free_space > 0 { self.disk_space()?.free } else { u64::MAX };
+        let keep = policy.keep(left, free);
         let mut plan = Vec::new();
         let mut removals = graph.removals(may);
         while keep.is_none_or(|keep| left > keep) {
@@ -156,22 +190,6 @@ impl Store {
             plan.push(removal);
         }
         Ok(plan)
-    }
-
-    /// Bytes to stop at, if there is a limit.
-    fn keep(&self, policy: &Policy, total: u64) -> Result<Option<u64>, StoreError> {
-        let Policy { reserved_space, max_used_space, min_free_space, .. } = *policy;
-        if (reserved_space, max_used_space, min_free_space) == (0, 0, 0) {
-            return Ok(None);
-        }
-        let mut keep = if max_used_space > 0 { Some(max_used_space) } else { None };
-        if min_free_space > 0 {
-            let missing = min_free_space.saturating_sub(self.disk_space()?.free);
-            // With enough free and no other limit, nothing is too much.
-            let least = if missing > 0 || keep.is_none() { total.saturating_sub(missing) } else { u64::MAX };
-            keep = Some(keep.map_or(least, |keep| keep.min(least)));
-        }
-        Ok(Some(keep.unwrap_or(0).max(reserved_space)))
     }
 
     /// Removes what nothing holds by now either. Answers what went, and the space that this has freed.
@@ -308,4 +326,112 @@ fn delete_blob(tx: &Transaction<'_>, digest: &[u8; 32]) -> Result<bool, TxError>
          AND NOT EXISTS (SELECT 1 FROM image_blobs WHERE digest = ?1)",
     )?;
     Ok(statement.execute([digest])? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{BlobInfo, LayerId, LayerIndex, Lease, NewImage, NewLayer};
+
+    #[test]
+    fn limits_are_weighed_as_by_buildkit() {
+        // Reserved, most, least free; total and free; what is kept.
+        let table = [
+            ((0, 0, 0), (100, 10), None),
+            ((30, 0, 0), (100, 10), Some(30)),
+            ((0, 60, 0), (100, 10), Some(60)),
+            ((70, 60, 0), (100, 10), Some(70)),
+            ((0, 0, 10), (100, 10), Some(100)),
+            ((0, 0, 25), (100, 10), Some(85)),
+            ((0, 60, 25), (100, 10), Some(60)),
+            ((0, 60, 80), (100, 10), Some(30)),
+            ((50, 60, 80), (100, 10), Some(50)),
+            ((0, 60, 500), (100, 10), Some(0)),
+        ];
+        for ((reserved_space, max_used_space, min_free_space), (total, free), wanted) in table {
+            let policy = Policy { reserved_space, max_used_space, min_free_space, ..Policy::default() };
+            assert_eq!(policy.keep(total, free), wanted, "{policy:?}");
+        }
+    }
+
+    fn layer(store: &Store, lease: &Lease) -> LayerId {
+        let index = Arc::new(LayerIndex { entries: Vec::new() });
+        let new = NewLayer { parent: None, index, tree: None, created: 0, description: String::new() };
+        store.put_layer(lease, new).unwrap()
+    }
+
+    /// Collects everything, where somebody else does something after it was chosen and before it is removed.
+    fn collect_with(root: &Path, meanwhile: impl FnOnce(&Store)) -> Collected {
+        let store = Store::open(root).unwrap();
+        let horizon = Horizon::of(&sweep(&store.inner).unwrap());
+        let graph = Graph::read(&store, &horizon).unwrap();
+        let policy = Policy { all: true, built_images: BuiltImages::Remove, ..Policy::default() };
+        let plan = store.plan(&graph, &Listing::of(&graph), &policy, &|_| true).unwrap();
+        assert!(!plan.is_empty());
+        meanwhile(&Store::open(root).unwrap());
+        let mut collected = Collected::default();
+        store.remove(&graph, &plan, &horizon, &mut collected).unwrap();
+        store.sweep(&mut collected).unwrap();
+        collected
+    }
+
+    #[test]
+    fn what_is_held_again_after_it_was_chosen_stays() {
+        let key = |name: &str| Key::hasher(name).finish();
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let lease = store.lease().unwrap();
+        let members = ["listed before", "listed again", "not listed"].map(|name| {
+            store.put_member(&key(name), b"x").unwrap();
+            key(name)
+        });
+        let [first, second] = [layer(&store, &lease), layer(&store, &lease)];
+        store.set_layer_members(first, "gzip-3", &members[..1]).unwrap();
+        let blob = store.put_blob(b"blob").unwrap();
+        store.put_blob(b"other").unwrap();
+        let built = NewImage { target: "{}".into(), built: true, blobs: [].into(), layers: [].into() };
+        store.set_image("image", &built).unwrap();
+        drop((lease, store));
+
+        // Everything is put to use again, and nobody who uses it is there any more when it is removed: what counts
+        // is what the database says then.
+        let collected = collect_with(directory.path(), |other| {
+            let lease = other.lease().unwrap();
+            let third = layer(other, &lease);
+            other.set_layer_members(third, "gzip-3", &members[..2]).unwrap();
+            let info = BlobInfo { digest: blob, size: 4, media_type: String::new() };
+            other.set_layer_blob(third, "gzip-3", &info).unwrap();
+            let image = NewImage { layers: [second].into(), ..built.clone() };
+            other.set_image("image", &image).unwrap();
+        });
+        let store = Store::open(directory.path()).unwrap();
+        let there = members.map(|member| store.member(&member).unwrap().is_some());
+        assert_eq!(there, [true, true, false], "members on a new layer's list");
+        assert!(store.read_blob(&blob, 10).unwrap().is_some(), "a blob of a new layer");
+        assert_eq!(store.images().unwrap().len(), 1, "a name that another image has now");
+        assert!(store.layer_index(second).is_ok(), "a layer of that image");
+        assert!(!store.inner.index_path(&first).exists());
+        assert_eq!((collected.layers, collected.members, collected.blobs, collected.images), (1, 1, 1, 0));
+    }
+
+    #[test]
+    fn what_is_looked_up_after_it_was_chosen_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let lease = store.lease().unwrap();
+        let id = layer(&store, &lease);
+        let digest = store.put_blob(b"blob").unwrap();
+        drop((lease, store));
+        let user = Store::open(directory.path()).unwrap();
+        let lease = user.lease().unwrap();
+        let collected = collect_with(directory.path(), |_| {
+            user.layer(&lease, id).unwrap().unwrap();
+            user.blob(&digest).unwrap().unwrap();
+        });
+        assert_eq!(collected, Collected::default());
+        assert!(user.layer_index(id).is_ok() && user.blob(&digest).unwrap().is_some());
+    }
 }

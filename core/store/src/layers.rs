@@ -99,6 +99,7 @@ impl Store {
             lease.pins().pin(tx, Pinned::Layer, id.as_bytes())
         })?;
         lease.pins().remember(Pinned::Layer, id.as_bytes());
+        inner.count(bytes.len() as u64 + if new.tree.is_some() { new.index.size() } else { 0 });
         self.cache_index(id, new.index);
         Ok(id)
     }

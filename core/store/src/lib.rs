@@ -22,6 +22,7 @@
 //! Objects are not synced to disk one by one. After a power failure some may be short or empty; everything that is
 //! read back is checked for that, and what is damaged counts as missing.
 
+mod automatic;
 mod blobs;
 mod boot;
 mod caches;
@@ -44,6 +45,7 @@ mod sweep;
 mod trees;
 mod usage;
 
+pub use automatic::{Limits, Space};
 pub use blobs::{Blob, BlobWriter};
 pub use caches::{Cache, CacheRecord, CacheSharing, CacheUse, PreparedCache};
 pub use collect::{BuiltImages, Collected, Policy};

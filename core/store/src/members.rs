@@ -67,6 +67,7 @@ impl Store {
             file.write_all(&trailer(bytes))
         };
         write().map_err(|source| StoreError::io("cannot write", &temporary.path, source))?;
+        self.inner.count(bytes.len() as u64);
         let Err(error) = temporary.rename(&path) else { return Ok(()) };
         // The directory is made when the first member needs it.
         let directory = path.parent().unwrap_or(&path);

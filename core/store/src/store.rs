@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     session: OnceLock<PinSet>,
     session_made: Mutex<()>,
     temporary: AtomicU64,
+    /// Bytes that this process has written and not yet told others of, about.
+    pub(crate) written: AtomicU64,
     pub(crate) indexes: Mutex<IndexCache>,
     pub(crate) remover: OnceLock<TreeRemover>,
 }
@@ -68,6 +70,7 @@ impl Store {
             session: OnceLock::new(),
             session_made: Mutex::new(()),
             temporary: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             indexes: Mutex::default(),
             remover: OnceLock::new(),
         };
@@ -176,6 +179,11 @@ impl Inner {
         let mut path = self.v1.join("tmp");
         path.push(format!("{}.{number}", session.name()));
         Ok(path)
+    }
+
+    /// Counts what was written.
+    pub(crate) fn count(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Removes a file or tree of the store's. What cannot be removed stays, for the next sweep.

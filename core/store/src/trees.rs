@@ -8,7 +8,7 @@ use rusqlite::OptionalExtension;
 
 use crate::blobs::Temporary;
 use crate::leases::Pinned;
-use crate::store::Inner;
+use crate::store::{Inner, from_db};
 use crate::{LayerId, Lease, Store, StoreError};
 
 /// The file beside a tree that names the layer it is the difference to.
@@ -87,9 +87,10 @@ impl Store {
         // What a process that was killed between rename and commit may have left.
         let mut stale = None;
         inner.write(|tx| {
-            let mut statement = tx.prepare_cached("SELECT has_tree FROM layers WHERE id = ?1")?;
-            let has_tree: Option<bool> = statement.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
-            let Some(has_tree) = has_tree else { return Err(StoreError::NoLayer(id).into()) };
+            let mut statement = tx.prepare_cached("SELECT has_tree, size FROM layers WHERE id = ?1")?;
+            let found: Option<(bool, i64)> =
+                statement.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let Some((has_tree, size)) = found else { return Err(StoreError::NoLayer(id).into()) };
             lease.pins().pin(tx, Pinned::Layer, id.as_bytes())?;
             if has_tree && path.exists() {
                 return Ok(());
@@ -100,6 +101,8 @@ impl Store {
             temporary.rename(&path)?;
             tx.prepare_cached("UPDATE layers SET has_tree = 1, tree_bytes = NULL WHERE id = ?1")?
                 .execute([id.as_bytes()])?;
+            // As if it were no difference to another one.
+            inner.count(from_db(size));
             Ok(())
         })?;
         lease.pins().remember(Pinned::Layer, id.as_bytes());

@@ -65,7 +65,8 @@ const PIECES: &str = "pieces";
 const PIECES_IN_USE: &str = "pieces-in-use";
 pub(crate) const LEFTOVERS: &str = "leftovers";
 const UNFINISHED: &str = "unfinished";
-const STORE: &str = "store";
+/// The name of the record of what the store needs to be one.
+pub(crate) const STORE: &str = "store";
 
 impl Store {
     /// Lists everything in the store, the smallest first.

@@ -129,16 +129,17 @@ pub(crate) async fn load(
         .collect();
     if let Some(id) = has(&docker, &names, &digests).await {
         task.end(true, None);
+        engine.set_elsewhere(&names)?;
         loaded.image_id = Some(id);
         return Ok(());
     }
 
     let (reader, writer) = tokio::io::duplex(PIPE);
-    let (engine, archive_names) = (engine.clone(), names.clone());
+    let (writer_engine, archive_names) = (engine.clone(), names.clone());
     let writing = tokio::task::spawn_blocking(move || {
         let mut pipe = Pipe { inner: SyncIoBridge::new(writer), closed: false };
         let mut out = BufWriter::with_capacity(PIPE / 4, &mut pipe);
-        let written = engine.write_docker_archive(&image, &archive_names, &mut out);
+        let written = writer_engine.write_docker_archive(&image, &archive_names, &mut out);
         // What this writes last is written, or the pipe is closed.
         drop(out);
         (written, pipe.closed)
@@ -152,6 +153,7 @@ pub(crate) async fn load(
     };
     task.end(false, result.as_ref().err().map(|_| "failed to load the image"));
     let answer = result?;
+    engine.set_elsewhere(&names)?;
     loaded.image_id = match names.first() {
         Some(name) => docker.inspect_image(&name.to_string()).await.ok().flatten().map(|image| image.id),
         None => answer.into_iter().rfind(|line| line.starts_with("sha256:")),

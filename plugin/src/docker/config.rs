@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rbx_engine::{Limits, Space};
 use rbx_registry::Credentials;
+use rbx_request::parse_size;
 use rbx_source::GitConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -46,6 +48,23 @@ struct DockerConfig {
 #[serde(deny_unknown_fields, default)]
 struct RbxConfig {
     registries: BTreeMap<String, RegistrySettings>,
+    gc: GcSettings,
+}
+
+/// When the store is collected by itself, in the words of docker's `daemon.json`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct GcSettings {
+    enabled: bool,
+    reserved_space: Option<String>,
+    max_used_space: Option<String>,
+    min_free_space: Option<String>,
+}
+
+impl Default for GcSettings {
+    fn default() -> Self {
+        Self { enabled: true, reserved_space: None, max_used_space: None, min_free_space: None }
+    }
 }
 
 /// How git repositories are reached: with the user's git, through the same proxies as registries.
@@ -98,6 +117,31 @@ impl Proxies {
             }
         }
     }
+}
+
+/// By what limits the store is collected by itself, as `rbx/config.json` has it; `None` is never.
+pub(crate) fn collection_limits(config_dir: Option<&Path>) -> Result<Option<Limits>, CliError> {
+    let Some(config_dir) = config_dir else { return Ok(Some(Limits::default())) };
+    let path = config_dir.join("rbx/config.json");
+    let RbxConfig { gc, .. } = read_json(&path)?;
+    let space = |name: &str, text: &Option<String>| {
+        let Some(text) = text else { return Ok(None) };
+        let percent = text.strip_suffix('%').map(|number| number.trim().parse().ok().filter(|it| *it <= 100));
+        match percent {
+            Some(Some(percent)) => Ok(Some(Space::Percent(percent))),
+            Some(None) => Err(format!("invalid size: '{text}'")),
+            None => {
+                parse_size(text).map(|bytes| Some(Space::Bytes(bytes))).map_err(|error| error.to_string())
+            }
+        }
+        .map_err(|error| CliError::new(format!("{error}: gc.{name} in {}", path.display())))
+    };
+    let limits = Limits {
+        reserved_space: space("reservedSpace", &gc.reserved_space)?,
+        max_used_space: space("maxUsedSpace", &gc.max_used_space)?,
+        min_free_space: space("minFreeSpace", &gc.min_free_space)?,
+    };
+    Ok(Some(limits).filter(|_| gc.enabled))
 }
 
 /// The filters that docker's `config.json` adds to those of `prune`.

@@ -141,3 +141,107 @@ fn errors_are_those_of_buildx() {
         .collect();
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
+
+/// A line of a table with its words left out: what is aligned how.
+fn shape(line: &str) -> Vec<(usize, bool)> {
+    let mut shape = Vec::new();
+    let mut before = ' ';
+    for (at, c) in line.char_indices() {
+        // Columns are three spaces apart, words within one are one.
+        if (c == ' ') != (before == ' ') && (before != ' ' || at == 0 || line[..at].ends_with("  ")) {
+            shape.push((at, c == ' '));
+        }
+        before = c;
+    }
+    shape.into_iter().filter(|(_, ends)| !ends).collect()
+}
+
+#[test]
+fn what_is_kept_is_listed_as_by_buildx() {
+    let loading = Loading::new(Store::Containerd);
+    let context = loading.world.path("context");
+    loading.world.write("context/Dockerfile", "FROM scratch\nCOPY Dockerfile /\nCOPY Dockerfile /b\n");
+    ran(loading.engine.buildx().args(["build", "-t", "hello"]).arg(&context)).well();
+    let ours = |words: &[&str]| {
+        let mut docker = loading.engine.docker();
+        ran(docker.env("RBX_ROOT", loading.world.path("store")).arg("rbx").args(words)).well().stdout
+    };
+    let theirs = |words: &[&str]| ran(loading.engine.buildx().args(words)).well().stdout;
+    loading.build(&["-t", "other", "context"]).well();
+
+    // IDs have another length, and the columns after them begin elsewhere by that.
+    let table = |text: &str| -> Vec<String> {
+        text.lines().take_while(|line| !line.contains(':')).map(str::to_owned).collect()
+    };
+    let (mine, other) = (table(&ours(&["du"])), table(&theirs(&["du"])));
+    for lines in [&mine, &other] {
+        let titles = shape(&lines[0]);
+        assert_eq!(titles.len(), 4, "{lines:?}");
+        for line in &lines[1..] {
+            assert_eq!(shape(line), titles, "{line}");
+        }
+    }
+    let widths = |lines: &[String]| -> Vec<usize> {
+        let starts: Vec<usize> = shape(&lines[0]).iter().map(|(at, _)| *at).collect();
+        let longest = |start: usize, end: usize| {
+            lines.iter().map(|line| line[start..end].trim_end().len()).max().unwrap_or(0)
+        };
+        starts.windows(2).map(|pair| pair[1] - pair[0] - longest(pair[0], pair[1])).collect()
+    };
+    assert_eq!(widths(&mine), widths(&other), "{mine:?} {other:?}");
+    let titles = |lines: &[String]| lines[0].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(titles(&mine), titles(&other));
+
+    let names = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with(' '));
+        lines.map(|line| line.split_once(':').map_or(line, |(name, _)| name).to_owned()).collect()
+    };
+    let summary = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| line.contains(":\t"))
+            .map(|line| line.trim_end_matches(|c| c != '\t').to_owned())
+            .collect()
+    };
+    assert_eq!(summary(&ours(&["du"])), summary(&theirs(&["du"])));
+    let record = |text: &str| names(text.split("\n\n").find(|part| part.contains("\n - ")).unwrap_or(text));
+    assert_eq!(record(&ours(&["du", "--verbose"])), record(&theirs(&["du", "--verbose"])));
+    let fields = |text: &str| -> Vec<String> {
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        line.as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(fields(&ours(&["du", "--format=json"])), fields(&theirs(&["du", "--format=json"])));
+    for template in
+        ["{{.Type}}", "table {{.Type}}\\t{{.Mutable}}", "{{json .Mutable}}", "{{upper .Type}}|{{.Parents}}"]
+    {
+        let words = ["du", "--format", template, "--filter=type=nothing"];
+        assert_eq!(ours(&words), theirs(&words), "{template}");
+    }
+    for words in [
+        &["du", "--filter", "type==regular"][..],
+        &["du", "--filter", "description=/"],
+        &["du", "--filter", "parents~=."],
+        &["du", "--format", "{{.Nope}}"],
+        &["du", "--format", "{{json}}"],
+        &["du", "--format", "{{foo}}"],
+        &["du", "--format", "{{end}}"],
+        &["du", "--format", "{{if .ID}}"],
+    ] {
+        let mut docker = loading.engine.docker();
+        let mine = ran(docker.env("RBX_ROOT", loading.world.path("store")).arg("rbx").args(words));
+        let other = ran(loading.engine.buildx().args(words));
+        // The embedded engine is called by nobody.
+        let error = other.stderr.replace("failed to call diskusage: ", "");
+        assert_eq!((mine.code, mine.stderr), (other.code, error), "{words:?}");
+    }
+
+    // Of what goes the first line has titles, and all lines the same tabs.
+    let tabs = |text: &str| -> Vec<String> {
+        let mut lines: Vec<String> =
+            text.lines().map(|line| line.chars().filter(|c| *c == '\t').collect()).collect();
+        lines.sort();
+        lines.dedup();
+        lines
+    };
+    let words = ["prune", "-af"];
+    assert_eq!(tabs(&ours(&words)), tabs(&theirs(&words)));
+}

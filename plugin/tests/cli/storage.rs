@@ -203,3 +203,176 @@ fn docker_hands_builder_prune_on() {
     assert_eq!(pruned.stdout.lines().count(), 3, "{pruned:?}");
     assert!(!described(&world, &[]).iter().any(|description| description.contains("exec")));
 }
+
+/// A file system in memory, unmounted when dropped.
+struct Memory(std::path::PathBuf);
+
+impl Memory {
+    fn mount(path: &Path, mebibytes: u32) -> Self {
+        std::fs::create_dir_all(path).unwrap();
+        let size = format!("size={mebibytes}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status();
+        assert!(mounted.unwrap().success(), "root may mount");
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // A collection may still be at work.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Waits until something is so. What is waited for takes no time worth naming, on a machine that has some.
+fn wait_until(what: &str, so: impl Fn() -> bool) {
+    let since = std::time::Instant::now();
+    while !so() {
+        assert!(since.elapsed() < std::time::Duration::from_mins(2), "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Bytes that do not compress, and are others for every seed.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
+
+#[test]
+fn a_small_disk_is_kept_from_filling_up() {
+    let world = World::new();
+    let _memory = Memory::mount(&world.path("store"), 64);
+    world.write("context/Dockerfile", "FROM base\nCOPY data /data\nRUN cp /data /copy\n");
+    // In all this is three times what the disk has.
+    for round in 0..20 {
+        std::fs::write(world.path("context/data"), noise(round, 3_000_000)).unwrap();
+        ran(&mut world.build(&["context"])).well();
+        // Four fifths of the disk, and what is beside the store's content.
+        wait_until("the store is collected", || system_du(&world.path("store")) < 56 << 20);
+    }
+    // What was built last is there yet.
+    assert!(ran(&mut world.build(&["context"])).well().stderr.contains("CACHED"));
+}
+
+#[test]
+fn limits_of_the_store_are_in_the_configuration() {
+    let world = World::new();
+    std::fs::create_dir(world.path("config/rbx")).unwrap();
+    let gc = |text: &str| world.write("config/rbx/config.json", &format!("{{\"gc\": {text}}}"));
+    let store = world.path("store");
+    world.write("context/Dockerfile", "FROM base\nCOPY data /data\n");
+    let build = |round| {
+        std::fs::write(world.path("context/data"), noise(round, 2_000_000)).unwrap();
+        ran(world.build(&["context"]).arg("--debug")).well()
+    };
+    gc(r#"{"enabled": false, "maxUsedSpace": "5MB"}"#);
+    (0..5).for_each(|round| drop(build(round)));
+    let full = system_du(&store);
+    assert!(full > 10_000_000, "{full}");
+    gc(r#"{"maxUsedSpace": "5MB", "reservedSpace": "1MB", "minFreeSpace": "0%"}"#);
+    let told = build(5).stderr;
+    assert!(told.contains("removed rule=\"least recently used\""), "{told}");
+    let left = system_du(&store);
+    assert!(left < 7_000_000, "{left}");
+    gc(r#"{"minFreeSpace": "lots"}"#);
+    let wrong = ran(&mut world.build(&["context"]));
+    let path = world.path("config/rbx/config.json");
+    assert_eq!(
+        wrong.stderr_from("ERROR"),
+        format!("ERROR: invalid size: 'lots': gc.minFreeSpace in {}\n", path.display())
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_with_what_can_be_done() {
+    let world = World::new();
+    let _memory = Memory::mount(&world.path("store"), 16);
+    std::fs::write(world.path("context/data"), noise(1, 20_000_000)).unwrap();
+    let hint = "Hint: the disk is full: `docker rbx prune` makes room";
+    for dockerfile in
+        ["FROM base\nCOPY data /data\n", "FROM base\nRUN dd if=/dev/zero of=/data bs=1M count=20\n"]
+    {
+        world.write("context/Dockerfile", dockerfile);
+        let failed = ran(&mut world.build(&["context"]));
+        assert_eq!(failed.code, Some(1));
+        assert!(failed.stderr.contains(hint), "{}", failed.stderr);
+    }
+    // There is room for this one once the rest is gone.
+    world.rbx(&["prune", "-af"]).well();
+    world.write("context/Dockerfile", "FROM base\nRUN echo hello >/greeting\n");
+    ran(&mut world.build(&["context"])).well();
+}
+
+#[test]
+fn builds_and_prune_do_not_disturb_each_other() {
+    let world = World::new();
+    world.write(
+        "context/Dockerfile",
+        "FROM base AS other\nARG N\nRUN --mount=type=cache,target=/cache echo $N >>/cache/all && echo $N >/n\n\
+         FROM base\nCOPY data /data\nCOPY --from=other /n /n\nRUN cat /data /n >/all\n",
+    );
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pruning = scope.spawn(|| {
+            let mut rounds = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let words: &[&str] = if rounds % 3 == 0 { &["du"] } else { &["prune", "-af"] };
+                world.rbx(words).well();
+                rounds += 1;
+            }
+            rounds
+        });
+        let building = [0, 1].map(|builder| {
+            let world = &world;
+            scope.spawn(move || {
+                let context = format!("context{builder}");
+                std::fs::create_dir(world.path(&context)).unwrap();
+                std::fs::copy(world.path("context/Dockerfile"), world.path(&context).join("Dockerfile"))
+                    .unwrap();
+                for round in 0..6 {
+                    let n = builder * 100 + round;
+                    world.write(&format!("{context}/data"), &format!("data {builder} {}\n", round / 2));
+                    let out = format!("out{n}");
+                    let (argument, output) = (format!("--build-arg=N={n}"), format!("--output={out}"));
+                    ran(&mut world.build(&[&argument, &output, &context])).well();
+                    assert_eq!(
+                        world.read(&format!("{out}/all")),
+                        format!("data {builder} {}\n{n}\n", round / 2)
+                    );
+                }
+            })
+        });
+        for builder in building {
+            builder.join().unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(pruning.join().unwrap() > 1);
+    });
+    world.rbx(&["prune", "-af"]).well();
+    assert_eq!(described(&world, &[]), ["records and directories of the store"]);
+}
+
+#[test]
+fn caches_of_steps_are_listed_and_removed() {
+    let world = World::new();
+    world.write(
+        "context/Dockerfile",
+        "FROM base\nRUN --mount=type=cache,target=/cache dd if=/dev/zero of=/cache/file bs=100k count=1\n",
+    );
+    ran(&mut world.build(&["context"])).well();
+    let caches = records(&world, &["--filter", "type=exec.cachemount"]);
+    let [cache] = &caches[..] else { panic!("{caches:?}") };
+    assert!(cache["Description"].as_str().unwrap().contains("/cache"), "{cache}");
+    assert_eq!((&cache["Mutable"], &cache["Reclaimable"]), (&true.into(), &true.into()));
+    let pruned = world.rbx(&["prune", "-f", "--filter=type=exec.cachemount"]).well();
+    assert!((100_000.0..120_000.0).contains(&bytes_of(&pruned, "Total:")), "{}", pruned.stdout);
+    assert!(records(&world, &["--filter", "type=exec.cachemount"]).is_empty());
+    assert!(ran(&mut world.build(&["context"])).well().stderr.contains("CACHED"));
+}

@@ -100,6 +100,7 @@ impl Export<'_> {
         }
         if output.kind == OutputKind::Image && boolean(output, "push", false)? {
             self.push(&image, names, boolean(output, "push-by-digest", false)?, task)?;
+            names.iter().try_for_each(|name| store.set_elsewhere(&name.to_string()))?;
         }
         let mtime = self.solver.epoch.unwrap_or(0);
         let directory = !boolean(output, "tar", true)?;

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
 
+mod automatic;
 mod basics;
 mod caches;
 mod collection;
 mod damage;
+mod graphs;
 mod layers;
 mod processes;
 mod records;

@@ -9,7 +9,7 @@ use rbx_store::{Key, LayerId};
 use self::mounts::Scratch;
 use super::output::Streams;
 use super::{Built, hash_layers};
-use crate::error::{BuildError, FailureKind};
+use crate::error::{BuildError, DISK_FULL, FailureKind};
 use crate::layer::{lower_directories, scan_upper};
 use crate::plan::RunOperation;
 use crate::progress::Task;
@@ -17,6 +17,8 @@ use crate::solve::Solver;
 
 /// What is said of a step that the kernel has killed for want of memory.
 const OUT_OF_MEMORY: &str = "out of memory: the kernel ended a process of the step at the limit of its control group or of the machine";
+/// With less free than this, it may be why a step failed.
+const FULL: u64 = 1 << 20;
 
 impl Solver {
     pub(crate) fn run(
@@ -51,8 +53,10 @@ impl Solver {
             if exit.out_of_memory {
                 return Err(failed(run, "cannot allocate memory", kind).hint(OUT_OF_MEMORY));
             }
+            let full = self.store.disk_space().is_ok_and(|disk| disk.free < FULL);
             return Err(failed(run, &format!("exit code: {}", exit.code), kind)
-                .hint_if(exit.signal == Some(9), "signal 9: perhaps there was not enough memory"));
+                .hint_if(exit.signal == Some(9), "signal 9: perhaps there was not enough memory")
+                .hint_if(full, DISK_FULL));
         }
         let index = scan_upper(tree.fs(), &lower)?;
         let description = format!("mount / from exec {}", run.args.join(" "));
