@@ -3,6 +3,7 @@
 //! The test program is also its own helper, and the owner that is killed, so it has a `main` of its own.
 
 mod command;
+mod escapes;
 mod files;
 mod life;
 mod limits;
@@ -22,7 +23,7 @@ type Test = (&'static str, fn(&World));
 fn main() {
     rbx_sandbox::enter();
     if let Some(scene) = std::env::args().nth(1).filter(|argument| argument.starts_with("scene-")) {
-        if !limits::play(&scene) {
+        if !limits::play(&scene) && !escapes::play(&scene) {
             life::play(&scene);
         }
         return;
@@ -50,6 +51,7 @@ fn trials() -> Vec<Trial> {
         life::TESTS,
         limits::TESTS,
         runtime::TESTS,
+        escapes::TESTS,
     ]
     .concat();
     let mut trials: Vec<Trial> = tests.into_iter().map(trial).collect();
