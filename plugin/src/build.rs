@@ -61,7 +61,8 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
     let mut due = false;
-    let build = Build { context, prepared, results, show, store: store.clone(), registry, git, steps, limits };
+    let build =
+        Build { context, prepared, results, show, store: store.clone(), registry, git, steps, limits };
     let ended = runtime.block_on(build.run(&mut due));
     // Nothing that is still at work after an interruption is waited for: the store is safe at every instant.
     runtime.shutdown_background();

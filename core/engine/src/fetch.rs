@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use rbx_request::SshForward;
 use rbx_source::{Git, Http, SourceError, redacted};
-use rbx_store::{Key, KeyHasher, LayerId, LayerIndex, Lease, NewLayer, PreparedTree, Record, Store};
+use rbx_store::{
+    Key, KeyHasher, LayerId, LayerIndex, Lease, NewLayer, PreparedTree, Record, Store, UsageType,
+};
 
 use crate::cancel::Cancel;
 use crate::error::BuildError;
@@ -98,17 +100,21 @@ impl Fetcher {
 
     /// Puts a tree into the store as a layer, under a key. If another process has done so meanwhile, its layer counts.
     ///
-    /// `description` is what lists of the store say of it.
+    /// `description` and `kind` are what lists of the store say of it.
     fn keep(
         &self,
         key: &Key,
         tree: PreparedTree,
         index: LayerIndex,
         description: String,
+        kind: UsageType,
     ) -> Result<Fetched, BuildError> {
         let created = Solver::created_now();
         let layer = NewLayer { parent: None, index: Arc::new(index), tree: Some(tree), created, description };
         let layer = self.store.put_layer(&self.lease, layer)?;
+        if kind != UsageType::Regular {
+            self.store.set_layer_kind(layer, kind)?;
+        }
         let record = Record { layer: Some(layer), value: Vec::new(), created };
         let known = self.store.put_record(&self.lease, key, &record, false)?;
         let usable = known.layer.is_some_and(|layer| self.store.tree(layer).is_some());

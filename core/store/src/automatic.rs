@@ -123,7 +123,11 @@ impl Store {
         }
         let written = self.estimate()?.written;
         let Bytes { reserved, most, free } = limits.bytes(self.disk_space()?);
-        let cheap = |record: &UsageRecord| record.kind == UsageType::CacheMount;
+        let cheap = |record: &UsageRecord| {
+            use UsageType::{CacheMount, GitCheckout, LocalSource};
+
+            matches!(record.kind, CacheMount | GitCheckout | LocalSource)
+        };
         let any = |_: &UsageRecord| true;
         let full = Policy {
             reserved_space: reserved,

@@ -11,7 +11,7 @@ use crate::layers::member_keys;
 use crate::leases::{Pinned, names_in};
 use crate::store::from_db;
 use crate::sweep::{Horizon, disk_bytes, each, measure_trees, nanoseconds, walk_members};
-use crate::{CacheId, Key, LayerId, Store, StoreError, stat_cache};
+use crate::{CacheId, Key, LayerId, Store, StoreError, UsageType, stat_cache};
 
 /// Something that is removed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,6 +43,7 @@ pub(crate) struct Node {
     pub(crate) last_used: i64,
     pub(crate) uses: u64,
     pub(crate) description: String,
+    pub(crate) kind: UsageType,
     /// Somebody uses it now.
     pub(crate) pinned: bool,
     /// A built image, and whether it is known to be elsewhere, too.
@@ -99,6 +100,7 @@ impl Graph {
             node.created = cache.created;
             node.uses = cache.uses;
             node.description = cache.description;
+            node.kind = UsageType::CacheMount;
             node.pinned = cache.in_use;
         }
         Ok(())
@@ -113,6 +115,7 @@ impl Graph {
             let node = self.add(What::StatCache(name), disk_bytes(&metadata), modified);
             node.created = metadata.created().map_or(modified, nanoseconds);
             node.uses = 1;
+            node.kind = UsageType::Internal;
             node.description = match stat_cache::root_of(&path) {
                 Some(root) => format!("digests of files in context {root}"),
                 None => "digests of files in a context".to_owned(),
@@ -138,13 +141,15 @@ impl Graph {
             self.add(What::Record(row.get(0)?), 0, row.get(1)?).created = row.get(2)?;
             Ok(())
         })?;
-        let query = "SELECT id, last_used, coalesce(tree_bytes, 0), stored, uses, description FROM layers";
+        let query =
+            "SELECT id, last_used, coalesce(tree_bytes, 0), stored, uses, description, kind FROM layers";
         each(db, query, |row| {
             let what = What::Layer(LayerId::from_bytes(row.get(0)?));
             let node = self.add(what, from_db(row.get(2)?), row.get(1)?);
             node.created = row.get(3)?;
             node.uses = from_db(row.get(4)?);
             node.description = row.get(5)?;
+            node.kind = UsageType::of(&row.get::<_, String>(6)?);
             Ok(())
         })?;
         each(db, "SELECT digest, last_used, created FROM blobs", |row| {
@@ -204,6 +209,7 @@ impl Graph {
             last_used,
             uses: 0,
             description: String::new(),
+            kind: UsageType::Regular,
             pinned: false,
             built: None,
             holders: 0,

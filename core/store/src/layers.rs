@@ -12,7 +12,7 @@ use crate::blobs::{Temporary, create_new};
 use crate::error::TxError;
 use crate::leases::Pinned;
 use crate::store::{Inner, from_db, now, to_db};
-use crate::{Key, LayerId, LayerIndex, Lease, PreparedTree, Store, StoreError};
+use crate::{Key, LayerId, LayerIndex, Lease, PreparedTree, Store, StoreError, UsageType};
 
 /// A layer to be stored.
 #[derive(Debug)]
@@ -158,6 +158,15 @@ impl Store {
                 ))?
                 .execute([id.as_bytes()])?;
             }
+            Ok(())
+        })
+    }
+
+    /// Notes what kind of thing a layer is, if it is not the result of a step.
+    pub fn set_layer_kind(&self, id: LayerId, kind: UsageType) -> Result<(), StoreError> {
+        self.inner.write(|tx| {
+            tx.prepare_cached("UPDATE layers SET kind = ?2 WHERE id = ?1")?
+                .execute((id.as_bytes(), kind.as_str()))?;
             Ok(())
         })
     }

@@ -13,6 +13,7 @@
 //!           leases/<lease>         locked while its process lives
 //!           tmp/<lease>.<number>   what is being written
 //!           clock                  written to learn the file system's time
+//!           collect.lock           locked by the process that collects by itself
 //! ```
 //!
 //! A file gets its name by a rename, when it is complete, in a transaction that also records it; collection removes

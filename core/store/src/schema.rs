@@ -26,6 +26,7 @@ CREATE TABLE blobs (
 CREATE TABLE layers (
     id BLOB PRIMARY KEY, parent BLOB REFERENCES layers (id), created INTEGER NOT NULL, size INTEGER NOT NULL,
     has_tree INTEGER NOT NULL, tree_bytes INTEGER, diff_id BLOB, description TEXT NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'regular',
     stored INTEGER NOT NULL, last_used INTEGER NOT NULL, uses INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX layers_parent ON layers (parent);

@@ -18,6 +18,10 @@ pub enum UsageType {
     Regular,
     /// What the store keeps for itself.
     Internal,
+    /// Files of a build context.
+    LocalSource,
+    /// Files of a git repository.
+    GitCheckout,
     /// A directory that steps mount and keep things in.
     CacheMount,
 }
@@ -28,8 +32,16 @@ impl UsageType {
         match self {
             Self::Regular => "regular",
             Self::Internal => "internal",
+            Self::LocalSource => "source.local",
+            Self::GitCheckout => "source.git.checkout",
             Self::CacheMount => "exec.cachemount",
         }
+    }
+
+    /// The kind of that name.
+    pub(crate) fn of(name: &str) -> Self {
+        let kinds = [Self::Internal, Self::LocalSource, Self::GitCheckout, Self::CacheMount];
+        kinds.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Regular)
     }
 }
 
@@ -203,7 +215,7 @@ impl<'a> Listing<'a> {
         };
         UsageRecord {
             id: id(&node.what),
-            kind: kind(&node.what),
+            kind: node.kind,
             description,
             parents: parents.filter(|held| !held.what.is_part()).map(|held| id(&held.what)).collect(),
             created: node.created,
@@ -251,12 +263,4 @@ fn id(what: &What) -> String {
     };
     id.truncate(32);
     id
-}
-
-fn kind(what: &What) -> UsageType {
-    match what {
-        What::Cache(_) => UsageType::CacheMount,
-        What::StatCache(_) => UsageType::Internal,
-        _ => UsageType::Regular,
-    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 
 use rbx_oci::{Digest, Sha256Writer};
 use rbx_request::ArchiveStream;
-use rbx_store::{Key, LayerId};
+use rbx_store::{Key, LayerId, UsageType};
 
 use super::{Fetched, Fetcher, blocking};
 use crate::error::BuildError;
@@ -72,7 +72,7 @@ impl Fetcher {
             Ok(unpacked.settle(&Tree::default())?)
         });
         let (tree, index) = self.cancel.unless(unpack).await?;
-        self.keep(key, tree, index, "unpacked build context".to_owned())
+        self.keep(key, tree, index, "unpacked build context".to_owned(), UsageType::LocalSource)
     }
 }
 

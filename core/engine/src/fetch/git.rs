@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rbx_source::{Checkout, GitAccess, GitAddress, GitCommit, SourceError, SshAccess};
-use rbx_store::{Cache, CacheSharing, CacheUse, Key, KeyHasher, LayerIndex};
+use rbx_store::{Cache, CacheSharing, CacheUse, Key, KeyHasher, LayerIndex, UsageType};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::{Fetched, Fetcher, blocking};
@@ -92,7 +92,7 @@ impl Fetcher {
         .await?;
         drop(scratch);
         let description = format!("git snapshot for {}#{}", address.shown(), commit.reference);
-        self.keep(&key, tree, index, description)
+        self.keep(&key, tree, index, description, UsageType::GitCheckout)
     }
 
     async fn check_out(

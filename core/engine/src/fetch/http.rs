@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rbx_oci::{Digest, Entry, EntryKind};
 use rbx_source::{Authorization, HttpAnswer, redacted};
-use rbx_store::{IndexEntry, Key, KeyHasher, LayerIndex, PreparedTree, Record, Store};
+use rbx_store::{IndexEntry, Key, KeyHasher, LayerIndex, PreparedTree, Record, Store, UsageType};
 use serde_json::{Value, json};
 
 use super::{Fetched, Fetcher, blocking, is_name};
@@ -124,7 +124,7 @@ impl Fetcher {
             let (store, name, size) = (self.store.clone(), source.name.clone(), saved.size);
             let settled = blocking(move || Ok((settle(&store, &tree, &name, size, modified)?, tree)));
             let (index, tree) = settled.await?;
-            self.keep(&key, tree, index, format!("http url {}", redacted(&source.url)))?
+            self.keep(&key, tree, index, format!("http url {}", redacted(&source.url)), UsageType::Regular)?
         };
         if let Some(etag) = etag {
             let value = json!({ "etag": etag, "digest": saved.digest.to_string() });

@@ -4,7 +4,9 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use rbx_oci::Digest;
-use rbx_store::{BlobInfo, BuiltImages, Collected, NewImage, NewLayer, Policy, Record, Store, UsageRecord};
+use rbx_store::{
+    BlobInfo, BuiltImages, Collected, NewImage, NewLayer, Policy, Record, Store, UsageRecord, UsageType,
+};
 
 use crate::{database, index, key, list, names, new_store, put_layer};
 
@@ -280,6 +282,48 @@ fn what_may_not_be_removed_here_is_handed_on() {
     assert!(!other.exists());
     assert_eq!(removed.load(Ordering::Relaxed), 1);
     protect(&file, rustix::fs::IFlags::empty()).unwrap();
+}
+
+#[test]
+fn layers_can_be_listed_as_what_they_were_made_of() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let [plain, checkout] = ["plain", "checkout"].map(|name| put_layer(&store, &lease, None, name));
+    store.set_layer_kind(checkout, UsageType::GitCheckout).unwrap();
+    let records = store.disk_usage().unwrap();
+    let kind = |id: rbx_store::LayerId| {
+        let record = records.iter().find(|record| record.id == id.to_string()).unwrap();
+        record.kind.as_str()
+    };
+    assert_eq!((kind(plain), kind(checkout)), ("regular", "source.git.checkout"));
+}
+
+#[test]
+fn several_collect_at_once() {
+    let (_directory, store) = new_store();
+    let root = store.root().to_owned();
+    let lease = store.lease().unwrap();
+    for number in 0..300_u32 {
+        put_layer(&store, &lease, None, "x");
+        store.put_blob(&number.to_le_bytes()).unwrap();
+        store.put_member(&key(&number.to_string()), b"x").unwrap();
+        // Left behind by processes that were killed.
+        fs::write(root.join(format!("v1/layers/{number:032x}")), "").unwrap();
+        fs::write(root.join(format!("v1/blobs/sha256/{number:064x}")), "").unwrap();
+    }
+    drop((lease, store));
+    let collected = std::thread::scope(|scope| {
+        let threads = [(); 4]
+            .map(|()| scope.spawn(|| Store::open(&root).unwrap().collect(&Policy::default()).unwrap()));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    // Each record went once. The file of one may be found by another collection before that of the record.
+    let sum = |count: fn(&Collected) -> u64| collected.iter().map(count).sum::<u64>();
+    assert_eq!((sum(|it| it.layers), sum(|it| it.members)), (300, 300));
+    assert!(sum(|it| it.blobs) <= 300);
+    let store = Store::open(&root).unwrap();
+    assert!(names(&store, "layers").is_empty() && names(&store, "blobs/sha256").is_empty());
+    assert!(names(&store, "tmp").is_empty());
 }
 
 #[test]
