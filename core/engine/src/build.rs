@@ -1,6 +1,7 @@
 //! One build, from the request to the result: evaluate, find the base images, plan, solve, export.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,10 +9,13 @@ use jiff::Timestamp;
 use rbx_dockerfile::{Base, BaseFacts, Evaluation, From, Ignore, Op, Scope, Severity, Span};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_request::{BuildRequest, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource};
+use rbx_request::{
+    BuildRequest, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource, SshForward,
+};
 use rbx_source::Http;
 use rbx_store::Lease;
 
+use crate::agent::Agent;
 use crate::cancel::Cancel;
 use crate::cdi::Devices;
 use crate::engine::{Engine, Outcome, Stdout};
@@ -26,13 +30,12 @@ use crate::named_context::NamedContext;
 use crate::plan::{Operation, Plan, Vertex};
 use crate::planner::{MAIN_CONTEXT, Planner};
 use crate::progress::Task;
+use crate::resolv_conf::ResolvConf;
 use crate::solve::{ContextSlot, Settings, Solver};
 use crate::source::{Source, read_text};
 
 /// Rounds of reading base images whose triggers name further images.
 const TRIGGER_ROUNDS: usize = 16;
-/// Where this system says how names are resolved.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A build on its way.
 pub(crate) struct Build<'a> {
@@ -48,6 +51,7 @@ impl Build<'_> {
         // A build that was cancelled does not wait for a terminal that was stopped.
         let events = self.events.clone();
         let _listening = self.cancel.on_cancel(move || events.stop_waiting());
+        let agents = self.agents()?;
         let fetcher = Arc::new(self.fetcher()?);
         let context = MainContext::find(self.request, &fetcher, self.events).await?;
         let source = Source::load(self.request, &context, &fetcher, self.events).await?;
@@ -79,7 +83,8 @@ impl Build<'_> {
         }
         refuse_users(&plan)?;
         let devices = self.devices(&mut plan)?;
-        let solver = Arc::new(self.solver(plan, &context, &source, fetcher, epoch, devices)?);
+        let settings = self.settings(&fetcher, devices, agents)?;
+        let solver = Arc::new(self.solver(plan, &context, &source, fetcher, epoch, settings)?);
         let built = solver.solve().await;
         solver.save_contexts()?;
         let built = built?;
@@ -139,7 +144,7 @@ impl Build<'_> {
         source: &Source,
         fetcher: Arc<Fetcher>,
         epoch: Option<i64>,
-        devices: Devices,
+        settings: Settings,
     ) -> Result<Solver, BuildError> {
         let mut contexts = BTreeMap::new();
         if let MainContext::Directory(root) = context {
@@ -154,16 +159,6 @@ impl Build<'_> {
                 contexts.insert(name, ContextSlot::new(Some(path), ignore));
             }
         }
-        let settings = Settings {
-            add_hosts: self.request.add_hosts.clone(),
-            resolv_conf: std::fs::read(RESOLV_CONF).unwrap_or_default(),
-            shm_size: self.request.shm_size,
-            rlimits: limits::rlimits(self.request)?,
-            group: limits::group(self.request)?,
-            runtime: self.engine.steps.oci_runtime.clone(),
-            secrets: fetcher.secrets.clone(),
-            devices,
-        };
         Ok(Solver {
             store: self.engine.store.clone(),
             lease: self.lease.clone(),
@@ -183,18 +178,43 @@ impl Build<'_> {
         })
     }
 
+    /// What every step has.
+    fn settings(
+        &self,
+        fetcher: &Fetcher,
+        devices: Devices,
+        agents: BTreeMap<String, Arc<Agent>>,
+    ) -> Result<Settings, BuildError> {
+        Ok(Settings {
+            add_hosts: self.request.add_hosts.clone(),
+            resolv_conf: ResolvConf::of_this_machine(),
+            shm_size: self.request.shm_size,
+            rlimits: limits::rlimits(self.request)?,
+            group: limits::group(self.request)?,
+            runtime: self.engine.steps.oci_runtime.clone(),
+            secrets: fetcher.secrets.clone(),
+            agents,
+            devices,
+        })
+    }
+
+    fn agents(&self) -> Result<BTreeMap<String, Arc<Agent>>, BuildError> {
+        let open = |forward: &SshForward| Ok((forward.id.clone(), Arc::new(Agent::open(forward)?)));
+        self.request.ssh.iter().map(open).collect()
+    }
+
     fn secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
         let read = |secret: &rbx_request::Secret| match &secret.source {
             SecretSource::Value(value) => Ok(value.clone()),
             SecretSource::File(path) => {
-                let value = std::fs::read(path).map_err(|error| {
+                let value = read_bounded(path, MAX_SECRET_LEN as u64 + 1).map_err(|error| {
                     let (reason, path) = (plain(&error), path.display());
                     BuildError::invalid(format!("{reason}: failed to read secret {} from {path}", secret.id))
                 })?;
                 if value.len() > MAX_SECRET_LEN {
                     return Err(BuildError::invalid(format!(
                         "invalid secret size {} bytes: secret {} is larger than 500 KiB",
-                        value.len(),
+                        std::fs::metadata(path).map_or(value.len() as u64, |metadata| metadata.len()),
                         secret.id
                     )));
                 }
@@ -390,4 +410,11 @@ fn wants_image(outputs: &[Output]) -> bool {
     outputs
         .iter()
         .any(|output| matches!(output.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image))
+}
+
+/// A file's bytes, as many as that at most: what was named may have no end.
+fn read_bounded(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

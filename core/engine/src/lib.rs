@@ -4,6 +4,7 @@
 //! vertex is looked up in the cache or done, as many at once as hang together; layers go straight from the store to
 //! what was asked for.
 
+mod agent;
 mod build;
 mod cancel;
 mod cdi;
@@ -28,6 +29,7 @@ mod owner;
 mod plan;
 mod planner;
 mod progress;
+mod resolv_conf;
 mod select;
 mod solve;
 mod source;

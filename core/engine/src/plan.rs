@@ -165,6 +165,8 @@ pub(crate) enum RunMountKind {
         size: u64,
         read_only: bool,
     },
+    /// The socket of an SSH agent.
+    Ssh { id: String, mode: u32, uid: u32, gid: u32, required: bool },
     /// A secret as a file. Its value is part of no key.
     Secret { id: String, mode: u32, uid: u32, gid: u32, required: bool },
 }
@@ -199,7 +201,7 @@ impl RunMountKind {
         match self {
             Self::Root { vertex, .. } => *vertex,
             Self::Cache(cache) => cache.vertex,
-            Self::Tmpfs { .. } | Self::Secret { .. } => None,
+            Self::Tmpfs { .. } | Self::Secret { .. } | Self::Ssh { .. } => None,
         }
     }
 }
@@ -322,8 +324,10 @@ impl RunOperation {
                 RunMountKind::Tmpfs { size, read_only } => {
                     hasher.field("tmpfs").number(*size).number(u64::from(*read_only));
                 }
-                RunMountKind::Secret { id, mode, uid, gid, required } => {
-                    hasher.field("secret").field(id).number(u64::from(*required));
+                RunMountKind::Ssh { id, mode, uid, gid, required }
+                | RunMountKind::Secret { id, mode, uid, gid, required } => {
+                    let ssh = matches!(mount.kind, RunMountKind::Ssh { .. });
+                    hasher.field(if ssh { "ssh" } else { "secret" }).field(id).number(u64::from(*required));
                     hasher.number(u64::from(*mode)).number(u64::from(*uid)).number(u64::from(*gid));
                 }
             }

@@ -12,7 +12,7 @@ use rbx_platform::Platform;
 use rbx_request::{BuildRequest, NoCache, SourceRange};
 
 use crate::config::ImagePlan;
-use crate::error::{BuildError, INSTEAD};
+use crate::error::BuildError;
 use crate::image::Image;
 use crate::main_context::MainContext;
 use crate::named_context::NamedContext;
@@ -292,10 +292,6 @@ fn absolute(path: &str, working_dir: &str) -> String {
     let cleaned = format!("/{}", String::from_utf8_lossy(&clean(joined.as_bytes())));
     let into = joined.ends_with('/') || joined.ends_with("/.") || path.is_empty() || path == ".";
     if into && cleaned != "/" { format!("{cleaned}/") } else { cleaned }
-}
-
-fn unsupported(what: &str, feature: &str) -> BuildError {
-    BuildError::invalid(format!("{what}: the embedded engine does not have {feature} yet")).hint(INSTEAD)
 }
 
 #[cfg(test)]

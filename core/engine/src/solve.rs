@@ -14,6 +14,7 @@ use rbx_sandbox::{ControlGroup, Helper, Rlimit};
 use rbx_store::{KeyHasher, LayerId, Lease, Store};
 use tokio::sync::OnceCell;
 
+use crate::agent::Agent;
 use crate::cancel::Cancel;
 use crate::cdi::Devices;
 use crate::context::Context;
@@ -21,6 +22,7 @@ use crate::error::{BuildError, LayerError};
 use crate::fetch::Fetcher;
 use crate::plan::{CopyFrom, Operation, Plan, VertexId};
 use crate::progress::{Task, announce};
+use crate::resolv_conf::ResolvConf;
 use crate::select::wanted_paths;
 use crate::steps::{Built, CopySource, LogLimits};
 
@@ -49,7 +51,7 @@ pub(crate) struct Solver {
 #[derive(Default)]
 pub(crate) struct Settings {
     pub(crate) add_hosts: Vec<AddHost>,
-    pub(crate) resolv_conf: Vec<u8>,
+    pub(crate) resolv_conf: ResolvConf,
     pub(crate) shm_size: Option<u64>,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) group: ControlGroup,
@@ -57,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) runtime: Option<PathBuf>,
     /// Values by id. They are in no key, no log and no record.
     pub(crate) secrets: Arc<BTreeMap<String, Vec<u8>>>,
+    /// SSH agents by id.
+    pub(crate) agents: BTreeMap<String, Arc<Agent>>,
     /// Those of this machine. Which a step has is in its key.
     pub(crate) devices: Devices,
 }

@@ -4,6 +4,7 @@
 mod flood;
 mod inside;
 mod killed;
+mod mounts;
 mod outputs;
 mod plugin;
 mod push;
@@ -25,6 +26,7 @@ fn main() {
         .chain(language)
         .chain(inside::trials())
         .chain(killed::trials())
+        .chain(mounts::trials())
         .chain(outputs::trials())
         .chain(plugin::trials())
         .chain(push::trials())

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::run::{self, Outcome};
 
 /// Debian packages, each with what it is for.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("attr", "extended attributes in tests"),
     ("busybox-static", "steps in tests"),
     ("ca-certificates", "TLS"),
@@ -16,6 +16,7 @@ const PACKAGES: [(&str, &str); 13] = [
     ("libcap2-bin", "file capabilities in tests"),
     ("mmdebstrap", "a Debian base image in tests"),
     ("neovim", "the language server in a real editor"),
+    ("openssh-client", "SSH agents and keys in tests"),
     ("openssl", "certificates of test registries"),
     ("runc", "the Engine's runtime"),
     ("socat", "remote BuildKit endpoints in tests"),

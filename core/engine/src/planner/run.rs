@@ -3,7 +3,7 @@
 use rbx_dockerfile::{Mount, MountKind, Sharing, Stage, Step};
 use rbx_store::CacheSharing;
 
-use super::{Planner, absolute, unsupported};
+use super::{Planner, absolute};
 use crate::entitlements;
 use crate::error::BuildError;
 use crate::plan::{
@@ -13,6 +13,9 @@ use crate::tree::clean;
 
 /// The build argument that says whose caches are used: builds with different ones share none.
 const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+/// The variable that says where an SSH agent is.
+const AGENT: &str = "SSH_AUTH_SOCK";
 
 impl Planner<'_> {
     pub(super) fn run(
@@ -64,10 +67,13 @@ impl Planner<'_> {
                     let vertex = self.mounted(plan, stage, mount)?;
                     RunMountKind::Cache(self.cache(mount, vertex))
                 }
-                kind @ MountKind::Ssh => {
-                    let flag = format!("RUN --mount=type={}", kind.name());
-                    return Err(unsupported(&flag, "mounts of this type"));
-                }
+                MountKind::Ssh => RunMountKind::Ssh {
+                    id: id(),
+                    mode: mount.mode.unwrap_or(0o600),
+                    uid: mount.uid.unwrap_or(0),
+                    gid: mount.gid.unwrap_or(0),
+                    required: mount.required,
+                },
             };
             mounted.extend(kind.vertex());
             mounts.push(RunMount { target, kind });
@@ -75,7 +81,7 @@ impl Planner<'_> {
         let operation = RunOperation {
             base,
             args: run.command.argv(&step.shell),
-            env: step.run_env.to_vec(),
+            env: with_agent(step.run_env.to_vec(), &mounts),
             proxy_env: rbx_dockerfile::proxy_variables(&self.request.build_args),
             working_dir: step.working_dir.to_string(),
             user: step.user.as_deref().unwrap_or_default().to_owned(),
@@ -132,4 +138,16 @@ impl Planner<'_> {
             }),
         }
     }
+}
+
+/// The environment of a step, which says where the first of its agents is unless it says something else: also when
+/// none is given, as in BuildKit.
+fn with_agent(mut env: Vec<(String, String)>, mounts: &[RunMount]) -> Vec<(String, String)> {
+    let first = mounts.iter().find(|mount| matches!(mount.kind, RunMountKind::Ssh { .. }));
+    if let Some(first) = first
+        && !env.iter().any(|(name, _)| name == AGENT)
+    {
+        env.push((AGENT.to_owned(), first.target.clone()));
+    }
+    env
 }

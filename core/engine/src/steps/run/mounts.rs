@@ -8,7 +8,8 @@ use rbx_sandbox::{Mount, MountKind, RootFs, Security, Step};
 use rbx_store::{LayerId, PreparedTree, TempDir};
 
 use super::caches::{self, Caches};
-use crate::error::BuildError;
+use crate::agent::Forward;
+use crate::error::{BuildError, plain};
 use crate::layer::lower_directories;
 use crate::plan::{RunMount, RunMountKind, RunOperation};
 use crate::progress::Task;
@@ -26,6 +27,8 @@ pub(super) struct Scratch {
     /// Its script.
     pipes: Option<TempDir>,
     caches: Caches,
+    /// The SSH agents it sees.
+    forwards: Vec<Forward>,
 }
 
 impl Solver {
@@ -44,7 +47,7 @@ impl Solver {
         };
         let mut mounts = vec![
             file("/etc/hosts", self.settings.hosts(HOSTNAME), 0o644),
-            file("/etc/resolv.conf", self.settings.resolv_conf.clone(), 0o644),
+            file("/etc/resolv.conf", self.settings.resolv_conf.text(run.network == Network::None), 0o644),
         ];
         if let Some((name, content)) = &run.script {
             let pipes = scratch.pipes.insert(self.pipes(name, content)?);
@@ -93,7 +96,7 @@ impl Solver {
         })
     }
 
-    /// What one mount shows; `None` for a secret that is not there and need not be.
+    /// What one mount shows; `None` for a secret or agent that is not there and need not be.
     fn mount(
         &self,
         mount: &RunMount,
@@ -122,6 +125,22 @@ impl Solver {
             RunMountKind::Tmpfs { size, read_only } => {
                 MountKind::Tmpfs { size: (*size > 0).then_some(*size), mode: 0o1777, read_only: *read_only }
             }
+            RunMountKind::Ssh { id, mode, uid, gid, required } => match self.settings.agents.get(id) {
+                Some(agent) => {
+                    let forward = Forward::start(agent.clone(), self.store.temp_dir()?, *uid, *gid, *mode)
+                        .map_err(|error| {
+                            BuildError::failed(format!("{}: failed to listen for SSH", plain(&error)))
+                        })?;
+                    let source = forward.path();
+                    scratch.forwards.push(forward);
+                    MountKind::Bind { source, selector: String::new(), read_only: false }
+                }
+                None if *required => {
+                    return Err(BuildError::invalid(format!("unset ssh forward key {id}"))
+                        .hint(format!("give it with --ssh {id}")));
+                }
+                None => return Ok(None),
+            },
             RunMountKind::Secret { id, mode, uid, gid, required } => match self.settings.secrets.get(id) {
                 Some(value) => {
                     let (content, mode) = (value.clone(), *mode & 0o777);

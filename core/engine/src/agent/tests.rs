@@ -1,0 +1,305 @@
+//! With OpenSSH's own programs as clients, and as the user's agent.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+
+use rbx_store::Store;
+
+use super::*;
+
+/// A directory with keys, a store, and a runtime for what listens.
+struct World {
+    directory: tempfile::TempDir,
+    store: Store,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        // As long as a store's path may be.
+        let root = directory.path().join("a-long-name-for-a-directory/".repeat(4));
+        let store = Store::open(&root).expect("a store");
+        Self { directory, store, runtime: tokio::runtime::Runtime::new().expect("a runtime") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Makes a key as OpenSSH does.
+    fn key(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        let path = self.path(name);
+        let (no_passphrase, mut command) = (["-N", ""], Command::new("ssh-keygen"));
+        let passphrase = if arguments.contains(&"-N") { &[][..] } else { &no_passphrase };
+        let made = command.args(["-q", "-C", name, "-f"]).arg(&path).args(arguments).args(passphrase);
+        let made = made.output().expect("ssh-keygen: run `cargo xtask setup`");
+        assert!(made.status.success(), "{made:?}");
+        path
+    }
+
+    fn open(paths: &[&Path]) -> Result<Agent, String> {
+        let paths = paths.iter().map(|path| path.to_path_buf()).collect();
+        Agent::open(&SshForward { id: "default".to_owned(), paths }).map_err(|error| error.reason.clone())
+    }
+
+    fn forward(&self, agent: Agent, mode: u32) -> Forward {
+        let _entered = self.runtime.enter();
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let directory = self.store.temp_dir().expect("a directory");
+        Forward::start(Arc::new(agent), directory, uid, gid, mode).expect("a socket")
+    }
+
+    /// A short path of the socket, for clients.
+    fn link(&self, forward: &Forward) -> PathBuf {
+        let link = self.path("agent");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(forward.path().parent().expect("a directory"), &link).expect("a link");
+        link.join("agent")
+    }
+
+    fn connect(&self, forward: &Forward) -> UnixStream {
+        UnixStream::connect(self.link(forward)).expect("a connection")
+    }
+}
+
+/// A real agent, ended with the test.
+struct RealAgent(Child, PathBuf);
+
+impl RealAgent {
+    fn start(socket: PathBuf) -> Self {
+        let mut agent = Command::new("ssh-agent");
+        let mut child =
+            agent.arg("-D").arg("-a").arg(&socket).stdout(Stdio::piped()).spawn().expect("ssh-agent");
+        // It says where it listens once it does.
+        let mut line = [0; 1];
+        child.stdout.as_mut().expect("output").read_exact(&mut line).expect("a line");
+        Self(child, socket)
+    }
+}
+
+impl Drop for RealAgent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn client(program: &str, socket: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.env("SSH_AUTH_SOCK", socket).args(arguments).stdin(Stdio::null()).output().expect(program)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The algorithm and the key of each line.
+fn listed(output: &Output) -> Vec<String> {
+    assert!(output.status.success(), "{output:?}");
+    let output = text(&output.stdout);
+    let words = output.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    words.collect()
+}
+
+#[test]
+fn keys_list_and_sign() {
+    let world = World::new();
+    let kinds: [(&str, &[&str]); 8] = [
+        ("ed25519", &["-t", "ed25519"]),
+        ("rsa", &["-t", "rsa", "-b", "2048"]),
+        ("p256", &["-t", "ecdsa", "-b", "256"]),
+        ("p384", &["-t", "ecdsa", "-b", "384"]),
+        ("p521", &["-t", "ecdsa", "-b", "521"]),
+        ("pkcs1", &["-t", "rsa", "-b", "3072", "-m", "PEM"]),
+        ("pkcs8", &["-t", "rsa", "-b", "2048", "-m", "PKCS8"]),
+        ("rsa4096", &["-t", "rsa", "-b", "4096"]),
+    ];
+    let keys: Vec<PathBuf> = kinds.iter().map(|(name, arguments)| world.key(name, arguments)).collect();
+    let agent = World::open(&keys.iter().map(PathBuf::as_path).collect::<Vec<_>>()).expect("keys");
+    let forward = world.forward(agent, 0o600);
+    let socket = world.link(&forward);
+    let public = |key: &Path| {
+        let line = std::fs::read_to_string(key.with_extension("pub")).expect("a public key");
+        line.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    };
+    let expected: Vec<String> = keys.iter().map(|key| public(key)).collect();
+    assert_eq!(listed(&client("ssh-add", &socket, &["-L"])), expected);
+
+    let message = world.path("message");
+    std::fs::write(&message, "signed").expect("a file");
+    for (key, (kind, _)) in keys.iter().zip(kinds) {
+        let public = key.with_extension("pub");
+        // Only the agent has it now.
+        std::fs::remove_file(key).expect("removal");
+        let signature = world.path("message.sig");
+        let _ = std::fs::remove_file(&signature);
+        let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let sign = ["-Y", "sign", "-n", "test", "-f", &path(&public), &path(&message)];
+        let signed = client("ssh-keygen", &socket, &sign);
+        assert!(signed.status.success(), "{kind}: {signed:?}");
+        let signature = path(&signature);
+        let check = ["-Y", "check-novalidate", "-n", "test", "-s", &signature];
+        let checked = Command::new("ssh-keygen")
+            .args(check)
+            .stdin(std::fs::File::open(&message).expect("a file"))
+            .output()
+            .expect("ssh-keygen");
+        assert!(checked.status.success(), "{kind}: {checked:?}");
+    }
+}
+
+#[test]
+fn of_the_users_agent_steps_list_and_sign_only() {
+    let world = World::new();
+    let (one, two) = (world.key("one", &["-t", "ed25519"]), world.key("two", &["-t", "ed25519"]));
+    let real = RealAgent::start(world.path("real"));
+    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    assert!(client("ssh-add", &real.1, &[&path(&one)]).status.success());
+    let forward = world.forward(World::open(&[&real.1]).expect("a socket"), 0o640);
+    let socket = world.link(&forward);
+    assert_eq!(std::fs::metadata(&socket).expect("metadata").mode() & 0o7777, 0o640);
+    let before = listed(&client("ssh-add", &real.1, &["-L"]));
+    assert_eq!(before.len(), 1);
+    assert_eq!(listed(&client("ssh-add", &socket, &["-L"])), before);
+    for arguments in [&["-D"][..], &["-d", &path(&one)], &[&path(&two)]] {
+        let refused = client("ssh-add", &socket, arguments);
+        assert!(!refused.status.success(), "{refused:?}");
+    }
+    // Lock, unlock, extension, and numbers that nobody has given out.
+    for request in [22, 23, 27, 1, 0, 255] {
+        let mut connection = world.connect(&forward);
+        connection.write_all(&[0, 0, 0, 1, request]).expect("a request");
+        let mut answer = [0; 5];
+        connection.read_exact(&mut answer).expect("an answer");
+        assert_eq!(answer, [0, 0, 0, 1, FAILURE], "{request}");
+    }
+    assert_eq!(listed(&client("ssh-add", &real.1, &["-L"])), before);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let world = World::new();
+    let key = world.key("one", &["-t", "ed25519"]);
+    let forward = world.forward(World::open(&[&key]).expect("a key"), 0o600);
+    let answer_to = |request: &[u8]| {
+        let mut connection = world.connect(&forward);
+        connection.write_all(request).expect("a request");
+        connection.shutdown(std::net::Shutdown::Write).expect("an end");
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer);
+        answer
+    };
+    let refused = [0, 0, 0, 1, FAILURE];
+    assert_eq!(answer_to(&[0, 0, 0, 0]), refused, "an empty message");
+    assert_eq!(answer_to(&[0, 0, 0, 1, SIGN_REQUEST]), refused);
+    assert_eq!(answer_to(&[0, 0, 0, 9, SIGN_REQUEST, 255, 255, 255, 255, 0, 0, 0, 0]), refused);
+    let mut unknown = vec![0, 0, 0, 15, SIGN_REQUEST, 0, 0, 0, 1, b'x', 0, 0, 0, 1, b'y'];
+    unknown.extend([0; 4]);
+    assert_eq!(answer_to(&unknown), refused, "no such key");
+    assert_eq!(answer_to(&[255, 255, 255, 255, 11]), [0; 0], "a message that is too long");
+    assert_eq!(answer_to(&[0, 0, 0, 9, 11]), [0; 0], "a message cut short");
+    assert_eq!(answer_to(&[0, 0, 0, 1, 11, 0, 0, 0, 1, 11])[4], IDENTITIES_ANSWER);
+}
+
+#[test]
+fn connections_end_with_the_step_though_the_agent_hangs() {
+    let world = World::new();
+    let silent = UnixListener::bind(world.path("silent")).expect("a socket");
+    let forward = world.forward(World::open(&[&world.path("silent")]).expect("a socket"), 0o600);
+    let mut connection = world.connect(&forward);
+    connection.write_all(&[0, 0, 0, 1, REQUEST_IDENTITIES]).expect("a request");
+    // It got there, and nobody answers.
+    let (mut agent, _) = silent.accept().expect("a connection");
+    let mut request = [0; 5];
+    agent.read_exact(&mut request).expect("the request");
+    let (path, directory) = (forward.path(), forward.path().parent().expect("a directory").to_owned());
+    assert!(path.exists());
+    drop(forward);
+    let mut rest = Vec::new();
+    let _ = connection.read_to_end(&mut rest);
+    assert!(rest.is_empty() && !directory.exists());
+    let _ = agent.read_to_end(&mut rest);
+    assert!(rest.is_empty(), "the agent's side ended, too");
+}
+
+#[test]
+fn an_agent_that_is_gone_ends_the_connection() {
+    let world = World::new();
+    let socket = world.path("gone");
+    drop(UnixListener::bind(&socket).expect("a socket"));
+    let forward = world.forward(World::open(&[&socket]).expect("a socket"), 0o600);
+    let failed = client("ssh-add", &world.link(&forward), &["-l"]);
+    assert!(!failed.status.success(), "{failed:?}");
+}
+
+#[test]
+fn what_cannot_be_used_is_said_in_buildxs_words() {
+    let world = World::new();
+    let key = world.key("key", &["-t", "ed25519"]);
+    let junk = world.path("junk");
+    std::fs::write(&junk, "junk\n").expect("a file");
+    let binary = world.path("binary");
+    std::fs::write(&binary, [0xff; 200]).expect("a file");
+    let socket = world.path("socket");
+    let _listener = UnixListener::bind(&socket).expect("a socket");
+    let other = world.path("other");
+    std::fs::write(&other, "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n")
+        .expect("a file");
+    let cut = world.path("cut");
+    std::fs::write(&cut, &std::fs::read(&key).expect("a key")[..100]).expect("a file");
+    let damaged = world.path("damaged");
+    std::fs::write(&damaged, "-----BEGIN RSA PRIVATE KEY-----\n!\n-----END RSA PRIVATE KEY-----\n")
+        .expect("a file");
+    let encrypted = world.key("encrypted", &["-t", "ed25519", "-N", "passphrase"]);
+    let encrypted_pem = world.key("encrypted-pem", &["-t", "rsa", "-m", "PEM", "-N", "passphrase"]);
+    let public = key.with_extension("pub");
+    let shown = |path: &Path| path.display().to_string();
+    let missing = world.path("none");
+    for (paths, error) in [
+        (vec![&missing], format!("stat {}: no such file or directory", shown(&missing))),
+        (vec![&junk], format!("failed to parse {}: ssh: no key found", shown(&junk))),
+        (vec![&binary], format!("failed to parse {}: ssh: no key found", shown(&binary))),
+        (vec![&public], format!("failed to parse {}: ssh: no key found", shown(&public))),
+        (vec![&cut], format!("failed to parse {}: ssh: no key found", shown(&cut))),
+        (
+            vec![&other],
+            format!("failed to parse {}: ssh: unsupported key type \"EC PRIVATE KEY\"", shown(&other)),
+        ),
+        (
+            vec![&key, &encrypted],
+            format!("failed to parse {}: ssh: this private key is passphrase protected", shown(&encrypted)),
+        ),
+        (
+            vec![&encrypted_pem],
+            format!(
+                "failed to parse {}: ssh: this private key is passphrase protected",
+                shown(&encrypted_pem)
+            ),
+        ),
+        (vec![&key, &socket], "invalid combination of keys and sockets: --ssh default".to_owned()),
+        (
+            vec![&socket, &key],
+            format!("only single socket allowed: --ssh default={},{}", shown(&socket), shown(&key)),
+        ),
+    ] {
+        let paths: Vec<&Path> = paths.into_iter().map(PathBuf::as_path).collect();
+        assert_eq!(World::open(&paths).expect_err("an error"), error);
+    }
+    let error = World::open(&[&damaged]).expect_err("an error");
+    assert!(error.starts_with(&format!("failed to parse {}: ssh: ", shown(&damaged))), "{error}");
+    let error = World::open(&[world.directory.path()]).expect_err("an error");
+    assert!(error.ends_with("is a directory") && error.starts_with("failed to read "), "{error}");
+}
+
+#[test]
+fn a_key_says_nothing_of_itself() {
+    let world = World::new();
+    let key = world.key("key", &["-t", "ed25519"]);
+    let agent = World::open(&[&key]).expect("a key");
+    assert_eq!(format!("{agent:?}"), "Keys([PrivateKey { .. }])");
+}
