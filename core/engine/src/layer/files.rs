@@ -69,9 +69,7 @@ impl Files {
         let followed = matches!(entry.kind, EntryKind::OpaqueDirectory);
         entry.path = self.resolved(&entry.path, followed)?;
         if followed {
-            self.imply(&entry.path)?;
-            self.opaque.insert(entry.path);
-            return Ok(());
+            return self.hide_below(&entry.path);
         }
         self.imply(parent(&entry.path).unwrap_or_default())?;
         harmless(&mut entry);
@@ -161,6 +159,15 @@ impl Files {
             self.make_directory(&path)?;
             let entry = Entry { mode: 0o755, ..Entry::new(path.clone(), EntryKind::Directory) };
             self.entries.insert(path, entry);
+        }
+        Ok(())
+    }
+
+    /// Hides what lower layers have in a directory. The root's is always seen: an overlay cannot hide it.
+    pub(super) fn hide_below(&mut self, directory: &[u8]) -> io::Result<()> {
+        self.imply(directory)?;
+        if !directory.is_empty() {
+            self.opaque.insert(directory.to_vec());
         }
         Ok(())
     }

@@ -96,8 +96,7 @@ impl Files {
         }
         if self.opaque.remove(link) {
             let target = self.resolved_over(below, link)?;
-            self.imply(&target)?;
-            self.opaque.insert(target);
+            self.hide_below(&target)?;
         }
 
         let mut places = BTreeMap::new();
@@ -107,8 +106,7 @@ impl Files {
                 // What lies in it makes it anew.
                 if opaque {
                     let target = self.resolved_over(below, &entry.path)?;
-                    self.imply(&target)?;
-                    self.opaque.insert(target);
+                    self.hide_below(&target)?;
                 }
                 continue;
             }
