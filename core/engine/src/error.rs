@@ -35,10 +35,10 @@ pub enum LayerError {
         reason: String,
     },
     /// The store lost what a record of it speaks of.
-    #[error("layer {0} is no longer in the store")]
+    #[error("a layer is no longer in the store, build again to have it made anew: {0}")]
     Missing(LayerId),
     /// Something in the store does not say what it should.
-    #[error("a layer in the store is damaged")]
+    #[error("a layer in the store is damaged, build again to have it made anew")]
     Damaged,
     /// The store failed.
     #[error(transparent)]
@@ -184,12 +184,35 @@ impl From<LayerError> for BuildError {
 
 impl From<StoreError> for BuildError {
     fn from(error: StoreError) -> Self {
-        let reason = match &error {
-            StoreError::Io { source, .. } => format!("{}: {error}", plain(source)),
-            StoreError::Database { source, .. } => format!("{source}: {error}"),
-            _ => error.to_string(),
+        let hint = match &error {
+            StoreError::Newer { .. } => {
+                Some("update docker-rbx, or name another directory by RBX_ROOT".to_owned())
+            }
+            StoreError::Owner { .. } => Some("name a directory of your own by RBX_ROOT".to_owned()),
+            StoreError::Database { path, .. } if error.is_damage() => path.parent().map(|store| {
+                format!("all that the store holds can be made again: remove {}", store.display())
+            }),
+            StoreError::Damaged { .. } => Some("build again: what is damaged is made anew".to_owned()),
+            _ if error.is_refusal() => Some("name a directory that can be written by RBX_ROOT".to_owned()),
+            _ => None,
         };
-        Self::failed(reason)
+        let failed = Self::failed(match &error {
+            // Its source says the same in other words.
+            StoreError::Database { source, .. } => format!("{source}: {error}"),
+            _ => reasons(&error),
+        });
+        match hint {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
+    }
+}
+
+/// An error and all that led to it, the first reason first.
+pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{}: {error}", reasons(source)),
+        None => without_number(&error.to_string()),
     }
 }
 
@@ -199,11 +222,11 @@ pub(crate) const DISK_FULL: &str = "the disk is full: `docker rbx prune` makes r
 
 /// An error of the system without its number, which tells people nothing.
 pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => text,
-    }
+    without_number(&error.to_string())
+}
+
+fn without_number(text: &str) -> String {
+    text.split_once(" (os error ").map_or(text, |(reason, _)| reason).to_owned()
 }
 
 /// A path and why it could not be read.

@@ -127,7 +127,10 @@ impl Store {
             return Ok(index);
         }
         let path = self.inner.index_path(&id);
-        let read = std::fs::read(&path).map_err(|source| StoreError::io("cannot read", &path, source));
+        let read = std::fs::read(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => StoreError::damaged(&path, "the index is missing"),
+            _ => StoreError::io("cannot read", &path, source),
+        });
         let decoded = read.and_then(|bytes| {
             LayerIndex::decode(&bytes).map_err(|error| StoreError::damaged(&path, error.to_string()))
         });

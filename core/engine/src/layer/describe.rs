@@ -43,6 +43,30 @@ pub(crate) fn describe(
     threads: usize,
     cancelled: &AtomicBool,
 ) -> Result<LayerBlob, LayerError> {
+    or_forget(store, id, digests_of(store, lease, id, packing, force, threads, cancelled))
+}
+
+/// Where a layer turns out to be damaged, lets nothing lead to it any more: the next build makes it anew.
+pub(super) fn or_forget<T>(
+    store: &Store,
+    id: LayerId,
+    outcome: Result<T, LayerError>,
+) -> Result<T, LayerError> {
+    if matches!(outcome, Err(LayerError::Damaged | LayerError::Missing(_))) {
+        store.forget_layer(id)?;
+    }
+    outcome
+}
+
+fn digests_of(
+    store: &Store,
+    lease: &Lease,
+    id: LayerId,
+    packing: Packing,
+    force: bool,
+    threads: usize,
+    cancelled: &AtomicBool,
+) -> Result<LayerBlob, LayerError> {
     let layer = store.layer(lease, id)?.ok_or(LayerError::Missing(id))?;
     let remembered = |name: &str, form: Form| {
         let blob = layer.blobs.get(name)?;
@@ -156,13 +180,15 @@ impl LayerBlob {
     pub(crate) fn open(&self, store: &Store) -> Result<LayerReader, LayerError> {
         let mut reader = LayerReader {
             store: store.clone(),
+            layer: self.layer,
             members: Vec::new(),
             end: None,
             current: Box::new(io::empty()),
         };
         match self.form {
             Form::Blob => {
-                let blob = store.blob(&self.descriptor.digest)?.ok_or(LayerError::Missing(self.layer))?;
+                let blob = store.blob(&self.descriptor.digest)?.ok_or(LayerError::Missing(self.layer));
+                let blob = or_forget(store, self.layer, blob)?;
                 reader.current = Box::new(blob.file);
             }
             Form::Members(packing) => {
@@ -179,6 +205,7 @@ impl LayerBlob {
 /// Reads a layer's blob, member after member.
 pub(crate) struct LayerReader {
     store: Store,
+    layer: LayerId,
     /// Those still to come, the next one last.
     members: Vec<Key>,
     end: Option<Vec<u8>>,
@@ -194,8 +221,9 @@ impl Read for LayerReader {
             }
             let next = match self.members.pop() {
                 Some(key) => {
-                    let member = self.store.member(&key).map_err(io::Error::other)?;
-                    member.ok_or_else(|| io::Error::other("a layer's member left the store"))?
+                    let member = self.store.member(&key).map_err(LayerError::from);
+                    let member = member.and_then(|member| member.ok_or(LayerError::Damaged));
+                    or_forget(&self.store, self.layer, member).map_err(io::Error::other)?
                 }
                 None => match self.end.take() {
                     Some(end) => end,

@@ -12,6 +12,7 @@ use rbx_oci::{Entry, EntryKind};
 use rbx_store::{Key, LayerId, LayerIndex, Lease, Store};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
+use super::describe::or_forget;
 use super::difference::Difference;
 use super::origin::open_root;
 use super::pack::{Packing, SectionPlan, split_section};
@@ -44,7 +45,7 @@ pub(crate) fn directories(
     threads: usize,
 ) -> Result<Vec<PathBuf>, LayerError> {
     if store.tree(id).is_none() {
-        materialise(store, lease, id, below, threads)?;
+        or_forget(store, id, materialise(store, lease, id, below, threads))?;
     }
     let mut found = vec![store.tree(id).ok_or(LayerError::Missing(id))?];
     if let Some(version) = store.tree_base(id)? {
