@@ -10,7 +10,7 @@ use rbx_platform::Platform;
 use rbx_store::{BlobInfo, LayerId, Lease, NewImage, NewLayer, Store};
 use tokio::io::AsyncReadExt;
 
-use crate::error::BuildError;
+use crate::error::{BuildError, reasons};
 use crate::layer::{self, PULLED};
 use crate::progress::Task;
 use crate::tree::Tree;
@@ -19,6 +19,11 @@ use crate::tree::Tree;
 const DEPTH: usize = 4;
 /// Bytes that a configuration may have.
 const CONFIG_LIMIT: u64 = 8 << 20;
+
+/// Layers that an image may have: as many as the kernel mounts over each other.
+const MOST_LAYERS: usize = 500;
+/// Platforms that an error lists.
+const MOST_SHOWN: usize = 30;
 
 /// An image as a stage stands on it.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ impl Images<'_> {
             let Some(bytes) = self.store.read_blob(&target.digest, rbx_oci::DOCUMENT_LIMIT as u64)? else {
                 return Ok(None);
             };
-            match Document::parse(&bytes).map_err(BuildError::failed)? {
+            match Document::parse(&bytes).map_err(malformed)? {
                 Document::Index(index) => match choose(&index, platform) {
                     Some(found) => target = found.clone(),
                     None => return Ok(None),
@@ -82,7 +87,7 @@ impl Images<'_> {
                     let Some(config) = self.store.read_blob(&manifest.config.digest, CONFIG_LIMIT)? else {
                         return Ok(None);
                     };
-                    let config = ImageConfig::parse(&config).map_err(BuildError::failed)?;
+                    let config = ImageConfig::parse(&config).map_err(malformed)?;
                     if !accepts(platform, &config.platform()) || !self.has_layers(&config, &manifest)? {
                         return Ok(None);
                     }
@@ -121,7 +126,7 @@ impl Images<'_> {
         let mut fetched = top.clone();
         for _ in 0..DEPTH {
             kept.insert(self.store.put_blob(&fetched.bytes)?);
-            match Document::parse(&fetched.bytes).map_err(BuildError::failed)? {
+            match Document::parse(&fetched.bytes).map_err(malformed)? {
                 Document::Index(index) => {
                     let found =
                         choose(&index, platform).ok_or_else(|| no_platform(reference, platform, &index))?;
@@ -131,7 +136,7 @@ impl Images<'_> {
                 Document::Manifest(manifest) => {
                     let bytes = self.config_bytes(reference, &manifest.config).await?;
                     kept.insert(self.store.put_blob(&bytes)?);
-                    let config = ImageConfig::parse(&bytes).map_err(BuildError::failed)?;
+                    let config = ImageConfig::parse(&bytes).map_err(malformed)?;
                     let target = serde_json::to_string(&top.descriptor).map_err(BuildError::failed)?;
                     let image = NewImage { target, built: false, blobs: kept, layers: BTreeSet::new() };
                     return Ok(Image {
@@ -172,7 +177,8 @@ impl Images<'_> {
         platform: &Platform,
     ) -> Result<Image, BuildError> {
         let failed = |error: rbx_oci::layout::LayoutError| {
-            BuildError::invalid(format!("{error}: failed to read the image of build context {name:?}"))
+            let reason = reasons(&error);
+            BuildError::invalid(format!("{reason}: failed to read the image of build context {name:?}"))
         };
         let layout = Layout::open(&path).map_err(failed)?;
         let chain = layout.resolve(wanted, platform).map_err(failed)?;
@@ -187,7 +193,7 @@ impl Images<'_> {
         }
         let mut reader = layout.blob(&manifest.config).map_err(failed)?;
         std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(BuildError::failed)?;
-        let config = ImageConfig::parse(&bytes).map_err(BuildError::failed)?;
+        let config = ImageConfig::parse(&bytes).map_err(malformed)?;
         Ok(Image {
             name: format!("{name}@{}", found.digest),
             config,
@@ -197,6 +203,11 @@ impl Images<'_> {
             remember: None,
         })
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn malformed(error: rbx_oci::DocumentError) -> BuildError {
+    BuildError::failed(reasons(&error))
 }
 
 fn accepts(wanted: &Platform, found: &Platform) -> bool {
@@ -224,8 +235,10 @@ fn no_platform(reference: &Reference, platform: &Platform, index: &Index) -> Bui
         .filter(|platform| platform.os != "unknown")
         .map(|platform| Platform::from(platform).to_string())
         .collect();
+    let more = if there.len() > MOST_SHOWN { ", and more" } else { "" };
+    let shown = there[..there.len().min(MOST_SHOWN)].join(", ");
     BuildError::invalid(format!("no match for platform in manifest: {reference} is not built for {platform}"))
-        .hint(format!("it is there for {}", there.join(", ")))
+        .hint(format!("it is there for {shown}{more}"))
 }
 
 /// The OCI `ChainID` of every layer of an image.
@@ -256,6 +269,13 @@ impl Image {
                 "{} has {} layers but names {}",
                 self.name,
                 self.manifest.layers.len(),
+                diff_ids.len()
+            )));
+        }
+        if diff_ids.len() > MOST_LAYERS {
+            return Err(BuildError::failed(format!(
+                "{} has {} layers, at most {MOST_LAYERS} can be mounted",
+                self.name,
                 diff_ids.len()
             )));
         }
@@ -348,8 +368,8 @@ impl Image {
                     }
                 }
                 Source::Layout(path) => {
-                    let layout = Layout::open(path).map_err(|error| failed(&error))?;
-                    let mut reader = layout.blob(descriptor).map_err(|error| failed(&error))?;
+                    let layout = Layout::open(path).map_err(|error| failed(&reasons(&error)))?;
+                    let mut reader = layout.blob(descriptor).map_err(|error| failed(&reasons(&error)))?;
                     std::io::copy(&mut reader, &mut writer).map_err(|error| failed(&error))?;
                 }
                 Source::Store => return Err(failed(&"it is no longer in the store")),

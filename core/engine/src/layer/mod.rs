@@ -1,5 +1,6 @@
 //! Layers: how their bytes are cut, compressed, read back and laid out as files.
 
+mod bomb;
 mod content;
 mod describe;
 mod difference;

@@ -189,7 +189,7 @@ pub(crate) fn pack(
         let chunks: Vec<ContentDigest> = read.into_iter().map(|(_, digest)| digest).collect();
         let digest = content::file_digest(&chunks);
         if item.content.is_some_and(|expected| expected != digest) {
-            return Err(LayerError::read(&item.entry.path, content::changed()));
+            return Err(LayerError::read(item.read_from(), content::changed()));
         }
         item.content = Some(digest);
         content::remember_chunks(store, &chunks)?;
@@ -258,6 +258,11 @@ fn compressed(
 }
 
 impl Item {
+    /// Where its bytes are read, which people know it by.
+    fn read_from(&self) -> &[u8] {
+        self.source.as_ref().map_or(&self.entry.path, |source| &source.path)
+    }
+
     /// What an index keeps of this.
     pub(crate) fn into_index(self) -> IndexEntry {
         IndexEntry { entry: self.entry, content: self.content }
@@ -432,7 +437,7 @@ impl Worker {
                 tar::write_header(&mut self.tar, &item.entry);
             }
             let EntryKind::File { size } = item.entry.kind else { continue };
-            let failed = |error| LayerError::read(&item.entry.path, error);
+            let failed = |error| LayerError::read(item.read_from(), error);
             let source = item.source.as_ref().ok_or(LayerError::Damaged)?;
             let start = self.tar.len();
             let offset = piece.chunk * CHUNK;

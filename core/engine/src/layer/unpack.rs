@@ -1,12 +1,15 @@
 //! A layer's archive as a tree and an index.
 
 use std::io::{self, BufReader, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rbx_oci::{Digest, Sha256Reader, decompress, tar};
 use rbx_store::{LayerIndex, PreparedTree, Store};
 
+use super::bomb::{Bounded, Counted, FREE};
 use super::files::Files;
-use crate::error::LayerError;
+use crate::error::{LayerError, reasons};
 use crate::tree::Tree;
 
 /// A layer that was unpacked by itself: what it says of directories it does not name is not known yet.
@@ -28,7 +31,7 @@ pub(crate) fn unpack(
     let plain = plain(archive).map_err(|error| failed(error.to_string()))?;
     let mut reader = Sha256Reader::new(plain);
     tar::read_layer(&mut reader, &tar::Limits::default(), |entry, content| files.add(entry, content))
-        .map_err(|error| failed(describe(&error)))?;
+        .map_err(|error| failed(reasons(&error)))?;
     let (_, diff_id, _) = reader.finish();
     Ok(Unpacked { tree, diff_id, files })
 }
@@ -54,12 +57,19 @@ pub(crate) fn is_archive(file: impl Read + Send + 'static) -> bool {
     found
 }
 
+/// Reads an archive decompressed, however large it is said to become.
+fn plain(archive: impl Read + Send + 'static) -> io::Result<impl Read + Send> {
+    let compressed = Arc::new(AtomicU64::new(0));
+    let plain = all_streams(Counted { inner: archive, count: compressed.clone() })?;
+    Ok(Bounded { inner: plain, compressed, given: 0, free: FREE })
+}
+
 /// Memory that the decompression of an archive may take. `xz -9` wants 65 MiB.
 const MEMORY_LIMIT: u64 = 256 << 20;
 
 /// Reads an archive decompressed, all streams of it: besides the ways that layers are compressed by, archives for
 /// `ADD` come as bzip2 and xz.
-fn plain(mut archive: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+fn all_streams(mut archive: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut start = Vec::with_capacity(6);
     archive.by_ref().take(6).read_to_end(&mut start)?;
     let whole = |start: Vec<u8>| Cursor::new(start).chain(archive);
@@ -75,13 +85,6 @@ fn plain(mut archive: impl Read + Send + 'static) -> io::Result<Box<dyn Read + S
             Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream)))
         }
         _ => Ok(decompress(whole(start))?.1),
-    }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{}: {error}", describe(source)),
-        None => error.to_string(),
     }
 }
 
