@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, OFlags, Stat};
 
 use crate::error::LayerError;
 use crate::layer::{Origin, file_digest, hash_chunks, open_beneath, remember_chunks};
-use crate::tree::{Node, Tree, compare_paths, join, resolve, to_path};
+use crate::tree::{Node, Tree, base_name, compare_paths, join, resolve, to_path};
 
 /// Rounds of following links that lead out of what was asked for.
 const LINK_ROUNDS: usize = 40;
@@ -41,7 +41,7 @@ impl Context {
         let origin = Origin::directory(root).map_err(|error| LayerError::read(b"", error))?;
         let mut wanted = wanted.to_vec();
         for _ in 0..LINK_ROUNDS {
-            let walk = Walk { root, origin: &origin, ignore, cache: &cache, wanted: &wanted };
+            let walk = Walk { origin: &origin, ignore, cache: &cache, wanted: &wanted };
             let tree = walk.run(threads)?;
             let lookup = |path: &[u8]| tree.get(path).map(|node| &node.entry);
             let elsewhere: Vec<Vec<u8>> = wanted
@@ -164,7 +164,6 @@ fn nanoseconds(seconds: i64, rest: u64) -> i64 {
 
 /// One walk over a directory.
 struct Walk<'a> {
-    root: &'a Path,
     origin: &'a Origin,
     ignore: &'a Ignore,
     cache: &'a StatCache,
@@ -288,8 +287,8 @@ impl Walk<'_> {
         let mut node =
             Node::new(Entry { mode: stat.st_mode & 0o7777, mtime: stat.st_mtime, ..Entry::new(path, kind) });
         match node.entry.kind {
-            EntryKind::File { .. } => self.file(&stat, &mut node)?,
-            EntryKind::Directory => node.entry.xattrs = self.xattrs(&node.entry.path)?,
+            EntryKind::File { .. } => self.file(directory, &stat, &mut node)?,
+            EntryKind::Directory => node.entry.xattrs = xattrs(directory, &node.entry.path)?,
             _ => {}
         }
         if verdict.excluded {
@@ -300,7 +299,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn file(&self, stat: &Stat, node: &mut Node) -> Result<(), LayerError> {
+    fn file(&self, directory: &OwnedFd, stat: &Stat, node: &mut Node) -> Result<(), LayerError> {
         let stamp = file_stat(stat);
         let path = &node.entry.path;
         node.origin = Some(self.origin.clone());
@@ -312,15 +311,17 @@ impl Walk<'_> {
         if let Some(content) = self.cache.lookup(path, &stamp) {
             node.content = content.into();
         } else {
-            node.entry.xattrs = self.xattrs(path)?;
+            node.entry.xattrs = xattrs(directory, path)?;
         }
         node.stamp = Some(stamp);
         Ok(())
     }
+}
 
-    fn xattrs(&self, path: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, LayerError> {
-        read_xattrs(&self.root.join(to_path(path))).map_err(|error| LayerError::read(path, error))
-    }
+/// The attributes of what lies at `path`, in the directory that is open, wherever that may have been moved to.
+fn xattrs(directory: &OwnedFd, path: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, LayerError> {
+    let in_directory = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+    read_xattrs(&in_directory.join(to_path(base_name(path)))).map_err(|error| LayerError::read(path, error))
 }
 
 /// The only extended attribute that layers hold, as containerd and BuildKit have it.

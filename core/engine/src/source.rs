@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rbx_dockerfile::{Dockerfile, Ignore};
 use rbx_oci::Reference;
 use rbx_request::{BuildRequest, DockerfileSource, EventSender, SourceRange, Warning};
+use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::error::{BuildError, INSTEAD, unreadable};
 use crate::fetch::{Fetcher, HttpSource, Remote};
@@ -201,11 +202,18 @@ fn load_ignore(
 
 /// Reads a text file of bounded size; `None` where there is none.
 pub(crate) fn read_text(path: &Path) -> Result<Option<Vec<u8>>, BuildError> {
-    let file = match std::fs::File::open(path) {
+    // NONBLOCK: a FIFO must not hold the build up.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(std::io::Error::from);
+    let file = match opened.map(std::fs::File::from) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(path, &error)),
     };
+    let found = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if !found.is_file() && !found.is_dir() {
+        return Err(unreadable(path, &std::io::Error::other("not a regular file")));
+    }
     let mut bytes = Vec::new();
     file.take(TEXT_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > TEXT_LIMIT {
