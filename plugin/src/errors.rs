@@ -76,11 +76,11 @@ impl CliError {
     pub(crate) fn report(&self, out: &mut dyn Write) -> io::Result<u8> {
         match self {
             Self::Flag { message, path, operands, plugin: true } => {
-                writeln!(out, "{message}\n\n{}", usage(path, operands))?;
+                writeln!(out, "{}\n\n{}", tame(message), usage(path, operands))?;
                 Ok(USAGE)
             }
             Self::Flag { message, .. } => {
-                writeln!(out, "ERROR: {message}")?;
+                writeln!(out, "ERROR: {}", tame(message))?;
                 Ok(1)
             }
             Self::Failed(failure) => {
@@ -88,14 +88,19 @@ impl CliError {
                     let lines = [(source.first, source.last)];
                     write!(out, "{}", rbx_progress::snippet(&source.file, &source.text, &lines))?;
                 }
-                writeln!(out, "ERROR: {}", failure.message)?;
+                writeln!(out, "ERROR: {}", tame(&failure.message))?;
                 if let Some(hint) = &failure.hint {
-                    writeln!(out, "Hint: {hint}")?;
+                    writeln!(out, "Hint: {}", tame(hint))?;
                 }
                 Ok(if failure.interrupted { INTERRUPTED } else { 1 })
             }
         }
     }
+}
+
+/// A message without what could direct a terminal: names of files, registries and Dockerfiles are in it.
+fn tame(message: &str) -> String {
+    message.split('\n').map(rbx_progress::clean).collect::<Vec<_>>().join("\n")
 }
 
 /// The lines about usage that follow an error.
@@ -152,6 +157,17 @@ mod tests {
         ERROR: unknown flag: --foo
         exit code 1
         ");
+    }
+
+    #[test]
+    fn names_do_not_direct_the_terminal() {
+        let error = CliError::new("\"\x1b]0;title\x07\u{202e}a\u{9b}31m\": not found\nmore").hint("\x1b[2J");
+        assert_snapshot!(report(&error), @r#"
+        ERROR: "]0;titlea31m": not found
+        more
+        Hint: [2J
+        exit code 1
+        "#);
     }
 
     #[test]

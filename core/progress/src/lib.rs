@@ -20,3 +20,4 @@ pub use display::display;
 pub use options::{Colors, InvalidMode, Mode, Options};
 pub use source::snippet;
 pub use summary::{FailedVertex, Summary};
+pub use text::clean;

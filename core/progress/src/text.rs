@@ -47,7 +47,7 @@ pub(crate) fn log_time(at: SignedDuration) -> String {
 
 /// Text of one line that is safe to print: line ends and tabs become blanks; other control characters, and
 /// those that turn the direction of writing, are left out.
-pub(crate) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars()
         .filter_map(|c| match c {
             '\n' | '\t' => Some(' '),
