@@ -86,11 +86,15 @@ impl Fixture {
     }
 
     pub(crate) fn engine(&self) -> Engine {
+        self.open().expect("an engine")
+    }
+
+    pub(crate) fn open(&self) -> Result<Engine, BuildError> {
         let registry = rbx_registry::Config::default();
         let root = self.directory.path().join("store");
         let (steps, threads, log_limits) = (self.steps.clone(), self.threads, self.log_limits);
         let git = self.git.clone();
-        Engine::open(Config { root, registry, git, steps, threads, log_limits }).expect("an engine")
+        Engine::open(Config { root, registry, git, steps, threads, log_limits })
     }
 
     /// Builds and reads the whole root file system back.

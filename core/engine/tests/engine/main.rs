@@ -5,6 +5,7 @@
 mod cache;
 mod exports;
 mod fixture;
+mod hostile;
 mod images;
 mod privileges;
 mod servers;
@@ -19,6 +20,7 @@ fn main() {
     let trials: Vec<Trial> = [
         cache::trials(),
         exports::trials(),
+        hostile::trials(),
         images::trials(),
         privileges::trials(),
         sources::trials(),
