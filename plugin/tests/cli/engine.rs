@@ -245,3 +245,27 @@ fn what_is_kept_is_listed_as_by_buildx() {
     let words = ["prune", "-af"];
     assert_eq!(tabs(&ours(&words)), tabs(&theirs(&words)));
 }
+
+#[test]
+fn an_image_that_the_engine_has_may_leave_the_store() {
+    let loading = Loading::new(Store::Containerd);
+    let settings = loading.engine.config().join("rbx");
+    std::fs::create_dir_all(&settings).unwrap();
+    let gc = r#"{"gc": {"maxUsedSpace": "1kB", "reservedSpace": "1kB", "minFreeSpace": "0%"}}"#;
+    std::fs::write(settings.join("config.json"), gc).unwrap();
+    let images = || {
+        let mut docker = loading.engine.docker();
+        docker.env("RBX_ROOT", loading.world.path("store")).args(["rbx", "du", "--format={{.Description}}"]);
+        let listed = ran(docker.args(["--filter", "description~=^image"])).well().stdout;
+        listed.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    // With debugging, collection is waited for.
+    loading.build(&["--debug", "-t", "loaded", "context"]).well();
+    assert_eq!(images(), [""; 0]);
+    loading.id("loaded");
+    let mut docker = loading.engine.docker();
+    docker.env("RBX_ROOT", loading.world.path("store")).env("BUILDX_NO_DEFAULT_LOAD", "1");
+    docker.current_dir(loading.world.directory.path()).args(["rbx", "build", "--debug", "-t", "kept"]);
+    ran(docker.args([&loading.world.base(), "context"])).well();
+    assert_eq!(images(), ["image docker.io/library/kept:latest"]);
+}
