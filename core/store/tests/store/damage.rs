@@ -3,7 +3,7 @@
 use std::fs;
 
 use rbx_oci::Digest;
-use rbx_store::{Record, Store, StoreError};
+use rbx_store::{Faults, NewLayer, Policy, Record, Store, StoreError};
 
 use crate::{key, list, new_store, put_layer};
 
@@ -78,4 +78,54 @@ fn a_damaged_database_is_an_error_that_names_it() {
     }
     let error = Store::open(&root).unwrap_err();
     assert!(error.to_string().contains("v1/store.db"), "{error}");
+}
+
+#[test]
+fn a_check_finds_every_kind_of_damage() {
+    let (_directory, store) = new_store();
+    let lease = store.lease().unwrap();
+    let v1 = store.root().join("v1");
+    let digest = store.put_blob(b"content").unwrap();
+    let tree = store.new_tree().unwrap();
+    fs::write(tree.fs().join("file"), "text").unwrap();
+    let new = NewLayer {
+        parent: None,
+        index: crate::index("text"),
+        tree: Some(tree),
+        created: 7,
+        description: String::new(),
+    };
+    let layer = store.put_layer(&lease, new).unwrap();
+    store.put_member(&key("a"), b"compressed").unwrap();
+    store.set_layer_members(layer, "gzip-3", &[key("a")]).unwrap();
+    assert_eq!(store.check().unwrap(), Faults::default());
+
+    let member = key("a").to_string();
+    for path in [
+        format!("blobs/sha256/{}", digest.hex()),
+        format!("layers/{layer}"),
+        format!("trees/{layer}/fs/file"),
+        format!("members/{}/{member}", &member[..2]),
+    ] {
+        let path = v1.join(path);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[1..]).unwrap();
+        let faults = store.check().unwrap();
+        assert!(faults.damaged.len() == 1 && faults.left.is_empty(), "{}: {faults:?}", path.display());
+        let _ = fs::remove_file(&path);
+        assert!(!store.check().unwrap().damaged.is_empty(), "{}", path.display());
+        fs::write(&path, whole).unwrap();
+        assert_eq!(store.check().unwrap(), Faults::default());
+    }
+
+    let strangers = ["blobs/sha256/00", "layers/00", "trees/00", "caches/00", "tmp/00.1"];
+    for path in strangers {
+        fs::write(v1.join(path), "").unwrap();
+    }
+    let lease = [7_u8; 16];
+    crate::database(&store).execute("INSERT INTO pins VALUES (?1, 0, ?1)", [lease]).unwrap();
+    let faults = store.check().unwrap();
+    assert_eq!((faults.damaged.len(), faults.left.len()), (0, strangers.len() + 1), "{faults:?}");
+    store.collect(&Policy { max_used_space: u64::MAX, ..Policy::default() }).unwrap();
+    assert_eq!(store.check().unwrap(), Faults::default());
 }
