@@ -1,12 +1,12 @@
 //! The engine: what it is made of, and what it is asked.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_request::{BuildRequest, BuildResult, EventSender};
+use rbx_request::{BuildRequest, BuildResult, EventSender, OutputDestination};
 use rbx_sandbox::Helper;
 use rbx_store::{Lease, Limits, Store};
 
@@ -75,7 +75,7 @@ pub type Stdout = Arc<Mutex<dyn Write + Send>>;
 impl Engine {
     /// Opens the store and readies the rest; nothing is started or reached before it is needed.
     pub fn open(config: Config) -> Result<Self, BuildError> {
-        let store = open_store(&config.root)?;
+        let store = open_store(&config.root).map_err(BuildError::hint_if_disk_is_full)?;
         let registry = rbx_registry::Client::new(config.registry).map_err(BuildError::failed)?;
         let git = rbx_source::Git::new(config.git);
         Ok(Self {
@@ -104,9 +104,18 @@ impl Engine {
         stdout: &Stdout,
     ) -> Result<Outcome, BuildError> {
         features::check(request)?;
-        let lease = Arc::new(self.store.lease()?);
+        let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
+        let lease = Arc::new(lease);
         let build = Build { engine: self, request, events, cancel, lease };
-        build.run(stdout).await.map_err(BuildError::hint_if_disk_is_full)
+        build.run(stdout).await.map_err(|error| {
+            let about = |path: &Path| error.reason.contains(&*path.to_string_lossy());
+            let paths = request.outputs.iter().filter_map(|output| match &output.destination {
+                Some(OutputDestination::Path(path)) => Some(path),
+                _ => None,
+            });
+            let elsewhere = paths.into_iter().any(|path| about(path));
+            if elsewhere { error } else { error.hint_if_disk_is_full() }
+        })
     }
 
     /// Whether [`Storage::collect`](crate::Storage::collect) would have something to do, as far as that can be told
@@ -127,6 +136,6 @@ impl Engine {
         names: &[Reference],
         out: impl Write,
     ) -> Result<(), BuildError> {
-        export::write_archive(&self.store, image, names, true, 0, out).map(drop)
+        export::write_archive(&self.store, image, names, true, 0, "the archive", out).map(drop)
     }
 }

@@ -98,6 +98,10 @@ impl Deref for BuildError {
     }
 }
 
+/// What systems say of a full disk, and what everybody else does.
+const SYSTEM_FULL: &str = "No space left on device";
+const FULL: &str = "no space left on device";
+
 /// What is said where this engine cannot do a thing yet.
 pub(crate) const INSTEAD: &str = "`docker buildx build` can do this, with a BuildKit builder";
 
@@ -131,7 +135,10 @@ impl BuildError {
     }
 
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
-        let reason = reason.into();
+        let mut reason = reason.into();
+        if !matches!(kind, FailureKind::Step(_)) && reason.contains(SYSTEM_FULL) {
+            reason = reason.replace(" (os error 28)", "").replace(SYSTEM_FULL, FULL);
+        }
         Self(Box::new(Failure { kind, reason, source_range: None, step: None, hint: None }))
     }
 
@@ -165,7 +172,7 @@ impl BuildError {
     /// Says what can be done about a full disk, if the reason speaks of one.
     pub(crate) fn hint_if_disk_is_full(self) -> Self {
         // What the system says, for the disk or for the user's share of it, and what SQLite says.
-        let texts = ["No space left on device", "Disk quota exceeded", "disk is full"];
+        let texts = [FULL, "Disk quota exceeded", "disk is full"];
         let full = self.0.hint.is_none() && texts.iter().any(|text| self.0.reason.contains(text));
         self.hint_if(full, DISK_FULL)
     }
@@ -232,4 +239,9 @@ fn without_number(text: &str) -> String {
 /// A path and why it could not be read.
 pub(crate) fn unreadable(path: &Path, error: &io::Error) -> BuildError {
     BuildError::invalid(format!("{}: failed to read {}", plain(error), path.display()))
+}
+
+/// A path and why it could not be written.
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> BuildError {
+    BuildError::invalid(format!("{}: failed to write {}", plain(error), path.display()))
 }

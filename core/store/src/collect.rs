@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::Transaction;
 
+use crate::disk::{keep_reserve, use_reserve};
 use crate::error::TxError;
 use crate::graph::{Graph, Node, Removal, What};
 use crate::leases::sweep;
@@ -118,6 +119,7 @@ impl Store {
         removed: &mut dyn FnMut(UsageRecord),
     ) -> Result<Collected, StoreError> {
         let inner = &self.inner;
+        use_reserve(&inner.v1);
         let live = sweep(inner)?;
         let horizon = Horizon::of(&live);
         inner.write(|tx| drop_dead_pins(tx, inner))?;
@@ -145,6 +147,7 @@ impl Store {
         if left > 0 {
             removed(internal(LEFTOVERS, left, false, now()));
         }
+        keep_reserve(&inner.v1);
         Ok(collected)
     }
 

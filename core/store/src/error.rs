@@ -1,9 +1,11 @@
 //! What can go wrong in the store.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rbx_oci::Digest;
+use rusqlite::ErrorCode;
+use rustix::io::Errno;
 
 use crate::LayerId;
 
@@ -131,9 +133,36 @@ impl StoreError {
         Self::Io { action, path: path.as_ref().to_owned(), source: source.into() }
     }
 
+    /// A failure of the database, which has words of its own for a disk that is full, or none.
+    pub(crate) fn database(path: &Path, source: rusqlite::Error) -> Self {
+        let full = match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => true,
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => is_full(path),
+            _ => false,
+        };
+        if full {
+            return Self::io("cannot use the store's database", path, Errno::NOSPC);
+        }
+        Self::Database { path: path.to_owned(), source }
+    }
+
+    /// Whether the disk is full, or the user's part of it.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    }
+
     pub(crate) fn damaged(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self::Damaged { path: path.as_ref().to_owned(), reason: reason.into() }
     }
+}
+
+/// Whether nothing more can be written or created beside a file.
+fn is_full(path: &Path) -> bool {
+    let directory = path.parent().unwrap_or(path);
+    rustix::fs::statvfs(directory).is_ok_and(|disk| {
+        disk.f_bavail.saturating_mul(disk.f_frsize) < 1 << 16 || disk.f_files > 0 && disk.f_favail == 0
+    })
 }
 
 /// A failure inside a transaction, which does not know the database's path.
@@ -158,7 +187,7 @@ impl From<StoreError> for TxError {
 impl TxError {
     pub(crate) fn at(self, path: &Path) -> StoreError {
         match self {
-            Self::Sql(source) => StoreError::Database { path: path.to_owned(), source },
+            Self::Sql(source) => StoreError::database(path, source),
             Self::Store(error) => error,
         }
     }

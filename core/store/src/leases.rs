@@ -171,8 +171,11 @@ pub(crate) fn sweep(store: &Inner) -> Result<LiveLeases, StoreError> {
                 let left =
                     own.filter(|temporary| !store.remove(&store.v1.join("tmp").join(temporary))).count();
                 // With something left of it the lease stays too, and is tried again.
-                if left == 0 {
-                    end(store, &path, &id, true)?;
+                if left == 0
+                    && let Err(error) = end(store, &path, &id, true)
+                {
+                    // On a disk that is full, collection has yet to make the room that this takes.
+                    tracing::warn!(lease = %path.display(), %error, "cannot end a lease");
                 }
             }
             Err(TryLockError::WouldBlock) => {

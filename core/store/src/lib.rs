@@ -12,6 +12,7 @@
 //!           stat/<hex>             one stat cache for each context root
 //!           leases/<lease>         locked while its process lives
 //!           tmp/<lease>.<number>   what is being written
+//!           reserve                makes room for collection on a full disk
 //!           clock                  written to learn the file system's time
 //!           collect.lock           locked by the process that collects by itself
 //! ```

@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::StoreError;
+use crate::disk::keep_reserve;
 use crate::error::TxError;
 
 /// The format this program writes; the database's `user_version`.
@@ -135,7 +136,8 @@ fn create_tables(v1: &Path, mut connection: Connection, database: &Path) -> Resu
         transaction.pragma_update(None, "user_version", FORMAT)?;
         transaction.commit()
     };
-    create().map_err(|source| StoreError::Database { path: database.to_owned(), source })?;
+    create().map_err(|source| StoreError::database(database, source))?;
+    keep_reserve(v1);
     Ok(connection)
 }
 

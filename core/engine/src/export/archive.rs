@@ -9,7 +9,7 @@ use rbx_oci::{ANNOTATION_REF_NAME, Descriptor, Digest, Reference};
 use rbx_store::Store;
 
 use super::image::BuiltImage;
-use crate::error::BuildError;
+use crate::error::{BuildError, plain};
 
 /// The tag that an image without a name has in a layout directory, as buildx writes it: the next one replaces it.
 const UNNAMED: &str = "latest";
@@ -33,16 +33,18 @@ fn blobs<'a>(store: &Store, image: &'a BuiltImage) -> Result<Vec<Blob<'a>>, Buil
     Ok(blobs)
 }
 
-/// Writes an image as a tar archive: an OCI layout, with `docker` also what older Engines load.
+/// Writes an image as a tar archive: an OCI layout, with `docker` also what older Engines load. Errors call it
+/// `name`.
 pub(crate) fn write_archive<W: Write>(
     store: &Store,
     image: &BuiltImage,
     names: &[Reference],
     docker: bool,
     mtime: i64,
+    name: &str,
     out: W,
 ) -> Result<W, BuildError> {
-    let failed = |error: io::Error| BuildError::failed(format!("{error}: failed to write the archive"));
+    let failed = |error: io::Error| BuildError::failed(format!("{}: failed to write {name}", plain(&error)));
     let mut archive = ArchiveWriter::new(out, mtime).map_err(failed)?;
     // The members of a layer that was packed here carry their own checks.
     let packed: BTreeSet<Digest> = image

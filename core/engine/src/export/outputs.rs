@@ -15,7 +15,7 @@ use super::options::{ImageOptions, boolean};
 use super::push::push;
 use super::written::Written;
 use crate::engine::Stdout;
-use crate::error::{BuildError, unreadable};
+use crate::error::{BuildError, unwritable};
 use crate::progress::Task;
 use crate::solve::Solver;
 use crate::steps::Built;
@@ -118,15 +118,16 @@ impl Export<'_> {
                 let written = Written::new(path, &content);
                 if !written.is_there(store) {
                     let file = NewFile::create(path)?;
-                    let file = write_archive(store, &image, names, docker, mtime, file)?;
-                    file.keep().map_err(|error| unreadable(path, &error))?;
+                    let name = path.display().to_string();
+                    let file = write_archive(store, &image, names, docker, mtime, &name, file)?;
+                    file.keep().map_err(|error| unwritable(path, &error))?;
                     written.remember(store)?;
                 }
                 part.done();
             }
             Some(OutputDestination::Stdout) => {
                 let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
-                write_archive(store, &image, names, docker, mtime, &mut *out)?;
+                write_archive(store, &image, names, docker, mtime, "the archive", &mut *out)?;
             }
         }
         Ok(image)
@@ -196,7 +197,7 @@ impl Export<'_> {
                 Some(OutputDestination::Path(path)) => {
                     let mut file = NewFile::create(path)?;
                     write_tar(&trees, epoch, &mut file)?;
-                    file.keep().map_err(|error| unreadable(path, &error))
+                    file.keep().map_err(|error| unwritable(path, &error))
                 }
                 Some(OutputDestination::Stdout) => {
                     let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
