@@ -17,6 +17,7 @@ mod images;
 pub mod language;
 mod parts;
 mod registry;
+pub mod stress;
 mod terminal;
 
 pub use command::{rbx, rbx_program};

@@ -2,6 +2,7 @@
 //! test of its own.
 
 mod flood;
+mod full;
 mod inside;
 mod killed;
 mod mounts;
@@ -23,6 +24,7 @@ fn main() {
     });
     let trials = corpus
         .chain(flood::trials())
+        .chain(full::trials())
         .chain(language)
         .chain(inside::trials())
         .chain(killed::trials())

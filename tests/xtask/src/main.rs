@@ -24,6 +24,7 @@ Usage: cargo xtask COMMAND
   example          build examples/hello with docker-rbx
   test [ARGS]      format, lints, all tests; ARGS go to the test runner
   fuzz NAME [ARGS] let libFuzzer look for inputs that break a target (`fuzz` lists them); ARGS go to libFuzzer
+  stress [ARGS]    kill and interrupt builds at random moments, and do many at once (--builds, --seed, --at-once)
   bench [ARGS]     measure rbx and BuildKit side by side (`bench --help` lists the rows)
 ";
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         "example" => setup(&house).and_then(|()| example::run(&house)),
         "test" => setup(&house).and_then(|()| suite::test(&house, rest)),
         "fuzz" => fuzz::run(&house, rest),
+        "stress" => setup(&house).and_then(|()| suite::stress(&house, rest)),
         "bench" => setup(&house).and_then(|()| suite::bench(&house, rest)),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

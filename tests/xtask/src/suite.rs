@@ -39,6 +39,14 @@ pub(crate) fn bench(house: &House, arguments: &[String]) -> Outcome {
     )
 }
 
+/// Disturbs builds at random moments, and does many at once.
+pub(crate) fn stress(house: &House, arguments: &[String]) -> Outcome {
+    run::visibly(cargo(house).args(["build", "-p", "docker-rbx", "-p", "rbx-tests"]))?;
+    run::visibly(
+        Command::new(house.target.join("debug/rbx-stress")).env("RBX_PARTS", &house.parts).args(arguments),
+    )
+}
+
 fn cargo(house: &House) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&house.root).env("RBX_PARTS", &house.parts);
