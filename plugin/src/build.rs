@@ -105,7 +105,8 @@ impl Build<'_> {
         let (events, receiver) = rbx_request::events();
         let display = show.start(receiver);
         let built = build_and_load(&engine, &prepared, loads, &events, &interrupt).await;
-        drop(events);
+        // Whoever is still at work after an interruption is not waited for.
+        events.end();
         let summary = display.await.unwrap_or_default();
         show.warnings(&summary);
         // Whatever came of it: where space is short, builds fail.
@@ -129,7 +130,10 @@ async fn build_and_load(
     interrupt: &Interrupt,
 ) -> Result<(Outcome, Loaded), CliError> {
     let stdout: Stdout = Arc::new(Mutex::new(io::stdout()));
-    let outcome = engine.build(&prepared.request, events, interrupt.engine(), &stdout).await?;
+    let outcome = tokio::select! {
+        done = engine.build(&prepared.request, events, interrupt.engine(), &stdout) => done?,
+        () = interrupt.overdue() => return Err(BuildError::cancelled().into()),
+    };
     let mut loaded = Loaded::default();
     for found in loads {
         let work = load::load(engine, &outcome, found, events, &mut loaded);

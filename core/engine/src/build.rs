@@ -65,7 +65,7 @@ impl Build<'_> {
         let mut plan = Plan::default();
         let mut images = BTreeMap::new();
         for platform in &platforms {
-            let evaluation = self.evaluate(&source, platform, &host, &mut images).await?;
+            let evaluation = self.cancel.unless(self.evaluate(&source, platform, &host, &mut images)).await?;
             Self::refuse_foreign_steps(&evaluation, &host, &source)?;
             let mut planner = Planner::new(
                 self.request,

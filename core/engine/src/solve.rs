@@ -161,7 +161,8 @@ impl Solver {
         let task = Task::start(&self.events, &vertex.digest, &vertex.name, digests);
         let outcome = match &vertex.operation {
             Operation::Image(image) => {
-                let found = image.layers(&self.store, &self.lease, &self.registry, &task).await;
+                let layers = image.layers(&self.store, &self.lease, &self.registry, &task);
+                let found = self.cancel.unless(layers).await;
                 found.map(|layers| Built { layers, created: 0, cached: false })
             }
             Operation::Layers(layers) => Ok(Built { layers: layers.clone(), created: 0, cached: true }),

@@ -48,7 +48,7 @@ struct Queue {
     log: usize,
     /// Nobody sends any more.
     ended: bool,
-    /// Nobody reads any more.
+    /// Nobody reads what is sent from now on.
     closed: bool,
     /// Output that finds no room is thrown away.
     impatient: bool,
@@ -90,6 +90,17 @@ impl EventSender {
             drop(queue);
             shared.arrived.notify_one();
         }
+    }
+
+    /// Ends the stream for all senders: what they send from now on is thrown away, and the reader hears of the end
+    /// when it has read what was sent before.
+    pub fn end(&self) {
+        let mut queue = self.0.0.lock();
+        queue.ended = true;
+        queue.closed = true;
+        drop(queue);
+        self.0.0.room.notify_all();
+        self.0.0.arrived.notify_one();
     }
 
     /// Ends all waiting for room, now and later: the build was cancelled, and must not wait for a reader.
@@ -287,6 +298,19 @@ mod tests {
         sender.stop_waiting();
         done.recv_timeout(Duration::from_mins(1)).unwrap();
         assert!(receiver.0.lock().log < LOG_ROOM + (33 << 10));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_ended_is_read_to_there() {
+        let (sender, mut receiver) = events();
+        let other = sender.clone();
+        sender.send(vertex("a"));
+        sender.end();
+        other.send(vertex("b"));
+        other.send_log(log(1));
+        let mut batch = Vec::new();
+        while receiver.recv_many(&mut batch, 10).await > 0 {}
+        assert_eq!(batch, [vertex("a")]);
     }
 
     #[tokio::test]

@@ -1,11 +1,16 @@
 //! The user's wish to end a build: a signal, or docker's socket.
 
+use std::time::Duration;
+
 use rbx_engine::Cancel;
 use tokio_util::sync::CancellationToken;
 
 use crate::docker;
 use crate::env::Env;
 use crate::errors::CliError;
+
+/// How long a build may take to end once it was asked to.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ends what is going on: the engine's work, and what waits here.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +45,12 @@ impl Interrupt {
     /// What the engine asks.
     pub(crate) fn engine(&self) -> &Cancel {
         &self.engine
+    }
+
+    /// Waits until it has happened and what it ended should have ended. A disk or a pipe can hold that up.
+    pub(crate) async fn overdue(&self) {
+        self.token.cancelled().await;
+        tokio::time::sleep(PATIENCE).await;
     }
 
     /// Waits for it.

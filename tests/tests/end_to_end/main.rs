@@ -4,6 +4,7 @@
 mod flood;
 mod full;
 mod inside;
+mod interrupted;
 mod killed;
 mod mounts;
 mod outputs;
@@ -27,6 +28,7 @@ fn main() {
         .chain(full::trials())
         .chain(language)
         .chain(inside::trials())
+        .chain(interrupted::trials())
         .chain(killed::trials())
         .chain(mounts::trials())
         .chain(outputs::trials())
