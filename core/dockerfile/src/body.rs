@@ -433,7 +433,8 @@ impl Reader<'_> {
                 return Body::Onbuild(Box::new(trigger));
             }
         };
-        self.diagnostics.truncate(before);
+        let words: Vec<Diagnostic> = self.diagnostics.drain(before..).collect();
+        self.diagnostics.extend(words.into_iter().filter(|found| found.phase == Phase::Syntax));
         self.report(Phase::Instruction, trigger.keyword_span, message);
         Body::Onbuild(Box::new(trigger))
     }

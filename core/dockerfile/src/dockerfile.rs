@@ -93,7 +93,8 @@ pub struct Comment {
 /// The parser directives at the top of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Directives {
-    /// `# syntax=`: the image of the front end, to which options may be added after a space.
+    /// `# syntax=`: the image of the front end, to which options may be added after a space. As in BuildKit it is
+    /// also found as `// syntax=` and in JSON (`{"syntax": "…"}`), which are no Dockerfiles.
     pub syntax: Option<Directive>,
     /// `# escape=`
     pub escape: Option<Directive>,

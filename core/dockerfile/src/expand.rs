@@ -447,8 +447,8 @@ impl<'a> Lexer<'a> {
     fn name(&mut self) -> String {
         let mut name = String::new();
         match self.peek() {
-            Some(c) if c.is_numeric() => {
-                while let Some(digit) = self.rest.next_if(|c| c.is_numeric()) {
+            Some(c) if c.is_ascii_digit() => {
+                while let Some(digit) = self.rest.next_if(char::is_ascii_digit) {
                     name.push(digit);
                 }
             }
@@ -457,13 +457,18 @@ impl<'a> Lexer<'a> {
                 name.push(c);
             }
             _ => {
-                while let Some(c) = self.rest.next_if(|c| c.is_alphanumeric() || *c == '_') {
+                while let Some(c) = self.rest.next_if(|c| is_name(*c)) {
                     name.push(c);
                 }
             }
         }
         name
     }
+}
+
+/// Whether a character may stand in a name: letters of any script, digits, and `_`. Numerals such as `²` do not.
+pub(crate) fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c.is_alphabetic() && !c.is_numeric()
 }
 
 fn unsupported(operator: &str) -> Reason {

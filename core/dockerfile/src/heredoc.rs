@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::expand::is_name;
+
 /// Substitutions inside substitutions, at most; a line that goes deeper opens no heredoc.
 const MAX_DEPTH: usize = 100;
 
@@ -200,10 +202,10 @@ impl Lexer<'_> {
     }
 
     fn name(&mut self) {
-        if self.next_if(char::is_numeric).is_some() {
-            while self.next_if(char::is_numeric).is_some() {}
+        if self.next_if(|c| c.is_ascii_digit()).is_some() {
+            while self.next_if(|c| c.is_ascii_digit()).is_some() {}
         } else if self.next_if(|c| matches!(c, '@' | '*' | '#' | '?' | '-' | '$' | '!')).is_none() {
-            while self.next_if(|c| c.is_alphanumeric() || c == '_').is_some() {}
+            while self.next_if(is_name).is_some() {}
         }
     }
 }

@@ -25,6 +25,7 @@ mod span;
 mod stage;
 mod step;
 mod suggest;
+mod syntax;
 mod tokens;
 mod trigger;
 mod variables;

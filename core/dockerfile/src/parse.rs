@@ -7,6 +7,7 @@ use crate::heredoc;
 use crate::instruction::{Body, Heredoc, Instruction, Keyword};
 use crate::line::{Line, LineKind, Lines, Logical, RawLine, continuation};
 use crate::span::{LineIndex, Span};
+use crate::syntax;
 
 /// Bytes of a text, at most. A larger one gets a diagnostic and no instructions.
 const MAX_TEXT: usize = 64 << 20;
@@ -231,7 +232,7 @@ impl<'a> Parser<'a> {
             let from = self.lines.position;
             let mut content = Span::of(from, from);
             let mut terminator = None;
-            while let Some(line) = self.lines.next() {
+            while let Some(line) = self.next_line() {
                 let candidate =
                     if opening.strip_tabs { line.content.trim_start_matches('\t') } else { line.content };
                 if candidate == opening.name {
@@ -273,6 +274,9 @@ impl<'a> Parser<'a> {
     }
 
     fn finish(mut self) -> Dockerfile {
+        if self.file.directives.syntax.is_none() {
+            self.file.directives.syntax = syntax::elsewhere(&self.file.text);
+        }
         self.file.escape = self.escape;
         let end = self.file.text.len();
         if self.file.text.is_empty() {

@@ -460,16 +460,17 @@ impl<'a> Runner<'a> {
     fn expose(&mut self, current: &Current<'_, '_>, words: &[Word]) -> Result<Op, Failure> {
         let mut sorted: Vec<&Word> = words.iter().collect();
         sorted.sort_by(|a, b| a.text.cmp(&b.text));
-        let mut ports = Vec::new();
+        // What cannot be expanded comes before what is no port.
+        let mut specifications = Vec::new();
         for word in sorted {
             let expanded = self.word_list(current, word)?;
-            for specification in expanded {
-                ports.extend(
-                    expose::ports(&specification).map_err(|message| Failure::new(word.span, message))?,
-                );
-                if ports.len() > MAX_PORTS {
-                    return Err(Failure::new(word.span, format!("more than {MAX_PORTS} ports")));
-                }
+            specifications.extend(expanded.into_iter().map(|specification| (word.span, specification)));
+        }
+        let mut ports = Vec::new();
+        for (span, specification) in specifications {
+            ports.extend(expose::ports(&specification).map_err(|message| Failure::new(span, message))?);
+            if ports.len() > MAX_PORTS {
+                return Err(Failure::new(span, format!("more than {MAX_PORTS} ports")));
             }
         }
         Ok(Op::Expose(ports))
@@ -515,7 +516,10 @@ fn healthcheck(instruction: &Instruction, body: &HealthBody) -> Option<Healthche
         "CMD" => Some(command_of(body.command.as_ref()?)),
         _ => return None,
     };
-    let value = |name| instruction.flag_value(name).map_or("", |value| value.text.as_str());
+    // Flags mean nothing to `NONE`.
+    let has_flags = command.is_some();
+    let flag = |name| instruction.flag_value(name).filter(|_| has_flags);
+    let value = |name| flag(name).map_or("", |value| value.text.as_str());
     let interval = |name| body::interval(name, value(name)).ok();
     Some(Healthcheck {
         command,

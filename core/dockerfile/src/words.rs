@@ -81,10 +81,8 @@ pub(crate) fn flags(line: &Logical, range: Range<usize>, escape: char) -> (Vec<F
                 quote = Some(c);
                 continue;
             }
-            if c == escape {
-                value.extend(chars.next().map(|(_, c)| c));
-                continue;
-            }
+            let Some((at, c)) = (if c == escape { chars.next() } else { Some((at, c)) }) else { continue };
+            // Escaped or quoted, it parts the name from the value.
             if c == '=' && equals.is_none() {
                 equals = Some((value.len(), at));
             }

@@ -14,6 +14,8 @@ use crate::fetch::{Fetcher, HttpSource, Remote};
 use crate::main_context::MainContext;
 use crate::progress::Task;
 
+/// The build argument that names another front end than the Dockerfile does.
+const SYNTAX: &str = "BUILDKIT_SYNTAX";
 /// Bytes that a Dockerfile or an ignore file may have.
 const TEXT_LIMIT: u64 = 4 << 20;
 
@@ -51,7 +53,7 @@ impl Source {
             text: Arc::from(text),
             ignore: load_ignore(context, events, beside.as_deref())?,
         };
-        source.check_syntax()?;
+        source.check_syntax(request)?;
         if let Some(error) = source.file.first_error() {
             return Err(source.error(error));
         }
@@ -91,19 +93,20 @@ impl Source {
         }
     }
 
-    /// `# syntax=docker/dockerfile:…` means this front end; any other is an image that BuildKit would run.
-    fn check_syntax(&self) -> Result<(), BuildError> {
-        let Some(directive) = &self.file.directives.syntax else { return Ok(()) };
-        let image = directive.value.split_whitespace().next().unwrap_or_default();
-        let ours = Reference::parse(image).is_ok_and(|it| {
-            it.domain() == "docker.io"
-                && matches!(it.path(), "docker/dockerfile" | "docker/dockerfile-upstream")
-        });
-        if ours {
+    /// `# syntax=docker/dockerfile:…` means this front end; any other is an image that BuildKit would run. The build
+    /// argument counts before the line.
+    fn check_syntax(&self, request: &BuildRequest) -> Result<(), BuildError> {
+        let (value, range) = match (request.build_args.get(SYNTAX), &self.file.directives.syntax) {
+            (Some(value), _) => (value, None),
+            (None, Some(directive)) => (&directive.value, Some(self.range(directive.span))),
+            (None, None) => return Ok(()),
+        };
+        let image = value.split_whitespace().next().unwrap_or_default();
+        if is_own_front_end(image) {
             return Ok(());
         }
         Err(BuildError::invalid(format!("the embedded engine cannot run the front end {image}"))
-            .at(Some(self.range(directive.span)))
+            .at(range)
             .hint(INSTEAD))
     }
 }
@@ -171,6 +174,16 @@ impl Text {
     }
 }
 
+/// Whether an image is the front end of this language: in any version and channel, from any registry that mirrors it.
+fn is_own_front_end(image: &str) -> bool {
+    Reference::parse(image).is_ok_and(|reference| {
+        let path = reference.path();
+        ["docker/dockerfile", "docker/dockerfile-upstream"].iter().any(|own| {
+            path.strip_suffix(own).is_some_and(|mirror| mirror.is_empty() || mirror.ends_with('/'))
+        })
+    })
+}
+
 /// The ignore file: that of the Dockerfile's own name, else that of the context.
 fn load_ignore(
     context: &MainContext,
@@ -220,4 +233,37 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<Vec<u8>>, BuildError> {
         return Err(BuildError::invalid(format!("{} has more than {TEXT_LIMIT} bytes", path.display())));
     }
     Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own_front_end;
+
+    #[test]
+    fn the_front_end_has_many_names() {
+        for image in [
+            "docker/dockerfile",
+            "docker/dockerfile:1",
+            "docker/dockerfile:1.20-labs",
+            "docker.io/docker/dockerfile:labs",
+            "index.docker.io/docker/dockerfile:latest",
+            "docker/dockerfile-upstream:master-labs",
+            "mirror.example:5000/docker/dockerfile:1",
+            "mirror.example/docker-hub/docker/dockerfile:1",
+            "docker/dockerfile:1@sha256:b6afd42430b15f2d2a4c5a02b919e98a525b785b1aaff16747d2f623364e39b6",
+        ] {
+            assert!(is_own_front_end(image), "{image}");
+        }
+        for image in [
+            "dockerfile",
+            "docker/dockerfile2",
+            "a/dockerfile:1",
+            "notdocker/dockerfile",
+            "docker/Dockerfile",
+            "",
+            "/",
+        ] {
+            assert!(!is_own_front_end(image), "{image}");
+        }
+    }
 }

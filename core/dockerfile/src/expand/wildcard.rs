@@ -1,5 +1,7 @@
 //! The patterns of `${x#p}`, `${x%p}` and `${x/p/r}`: `*` and `?`, neither of which matches a line break.
 
+use super::is_name;
+
 /// Characters of a pattern, at most: matching costs a pattern's length times a value's.
 const MAX_PATTERN: usize = 4096;
 
@@ -111,7 +113,7 @@ fn template(replacement: &str) -> Vec<Option<String>> {
             Some(body) => (true, body),
             None => (false, rest),
         };
-        let end = body.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(body.len());
+        let end = body.find(|c: char| !is_name(c)).unwrap_or(body.len());
         let (name, after) = body.split_at(end);
         let after = if braced { after.strip_prefix('}') } else { Some(after) };
         let Some(after) = after.filter(|_| !name.is_empty()) else {

@@ -26,6 +26,7 @@ impl Runner<'_> {
         let checksum = self.flag(current, instruction, "checksum")?;
         let mut sources = Vec::new();
         let mut inline = Vec::new();
+        let mut paths = Vec::new();
         for word in &files.sources {
             if let Some(opening) = heredoc::opening(&word.text) {
                 let found = instruction.heredocs.iter().rev().find(|heredoc| heredoc.name == opening.name);
@@ -38,27 +39,23 @@ impl Runner<'_> {
                 inline.push(Source::Heredoc(InlineFile { name: opening.name, content }));
             } else {
                 let source = Source::Path(self.word(current, word)?);
-                let refused = match source.remote() {
-                    Some(Remote::Http) if !add => Some("source can't be a URL for COPY"),
-                    Some(Remote::Git) if !add => Some("source can't be a git ref for COPY"),
-                    _ => None,
-                };
-                if let Some(message) = refused {
-                    return Err(Failure::new(word.span, message));
-                }
                 sources.push(source);
+                paths.push(word);
             }
         }
-        if let (Some(_), Some(flag)) = (&checksum, instruction.flag_value("checksum")) {
-            match sources.as_slice() {
-                [one] if one.remote() == Some(Remote::Http) => {
-                    check_digest(checksum.as_deref().unwrap_or_default())
-                        .map_err(|message| Failure::new(flag.span, message))?;
-                }
-                [one] if one.remote().is_some() => {}
-                [_] => return Err(Failure::new(flag.span, "checksum requires HTTP(S) or Git sources")),
-                _ => return Err(Failure::new(flag.span, "checksum can't be specified for multiple sources")),
-            }
+        // Everything is expanded before anything is checked.
+        let destination = self.word(current, destination)?;
+        let from = planned.sources.first().cloned().unwrap_or(From::Context);
+        if let From::Stage(index) = from
+            && index >= current.index
+        {
+            let flag = instruction.flag_value("from");
+            let message = format!(
+                "cannot copy from stage {}, it needs to be defined before current stage {}",
+                go::quoted(flag.map_or("", |flag| flag.text.as_str())),
+                go::quoted(&labels[current.index])
+            );
+            return Err(Failure::new(flag.map_or(instruction.span, |flag| flag.span), message));
         }
         if let (Some(mode), Some(flag)) = (&chmod, instruction.flag_value("chmod"))
             && !is_mode(mode)
@@ -72,24 +69,36 @@ impl Runner<'_> {
             };
             return Err(Failure::new(flag.span, message));
         }
-        let from = planned.sources.first().cloned().unwrap_or(From::Context);
-        if let From::Stage(index) = from
-            && index >= current.index
-        {
-            let flag = instruction.flag_value("from");
-            let message = format!(
-                "cannot copy from stage {}, it needs to be defined before current stage {}",
-                go::quoted(flag.map_or("", |flag| flag.text.as_str())),
-                go::quoted(&labels[current.index])
-            );
-            return Err(Failure::new(flag.map_or(instruction.span, |flag| flag.span), message));
+        if let (Some(_), Some(flag)) = (&checksum, instruction.flag_value("checksum")) {
+            match sources.as_slice() {
+                [one] if one.remote() == Some(Remote::Http) => {
+                    check_digest(checksum.as_deref().unwrap_or_default())
+                        .map_err(|message| Failure::new(flag.span, message))?;
+                }
+                [one] if one.remote().is_some() => {}
+                [_] => return Err(Failure::new(flag.span, "checksum requires HTTP(S) or Git sources")),
+                _ => return Err(Failure::new(flag.span, "checksum can't be specified for multiple sources")),
+            }
+        }
+        if !add {
+            for (source, word) in sources.iter().zip(paths) {
+                match source.remote() {
+                    Some(Remote::Http) => {
+                        return Err(Failure::new(word.span, "source can't be a URL for COPY"));
+                    }
+                    Some(Remote::Git) => {
+                        return Err(Failure::new(word.span, "source can't be a git ref for COPY"));
+                    }
+                    None => {}
+                }
+            }
         }
         sources.append(&mut inline);
         let exclude = instruction.flags.iter().filter(|flag| flag.name.text == "exclude");
         Ok(Copy {
             add,
             sources,
-            destination: self.word(current, destination)?,
+            destination,
             from,
             chown,
             chmod,
