@@ -41,7 +41,12 @@ pub(crate) struct Planner<'a> {
     /// Several platforms are built: names say which.
     pub(crate) several: bool,
     pub(crate) epoch: Option<i64>,
-    stages: BTreeMap<usize, (Option<VertexId>, ImagePlan)>,
+    /// What each planned stage ends with.
+    roots: BTreeMap<usize, Option<VertexId>>,
+    /// The images of stages, each until all that are built on it are planned.
+    stage_images: BTreeMap<usize, ImagePlan>,
+    /// How many stages are yet to be built on each, the result of the build included.
+    built_on: BTreeMap<usize, usize>,
 }
 
 impl<'a> Planner<'a> {
@@ -58,8 +63,30 @@ impl<'a> Planner<'a> {
         several: bool,
         epoch: Option<i64>,
     ) -> Self {
-        let stages = BTreeMap::new();
-        Self { request, context, file, file_name, text, evaluation, images, platform, several, epoch, stages }
+        let mut built_on = BTreeMap::new();
+        let needed = evaluation.stages.iter().filter(|stage| stage.reachable);
+        let bases = needed.filter_map(|stage| match stage.base {
+            Base::Stage(below) => Some(below),
+            _ => None,
+        });
+        for index in bases.chain(evaluation.target) {
+            *built_on.entry(index).or_insert(0) += 1;
+        }
+        Self {
+            request,
+            context,
+            file,
+            file_name,
+            text,
+            evaluation,
+            images,
+            platform,
+            several,
+            epoch,
+            roots: BTreeMap::new(),
+            stage_images: BTreeMap::new(),
+            built_on,
+        }
     }
 
     /// Adds what the target of the build needs.
@@ -68,7 +95,14 @@ impl<'a> Planner<'a> {
             .evaluation
             .target
             .ok_or_else(|| BuildError::invalid("the Dockerfile has no stage to build"))?;
-        let (root, mut image) = self.stage(plan, target)?;
+        // A stage needs only those before it. In this order none waits for another, however long a row of them is.
+        for index in 0..=target {
+            if index == target || self.evaluation.stages[index].reachable {
+                self.stage(plan, index)?;
+            }
+        }
+        let root = self.roots.get(&target).copied().flatten();
+        let mut image = self.image_of_stage(target)?;
         // An image is for what its base is for, unless the build says otherwise.
         let platform = if self.request.platforms.is_empty() {
             image.config.platform().normalized()
@@ -88,16 +122,28 @@ impl<'a> Planner<'a> {
         SourceRange { file: self.file_name.to_owned(), text: self.text.clone(), first, last }
     }
 
-    fn stage(&mut self, plan: &mut Plan, index: usize) -> Result<(Option<VertexId>, ImagePlan), BuildError> {
-        if let Some(known) = self.stages.get(&index) {
-            return Ok(known.clone());
+    /// The image of a planned stage, for one that is built on it. The last of these takes it: otherwise a row of
+    /// stages would cost the square of its length.
+    fn image_of_stage(&mut self, index: usize) -> Result<ImagePlan, BuildError> {
+        let left = self.built_on.get(&index).copied().unwrap_or(0).saturating_sub(1);
+        self.built_on.insert(index, left);
+        let image =
+            if left == 0 { self.stage_images.remove(&index) } else { self.stage_images.get(&index).cloned() };
+        image.ok_or_else(|| BuildError::failed(format!("stage {index} was not planned")))
+    }
+
+    /// Plans a stage, and answers the vertex it ends with.
+    fn stage(&mut self, plan: &mut Plan, index: usize) -> Result<Option<VertexId>, BuildError> {
+        if let Some(known) = self.roots.get(&index) {
+            return Ok(*known);
         }
         let stage = &self.evaluation.stages[index];
         let range = self.range(stage.span);
         let (mut root, mut image) = match &stage.base {
             Base::Scratch => (None, ImagePlan::scratch(&stage.platform)),
             Base::Stage(below) => {
-                let (root, mut image) = self.stage(plan, *below)?;
+                let root = self.stage(plan, *below)?;
+                let mut image = self.image_of_stage(*below)?;
                 image.begin_stage();
                 (root, image)
             }
@@ -143,8 +189,11 @@ impl<'a> Planner<'a> {
             root = vertex.or(root);
         }
         image.end_stage(stage);
-        self.stages.insert(index, (root, image.clone()));
-        Ok((root, image))
+        self.roots.insert(index, root);
+        if self.built_on.get(&index).is_some_and(|&left| left > 0) {
+            self.stage_images.insert(index, image);
+        }
+        Ok(root)
     }
 
     /// The platform that names of vertices say, where several are built.
@@ -201,7 +250,7 @@ impl<'a> Planner<'a> {
         from: &From,
     ) -> Result<Option<VertexId>, BuildError> {
         match from {
-            From::Stage(index) => Ok(self.stage(plan, *index)?.0),
+            From::Stage(index) => self.stage(plan, *index),
             From::Scratch => Ok(None),
             From::Image(name) => self.image_vertex(plan, name, &stage.platform).map(Some),
             From::Named(name) => self.named_vertex(plan, name, &stage.platform),

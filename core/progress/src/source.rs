@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// Characters of a line that are shown, at most.
+const MAX_COLUMNS: usize = 1000;
+
 /// The lines of a file that something is about, marked, with up to four lines around them, as BuildKit prints
 /// them under errors and warnings:
 ///
@@ -51,9 +54,14 @@ pub fn snippet(file: &str, source: &str, ranges: &[(u32, u32)]) -> String {
     text
 }
 
-/// A line of source without control characters, indentation kept.
+/// A line of source without control characters, indentation kept; of one that nobody can read, the beginning.
 fn printable(line: &str) -> String {
-    line.chars().filter(|c| *c == '\t' || !c.is_control()).collect()
+    let mut chars = line.chars().filter(|c| *c == '\t' || !c.is_control());
+    let mut text: String = chars.by_ref().take(MAX_COLUMNS).collect();
+    if chars.next().is_some() {
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -96,6 +104,14 @@ mod tests {
            8 | >>> 
         --------------------
         ");
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let shown = snippet("Dockerfile", &"x".repeat(MAX_COLUMNS + 1), &[(1, 1)]);
+        assert!(shown.contains(&format!(">>> {}…\n", "x".repeat(MAX_COLUMNS))));
+        let shown = snippet("Dockerfile", &"x".repeat(MAX_COLUMNS), &[(1, 1)]);
+        assert!(shown.contains(&format!(">>> {}\n", "x".repeat(MAX_COLUMNS))));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod bad_input;
 mod builds;
 mod engine;
+mod hostile;
 mod interrupts;
 mod storage;
 mod usage;

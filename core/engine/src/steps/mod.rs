@@ -120,6 +120,10 @@ impl Solver {
     /// Resolves an owner in a file system, which is read only if there is a name in it.
     fn owner(&self, owner: &str, layers: &[LayerId]) -> Result<(u32, u32), BuildError> {
         let numeric = owner.split(':').all(|part| part.parse::<u32>().is_ok());
+        if !numeric && layers.is_empty() {
+            // BuildKit's words: there is nothing that could have names.
+            return Err(BuildError::invalid("invalid user index: -1"));
+        }
         let tree = if numeric { Tree::default() } else { self.readable(layers)? };
         owner::resolve(owner, |path| {
             let lookup = |path: &[u8]| tree.get(path).map(|node| &node.entry);
