@@ -139,14 +139,15 @@ fn decode_option(text: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
+/// Escapes all that a specifier does not take as it is, so that what was read can be read again.
 pub(crate) fn encode_option(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '%' | '+' | '(' | ')' | '/') {
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{:02X}", u32::from(c));
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
+            encoded.push(char::from(byte));
         } else {
-            encoded.push(c);
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded
@@ -282,6 +283,9 @@ mod tests {
         let versioned = parse("windows(10.0)/amd64", &host()).unwrap();
         assert_eq!(versioned.to_string(), "windows/amd64");
         assert_eq!(versioned.os_version.as_deref(), Some("10.0"));
+        let odd = Platform::parse("linux(%10%C3%A9%28.0)/arm").unwrap();
+        assert_eq!(odd.os_version.as_deref(), Some("\u{10}é(.0"));
+        assert_eq!(Platform::parse(&odd.format_all()), Ok(odd));
         let arm = parse("linux/arm", &host()).unwrap();
         assert_eq!(parse("linux", &arm).unwrap(), arm);
     }
