@@ -6,6 +6,10 @@
 //! - `Dockerfile.dockerignore`, if it needs one,
 //! - `context/`: the build context, if it needs files (the Dockerfile as it stands is put there too),
 //! - `prepare.sh`: run in a copy of the context, for what git does not keep (links, modes, times, attributes),
+//! - `server/`: files that are served while it is built, over HTTP at `server.test` and, where they are repositories,
+//!   at `git://git.test`; and `server.sh`, run in a copy of them, which makes what git does not keep,
+//! - `operand`: what is built in place of the context: an address, or `-` for what `stdin.sh`, run in the context,
+//!   writes,
 //! - `args`: more arguments of `build`, one per line,
 //! - `output`: more attributes of the output, `name=value`, one per line,
 //! - `explained`: differences that are meant, one per line: what it begins with, ` # `, why. Each must occur.
@@ -23,7 +27,7 @@ use std::process::{Command, Output};
 use sha2::{Digest, Sha256};
 
 use crate::compare::{self, Difference};
-use crate::{Engine, Image, Parts, Registry, Store, rbx};
+use crate::{Engine, Image, Parts, Registry, Server, Store, rbx};
 
 /// Changes when goldens made before are of no use.
 const RECIPE: &str = "goldens 3";
@@ -81,7 +85,7 @@ impl Case {
         let parts = Parts::locate();
         let golden = self.golden(&parts);
         let registry = Registry::with_images();
-        let work = Workspace::new();
+        let mut work = Workspace::new();
         let (outcome, output) =
             work.build(self, rbx(&parts, work.path()), &["--builder", "embedded"], &registry);
         self.judge(&golden, &outcome)
@@ -104,7 +108,7 @@ impl Case {
             if !missing.is_empty() {
                 let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
                 for case in missing {
-                    let work = Workspace::new();
+                    let mut work = Workspace::new();
                     let (_, output) = work.build(&case, engine.buildx(), &["--provenance=false"], &registry);
                     work.keep(&output, &path(&case));
                 }
@@ -220,7 +224,11 @@ pub fn explain(differences: &[Difference], explained: &str) -> Result<(), String
 
 /// A directory for one build of one case. Dropping it removes it.
 #[derive(Debug)]
-pub struct Workspace(tempfile::TempDir);
+pub struct Workspace {
+    directory: tempfile::TempDir,
+    /// Of the servers of the case, by the names that stand for them.
+    addresses: Vec<(String, String)>,
+}
 
 impl Workspace {
     /// Makes an empty one.
@@ -230,17 +238,13 @@ impl Workspace {
     /// If there can be no temporary directory.
     #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
-        Self(
-            tempfile::Builder::new()
-                .prefix("rbx-case-")
-                .tempdir()
-                .expect("a temporary directory can be made"),
-        )
+        let directory = tempfile::Builder::new().prefix("rbx-case-").tempdir();
+        Self { directory: directory.expect("a temporary directory can be made"), addresses: Vec::new() }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
 
     /// Builds a case with a program that takes `build` and `arguments`.
@@ -249,31 +253,76 @@ impl Workspace {
     ///
     /// If the context cannot be made or the program cannot be run.
     pub fn build(
-        &self,
+        &mut self,
         case: &Case,
         mut program: Command,
         arguments: &[&str],
         registry: &Registry,
     ) -> (Outcome, Output) {
+        let server = self.serve(case);
         let context = self.prepare(case, registry);
-        let text = |name| fs::read_to_string(case.directory.join(name)).unwrap_or_default();
-        let (own, attributes) = (text("args"), text("output"));
+        let text = |name| self.named(&fs::read_to_string(case.directory.join(name)).unwrap_or_default());
+        let (own, attributes, operand) = (text("args"), text("output"), text("operand"));
         let mut destination = format!("--output=type=oci,dest={}", self.archive().display());
         for attribute in attributes.lines() {
             destination.push(',');
             destination.push_str(attribute);
         }
-        let output = program
+        program
             .current_dir(self.path())
             .arg("build")
             .args(arguments)
             .args(["--progress=plain", "--network=host", "--file=Dockerfile"])
             .arg(destination)
-            .args(own.lines().filter(|line| !line.is_empty()))
-            .arg(&context)
-            .output()
-            .expect("the program can be run");
-        (read(&output, &self.archive(), registry), output)
+            .args(own.lines().filter(|line| !line.is_empty()));
+        let script = case.directory.join("stdin.sh");
+        if script.exists() {
+            let mut shell = Command::new("sh");
+            run(shell.arg("-euc").arg("exec sh -eu \"$0\" >../stdin").arg(script).current_dir(&context));
+            program.stdin(fs::File::open(self.path().join("stdin")).expect("standard input was written"));
+        }
+        match operand.trim() {
+            "" => program.arg(&context),
+            operand => program.arg(operand),
+        };
+        let output = program.output().expect("the program can be run");
+        drop(server);
+        let addresses = [&self.addresses[..], &[("registry.test".to_owned(), registry.address().to_owned())]];
+        (read(&output, &self.archive(), &addresses.concat()), output)
+    }
+
+    /// Serves what a case has for that.
+    fn serve(&mut self, case: &Case) -> Option<Server> {
+        let (files, script) = (case.directory.join("server"), case.directory.join("server.sh"));
+        if !files.exists() && !script.exists() {
+            return None;
+        }
+        let directory = self.path().join("server");
+        fs::create_dir(&directory).expect("a directory can be made");
+        if files.exists() {
+            run(Command::new("cp").arg("-a").arg(files.join(".")).arg(&directory));
+        }
+        let server = Server::start(&directory);
+        self.addresses = server.names();
+        if script.exists() {
+            let mut shell = Command::new("sh");
+            for (name, address) in &self.addresses {
+                shell.env(name.replace('.', "_").to_uppercase(), address);
+            }
+            for name in ["AUTHOR", "COMMITTER"] {
+                shell.env(format!("GIT_{name}_DATE"), "2020-02-03T04:05:06Z");
+                shell.env(format!("GIT_{name}_NAME"), "name").env(format!("GIT_{name}_EMAIL"), "mail");
+            }
+            shell.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("TZ", "UTC");
+            run(shell.arg("-eu").arg(script).current_dir(&directory));
+        }
+        date(&directory);
+        Some(server)
+    }
+
+    /// A text with addresses for the names of servers.
+    fn named(&self, text: &str) -> String {
+        self.addresses.iter().fold(text.to_owned(), |text, (name, address)| text.replace(name, address))
     }
 
     fn archive(&self) -> PathBuf {
@@ -295,8 +344,8 @@ impl Workspace {
             fs::read_to_string(case.directory.join("Dockerfile")).expect("a case has a Dockerfile");
         // The one in the context is the same in every run, the one built has the registry's port.
         fs::write(context.join("Dockerfile"), &dockerfile).expect("the Dockerfile can be written");
-        fs::write(self.path().join("Dockerfile"), dockerfile.replace("registry.test", registry.address()))
-            .expect("the Dockerfile can be written");
+        let dockerfile = self.named(&dockerfile.replace("registry.test", registry.address()));
+        fs::write(self.path().join("Dockerfile"), dockerfile).expect("the Dockerfile can be written");
         let ignore = "Dockerfile.dockerignore";
         if case.directory.join(ignore).exists() {
             fs::copy(case.directory.join(ignore), self.path().join(ignore))
@@ -308,17 +357,7 @@ impl Workspace {
         if script.exists() {
             run(Command::new("sh").arg("-eu").arg(script).current_dir(&context).env("TZ", "UTC"));
         }
-        run(Command::new("find").arg(&context).env("TZ", "UTC").args([
-            "-newermt",
-            "2024-01-01",
-            "-exec",
-            "touch",
-            "-h",
-            "-d",
-            "2020-02-03 04:05:06",
-            "{}",
-            "+",
-        ]));
+        date(&context);
         context
     }
 
@@ -332,34 +371,79 @@ impl Workspace {
         let status = output.status.code().unwrap_or(-1);
         fs::write(directory.join("status"), status.to_string()).expect("the exit status can be kept");
         fs::write(directory.join("log"), &output.stderr).expect("the log can be kept");
+        let lines: Vec<String> =
+            self.addresses.iter().map(|(name, address)| format!("{name} {address}\n")).collect();
+        fs::write(directory.join("addresses"), lines.concat()).expect("the addresses can be kept");
         run(Command::new("cp").arg("-a").arg(&directory).arg(golden.with_extension("new")));
         fs::rename(golden.with_extension("new"), golden).expect("the golden can be put in place");
     }
 }
 
-fn read(output: &Output, archive: &Path, registry: &Registry) -> Outcome {
-    if output.status.success() {
-        return Outcome::Built(Image::read_all(archive));
-    }
-    let error = last_error(&String::from_utf8_lossy(&output.stderr));
-    Outcome::Failed {
-        status: output.status.code().unwrap_or(-1),
-        error: error.replace(registry.address(), "registry.test"),
+/// Dates everything of now as the same day.
+fn date(directory: &Path) {
+    run(Command::new("find").arg(directory).env("TZ", "UTC").args([
+        "-newermt",
+        "2024-01-01",
+        "-exec",
+        "touch",
+        "-h",
+        "-d",
+        "2020-02-03 04:05:06",
+        "{}",
+        "+",
+    ]));
+}
+
+fn read(output: &Output, archive: &Path, addresses: &[(String, String)]) -> Outcome {
+    let outcome = if output.status.success() {
+        Outcome::Built(Image::read_all(archive))
+    } else {
+        let error = last_error(&String::from_utf8_lossy(&output.stderr));
+        Outcome::Failed { status: output.status.code().unwrap_or(-1), error }
+    };
+    rename(outcome, addresses)
+}
+
+/// Gives servers the names they have in the case, wherever their addresses are shown.
+fn rename(outcome: Outcome, addresses: &[(String, String)]) -> Outcome {
+    let renamed = |text: &str| {
+        addresses.iter().fold(text.to_owned(), |text, (name, address)| text.replace(address, name))
+    };
+    match outcome {
+        Outcome::Failed { status, error } => Outcome::Failed { status, error: renamed(&error) },
+        Outcome::Built(mut images) => {
+            for image in &mut images {
+                let config = renamed(&image.config.to_string());
+                image.config = serde_json::from_str(&config).expect("an address has no quotes");
+            }
+            Outcome::Built(images)
+        }
     }
 }
 
 fn read_outcome(golden: &Path) -> Outcome {
-    let archive = golden.join("image.tar");
-    if archive.exists() {
-        return Outcome::Built(Image::read_all(&archive));
-    }
     let text = |name| fs::read_to_string(golden.join(name)).unwrap_or_default();
-    Outcome::Failed { status: text("status").parse().unwrap_or(-1), error: last_error(&text("log")) }
+    let addresses: Vec<(String, String)> = text("addresses")
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, address)| (name.to_owned(), address.to_owned()))
+        .collect();
+    let archive = golden.join("image.tar");
+    let outcome = if archive.exists() {
+        Outcome::Built(Image::read_all(&archive))
+    } else {
+        Outcome::Failed { status: text("status").parse().unwrap_or(-1), error: last_error(&text("log")) }
+    };
+    rename(outcome, &addresses)
 }
 
 /// What BuildKit puts before a reason and docker-rbx does not: its errors begin with the reason.
-const WRAPPINGS: [&str; 3] =
-    ["failed to solve: ", "failed to compute cache key: ", "failed to calculate checksum of ref ID "];
+const WRAPPINGS: [&str; 4] = [
+    "failed to solve: ",
+    "failed to compute cache key: ",
+    "failed to load cache key: ",
+    "failed to calculate checksum of ref ID ",
+];
 
 /// The last line of an error, without [`WRAPPINGS`] and what is different in every run: BuildKit's ids and the
 /// directories in which it mounts file systems.
@@ -480,7 +564,7 @@ mod tests {
         let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
         let mut noise = Vec::new();
         for (golden, case) in goldens {
-            let work = Workspace::new();
+            let mut work = Workspace::new();
             let (outcome, _) = work.build(&case, engine.buildx(), &["--provenance=false"], &registry);
             for difference in differences(&golden, &outcome) {
                 noise.push(format!("{}: {difference}", case.name));

@@ -17,6 +17,7 @@ mod images;
 pub mod language;
 mod parts;
 mod registry;
+mod server;
 pub mod stress;
 mod terminal;
 
@@ -26,4 +27,5 @@ pub use image::{Entry, Image, Kind, Layer, read_root};
 pub use images::DEBIAN_ARCHITECTURES;
 pub use parts::Parts;
 pub use registry::{PASSWORD, Registry, RegistryOptions, USER};
+pub use server::Server;
 pub use terminal::{Terminal, interrupt};

@@ -130,7 +130,7 @@ impl Registry {
     }
 }
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the loopback interface is free");
     listener.local_addr().expect("a bound socket has an address").to_string()
 }

@@ -1,0 +1,1 @@
+tar -cz --sort=name --owner=5 --group=6 --numeric-owner .
