@@ -245,8 +245,15 @@ impl Build<'_> {
     ) -> Result<Evaluation, BuildError> {
         let named: BTreeSet<String> = self.request.named_contexts.keys().cloned().collect();
         for _ in 0..TRIGGER_ROUNDS {
-            let bases: BTreeMap<(String, Platform), BaseFacts> =
+            let mut bases: BTreeMap<(String, Platform), BaseFacts> =
                 images.iter().map(|(key, image)| (key.clone(), facts(image))).collect();
+            for (name, value) in &self.request.named_contexts {
+                if NamedContext::parse(name, value).is_ok_and(|context| !context.is_image()) {
+                    // As BuildKit: what has no configuration has at least this.
+                    let facts = BaseFacts { working_dir: Some("/".to_owned()), ..BaseFacts::default() };
+                    bases.insert((name.clone(), platform.clone()), facts);
+                }
+            }
             let scope = Scope {
                 target_platform: platform,
                 build_platform: host,

@@ -10,6 +10,7 @@ mod mounts;
 mod outputs;
 mod plugin;
 mod push;
+mod sources;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbx_tests::corpus::Case;
@@ -34,6 +35,7 @@ fn main() {
         .chain(outputs::trials())
         .chain(plugin::trials())
         .chain(push::trials())
+        .chain(sources::trials())
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

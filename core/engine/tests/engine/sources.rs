@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("git_submodules", git_submodules),
         trial("git_context", git_context),
         trial("git_failures_are_told", git_failures_are_told),
+        trial("git_secret_opens_a_server_and_is_not_shown", git_secret_opens_a_server),
         trial("git_repository_that_is_damaged_is_fetched_anew", git_repository_that_is_damaged),
         trial("git_repository_for_two_builds_at_once", git_repository_for_two_builds_at_once),
         trial("named_contexts_of_every_kind", named_contexts_of_every_kind),
@@ -559,6 +560,32 @@ fn git_failures_are_told(fixture: &mut Fixture) {
     let failed = fixture.build().map(|_| ()).expect_err("a failure");
     assert_eq!(failed.reason, format!("git is not installed: failed to fetch remote {url}"));
     assert!(failed.hint.as_deref().is_some_and(|hint| hint.contains("install git")));
+}
+
+fn git_secret_opens_a_server(fixture: &mut Fixture) {
+    fixture.git = git_config();
+    let server = Http::start();
+    let url = server.url("/x.git");
+    add(fixture, &format!("ADD {url} /"));
+    let secret = |id: &str, value: &str| Secret {
+        id: id.to_owned(),
+        source: SecretSource::Value(value.as_bytes().to_vec()),
+    };
+    fixture.request.secrets = vec![secret("GIT_AUTH_TOKEN", "t0ken-of-mine\n")];
+    let (result, events) = fixture.run();
+    let told = result.expect_err("there is no repository").reason.clone();
+    assert!(told.ends_with(&format!("failed to fetch remote {url}")), "{told}");
+    // `x-access-token:t0ken-of-mine`, in lower case as all of the head.
+    let encoded = "ec1hy2nlc3mtdg9rzw46ddbrzw4tb2ytbwluzq==";
+    let asked = server.asked();
+    assert!(asked.iter().all(|head| head.contains(&format!("authorization: basic {encoded}"))), "{asked:?}");
+    assert!(!format!("{events:?}").contains("t0ken"));
+
+    let host =
+        format!("GIT_AUTH_HEADER.{}", url.trim_start_matches("http://").split('/').next().unwrap_or(""));
+    fixture.request.secrets.push(secret(&host, "Custom x"));
+    error(fixture);
+    assert!(server.asked()[0].contains("authorization: custom x\r\n"), "a secret for the host goes first");
 }
 
 fn git_repository_that_is_damaged(fixture: &mut Fixture) {

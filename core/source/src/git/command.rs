@@ -365,6 +365,18 @@ mod tests {
     }
 
     #[test]
+    fn ssh_asks_nothing_and_takes_what_it_is_given() {
+        let config = GitConfig { known_hosts: Some("/a b/known".into()), ..GitConfig::default() };
+        let keys = SshAccess::Keys(vec!["/k'1".into(), "/k2".into()]);
+        let line = ssh_command(&config, &GitAccess { header: None, ssh: Some(keys) });
+        assert!(line.starts_with("ssh -F /dev/null -o BatchMode=yes"));
+        let end = r#" -o 'GlobalKnownHostsFile="/a b/known"' -o IdentitiesOnly=yes -i '/k'\''1' -i '/k2'"#;
+        assert!(line.ends_with(end), "{line}");
+        let agent = GitAccess { header: None, ssh: Some(SshAccess::Agent("/s".into())) };
+        assert!(ssh_command(&GitConfig::default(), &agent).ends_with("UserKnownHostsFile=/dev/null"));
+    }
+
+    #[test]
     fn passwords_are_found() {
         assert_eq!(password("https://u:secret@h/x.git").as_deref(), Some("secret"));
         assert_eq!(password("https://token@h/x.git").as_deref(), Some("token"));
