@@ -118,10 +118,10 @@ fn deep_expansions_are_refused() {
         |count: usize| format!("FROM scratch\nLABEL a={}{}\n", "${a:-".repeat(count), "}".repeat(count));
     build(deep(50)).well();
     let error = refused(deep(10_000));
-    assert!(error.ends_with("syntax error: substitutions are nested too deeply"), "{:.200}", error);
+    assert!(error.ends_with("syntax error: substitutions are nested too deeply"), "{error:.200}");
     let quotes = format!("FROM scratch\nLABEL a={}{}\n", "\"${a:-".repeat(8_000), "}\"".repeat(8_000));
     let error = refused(quotes);
-    assert!(error.ends_with("syntax error: substitutions are nested too deeply"), "{:.200}", error);
+    assert!(error.ends_with("syntax error: substitutions are nested too deeply"), "{error:.200}");
 }
 
 #[test]
