@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Parts;
 use crate::parts::target_directory;
+use crate::{Parts, User};
 
 /// A program with nothing of the caller's environment but a `PATH` that has the parts first.
 pub(crate) fn isolated(program: &Path, parts: &Parts, home: &Path) -> Command {
@@ -23,6 +23,14 @@ pub(crate) fn isolated(program: &Path, parts: &Parts, home: &Path) -> Command {
 pub fn rbx(parts: &Parts, home: &Path) -> Command {
     let mut command = isolated(&rbx_program(), parts, home);
     command.env("DOCKER_CONFIG", home.join("config")).env("RBX_ROOT", home.join("store"));
+    command
+}
+
+/// The same, run by a user; `home` is another directory of the user's.
+pub fn rbx_as(user: &User, parts: &Parts, home: &Path) -> Command {
+    let mut command = isolated(&User::runner(), parts, home);
+    command.env("DOCKER_CONFIG", home.join("config")).env("RBX_ROOT", home.join("store"));
+    user.run(&mut command, &rbx_program());
     command
 }
 

@@ -20,8 +20,9 @@ mod registry;
 mod server;
 pub mod stress;
 mod terminal;
+mod user;
 
-pub use command::{rbx, rbx_program};
+pub use command::{rbx, rbx_as, rbx_program};
 pub use engine::{Engine, Store};
 pub use image::{Entry, Image, Kind, Layer, read_root};
 pub use images::DEBIAN_ARCHITECTURES;
@@ -29,3 +30,4 @@ pub use parts::Parts;
 pub use registry::{PASSWORD, Registry, RegistryOptions, USER};
 pub use server::Server;
 pub use terminal::{Terminal, interrupt};
+pub use user::User;

@@ -28,6 +28,9 @@ pub enum SandboxError {
     /// The user or group of the step is not known in its root, in the words of BuildKit.
     #[error("{0}")]
     User(String),
+    /// The step needs a user or group id that this process's user namespace does not have.
+    #[error("{0}")]
+    Ids(String),
     /// The command could not be executed, in the words of runc; BuildKit counts it as exit code 1.
     #[error("{0}")]
     Exec(String),

@@ -6,6 +6,8 @@
 //! namespaces, which mounts the step's root, gives up what Docker's default profile takes away and executes the
 //! command. No daemon, no bundle on disk, no second executable.
 //!
+//! A process that is not root calls [`become_root`] before, while it has one thread.
+//!
 //! Everything in a root file system is hostile here: paths are resolved inside it one component at a time or by
 //! `openat2`, through descriptors, and nothing of the host stays open when the command starts.
 
@@ -14,7 +16,7 @@ mod run;
 mod step;
 
 pub use error::SandboxError;
-pub use run::{Capabilities, Exit, Output};
+pub use run::{Capabilities, Exit, Output, Rights};
 pub use step::{
     ControlGroup, DeviceKind, Mount, MountKind, Network, Resources, Rlimit, RootFs, Security, Step,
 };
@@ -24,9 +26,9 @@ mod linux;
 #[cfg(target_os = "linux")]
 mod seccomp;
 #[cfg(target_os = "linux")]
-pub use linux::{Helper, Killer, Running, enter, probe};
+pub use linux::{Helper, Killer, Running, become_root, enter, probe};
 
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Helper, Killer, Running, enter, probe};
+pub use unsupported::{Helper, Killer, Running, become_root, enter, probe};

@@ -35,3 +35,17 @@ pub struct Capabilities {
     /// Whether control groups are of version 2.
     pub unified_cgroups: bool,
 }
+
+/// How a process came by the rights that steps and their trees need: see [`become_root`](crate::become_root).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rights {
+    /// It was root to begin with, of the system or of a user namespace.
+    Root,
+    /// It is root of a user namespace that has the ranges of ids that the user was given.
+    Ranges,
+    /// It is root of a user namespace that has no other id.
+    OneId {
+        /// How the user gets more ids: one line.
+        remedy: String,
+    },
+}

@@ -3,10 +3,15 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use crate::{Capabilities, Exit, Output, SandboxError, Step};
+use crate::{Capabilities, Exit, Output, Rights, SandboxError, Step};
 
 /// The first call of `main` in a program that runs steps. Nothing to do here.
 pub fn enter() {}
+
+/// Says that steps cannot run here.
+pub fn become_root(_path: &str) -> Result<Rights, SandboxError> {
+    Err(SandboxError::Unsupported)
+}
 
 /// Says that steps cannot run here.
 pub fn probe(_directory: &Path) -> Result<Capabilities, SandboxError> {

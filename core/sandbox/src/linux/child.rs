@@ -37,6 +37,8 @@ pub(super) enum Report {
 /// What the helper has made once for all steps.
 pub(super) struct Shared {
     pub(super) groups: Groups,
+    /// A user namespace of one id does not let anybody drop groups.
+    pub(super) may_set_groups: bool,
     pub(super) filter: Vec<libc::sock_filter>,
 }
 
@@ -180,10 +182,10 @@ fn enter_root(
     connect(stdout, stderr)?;
     // So that the user can open /dev/stdout. Something else than a pipe keeps its owner.
     for fd in [stdout, stderr] {
-        let what = || "giving the output to the user".to_owned();
+        let what = || format!("becoming user {}", ids.uid);
         let stat = rustix::fs::fstat(fd).during(Stage::Other, what)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo {
-            rustix::fs::fchown(fd, Some(Uid::from_raw(ids.uid)), None).during(Stage::Other, what)?;
+            rustix::fs::fchown(fd, Some(Uid::from_raw(ids.uid)), None).during(Stage::Ids, what)?;
         }
     }
     if let Some(limits) = limits {
@@ -250,16 +252,19 @@ fn become_command(
     let sandboxed = step.security == Security::Sandbox;
     let kept = if sandboxed { available & DEFAULT_CAPABILITIES } else { available };
     drop_bounding(kept)?;
-    rustix::thread::set_thread_groups(&groups)
-        .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
-        .during(Stage::Other, || format!("becoming group {}", ids.gid))?;
+    if shared.may_set_groups {
+        rustix::thread::set_thread_groups(&groups)
+            .during(Stage::Ids, || format!("taking on the groups {:?}", ids.groups))?;
+    }
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .during(Stage::Ids, || format!("becoming group {}", ids.gid))?;
     if sandboxed {
         // While CAP_SYS_ADMIN is there: without it the filter would have to set no_new_privs, and `sudo` would fail.
         sys::install_filter(&shared.filter).during(Stage::Filter, what("installing the seccomp filter"))?;
     }
     rustix::thread::set_keep_capabilities(true)
         .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
-        .during(Stage::Other, || format!("becoming user {}", ids.uid))?;
+        .during(Stage::Ids, || format!("becoming user {}", ids.uid))?;
     let inheritable = if sandboxed { CapabilitySet::empty() } else { kept };
     rustix::thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
         .and_then(|()| rustix::thread::set_keep_capabilities(false))

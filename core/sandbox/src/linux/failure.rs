@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::rootless::{self, Kernel};
 use crate::SandboxError;
 
 /// What went wrong before the command ran.
@@ -21,9 +22,13 @@ pub(super) enum Stage {
     Overlay,
     Mount,
     Group,
+    /// Mounting `/proc`, which the kernel refuses where parts of it are hidden.
+    Proc,
     Filter,
     Other,
     Source,
+    /// Taking on, or giving something to, an id that the user namespace does not have.
+    Ids,
     User,
     Exec,
 }
@@ -51,11 +56,23 @@ impl From<Failure> for SandboxError {
             (Stage::User, _) => Self::User(failure.message),
             (Stage::Exec, _) => Self::Exec(failure.message),
             (Stage::Source, _) => Self::Source(failure.message),
-            (Stage::Namespaces | Stage::Mount | Stage::Overlay, Some(Errno::PERM | Errno::ACCESS)) => {
-                if rustix::process::geteuid().is_root() {
-                    refused("this system does not let root make namespaces and mounts", CONTAINER)
-                } else {
+            (Stage::Ids, Some(Errno::INVAL)) => {
+                Self::Ids(format!("the user namespace has no such id: {}", failure.message))
+            }
+            (Stage::Proc, Some(Errno::PERM)) if rootless::in_user_namespace() => refused(
+                "no /proc can be mounted for a step where parts of /proc are hidden, as container engines do",
+                rootless::UNCONFINED,
+            ),
+            (
+                Stage::Namespaces | Stage::Mount | Stage::Proc | Stage::Overlay,
+                Some(errno @ (Errno::PERM | Errno::ACCESS)),
+            ) => {
+                if !rustix::process::geteuid().is_root() {
                     refused("build steps need root", "run as root, for example with sudo")
+                } else if rootless::in_user_namespace() {
+                    Kernel::of_this_system().refusal(&failure.message, errno)
+                } else {
+                    refused("this system does not let root make namespaces and mounts", CONTAINER)
                 }
             }
             (Stage::Namespaces, Some(Errno::NOSPC | Errno::USERS)) => refused(

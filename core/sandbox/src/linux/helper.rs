@@ -90,7 +90,9 @@ fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
     rustix::mount::mount_change(c"/", downstream).during(Stage::Mount, what)?;
     let filter = seccomp::default_profile()
         .ok_or_else(|| Failure::new(Stage::Filter, "there is no seccomp profile for this CPU"))?;
-    let mut shared = Shared { groups: Groups::new(), filter };
+    let setgroups = std::fs::read_to_string("/proc/self/setgroups").unwrap_or_default();
+    let may_set_groups = setgroups.trim() != "deny";
+    let mut shared = Shared { groups: Groups::new(), may_set_groups, filter };
 
     let mut jobs: BTreeMap<u64, Job> = BTreeMap::new();
     // From here on a lost socket is the normal end.

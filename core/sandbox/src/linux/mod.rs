@@ -16,12 +16,14 @@ mod probe;
 mod protocol;
 mod resolve;
 mod root;
+mod rootless;
 mod sys;
 mod user;
 
 pub use helper::enter;
 pub use owner::{Helper, Killer, Running};
 pub use probe::probe;
+pub use rootless::become_root;
 
 /// The name a helper is started by; no other program is.
 const MARKER: &str = "rbx-sandbox-helper";

@@ -45,6 +45,8 @@ pub(super) const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"
 pub(super) const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 pub(super) const SHM_SIZE: u64 = 64 << 20;
+/// The group of terminals, in every distribution.
+const TTY_GROUP: u32 = 5;
 
 /// A root, mounted and complete, but not yet the process's own.
 pub(super) struct Root {
@@ -82,6 +84,9 @@ pub(super) struct Builder {
     /// A file system in memory that the step cannot reach: what it shows of it are single mounts.
     scratch: OwnedFd,
     sandboxed: bool,
+    /// Whether the device nodes are the step's own, in `scratch`: in a user namespace nobody makes any, and those of
+    /// the host are shown.
+    own_devices: bool,
 }
 
 impl Builder {
@@ -101,12 +106,10 @@ impl Builder {
         for directory in ["empty", "root"] {
             rustix::fs::mkdirat(&fd, directory, Mode::from_raw_mode(0o755)).during(Stage::Mount, scratch)?;
         }
-        for (name, major, minor) in DEVICES {
-            make_device(&fd, name, FileType::CharacterDevice, major, minor)?;
-        }
+        let own_devices = make_own_devices(&fd)?;
         let layers = Layers { lower: &tree.lower, writable: Some((&tree.upper, &tree.work)) };
         let root = merge(&fd, "root", &layers, sandboxed)?;
-        Ok(Self { root, scratch: fd, sandboxed })
+        Ok(Self { root, scratch: fd, sandboxed, own_devices })
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
@@ -142,7 +145,7 @@ impl Builder {
         let missing = Missing::Owned { uid: ids.uid, gid: ids.gid };
         find_or_make(self.root.as_fd(), path, missing)
             .map(drop)
-            .during(Stage::Other, || format!("failed to create working directory {path}"))
+            .during(Stage::Ids, || format!("failed to create working directory {path}"))
     }
 
     /// The place of one of the kernel's file systems. If it has to be made, it stays in the layer, as with BuildKit.
@@ -154,7 +157,7 @@ impl Builder {
 
     fn mount_proc(&self) -> Result<OwnedFd> {
         let what = || "mounting /proc".to_owned();
-        let proc = mount::filesystem("proc", &[], INERT).during(Stage::Mount, what)?;
+        let proc = mount::filesystem("proc", &[], INERT).during(Stage::Proc, what)?;
         mount::attach(&proc, self.system_place("proc")?).during(Stage::Mount, what)?;
         Ok(proc)
     }
@@ -170,6 +173,8 @@ impl Builder {
         let shm_size = shm_size.unwrap_or(SHM_SIZE).to_string();
         let shm = [("source", "shm"), ("mode", "1777"), ("size", &shm_size)];
         let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+        // A user namespace without that group does not take the option, which is the last.
+        let pts = if has_group(TTY_GROUP) { &pts[..] } else { &pts[..pts.len() - 1] };
         let silent = NO_SETUID.union(rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC);
         let below = |name: &str, kind: &str, options: &[(&str, &str)], attributes| {
             rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))
@@ -177,7 +182,7 @@ impl Builder {
                 .and_then(|mount| mount::attach(mount, mount::place(&dev, name)?))
                 .during(Stage::Mount, || format!("mounting /dev/{name}"))
         };
-        below("pts", "devpts", &pts, silent)?;
+        below("pts", "devpts", pts, silent)?;
         below("shm", "tmpfs", &shm, INERT)?;
         below("mqueue", "mqueue", &[], INERT)?;
         // As runc does: only where the kernel has that file.
@@ -185,27 +190,49 @@ impl Builder {
         for (name, target) in LINKS.into_iter().chain(core) {
             rustix::fs::symlinkat(target, &dev, name).during(Stage::Mount, what)?;
         }
-        if self.sandboxed { self.bind_devices(&dev) } else { make_devices(&dev) }
+        if self.sandboxed || !self.own_devices { self.bind_devices(&dev) } else { make_devices(&dev) }
     }
 
     /// Shows the usual devices in a `/dev` that allows none: each is a mount of its own, of a node that belongs to
-    /// this step, so that `chmod` on it changes nothing else.
+    /// this step where that can be, so that `chmod` on it changes nothing else. A step without a sandbox has those of
+    /// the others that the host has.
     fn bind_devices(&self, dev: &OwnedFd) -> Result<()> {
         let silent = NO_SETUID.union(rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        for (name, _, _) in DEVICES {
+        let insecure = DEVICES_OF_INSECURE
+            .iter()
+            .map(|(name, ..)| *name)
+            .filter(|name| !self.sandboxed && std::fs::exists(format!("/dev/{name}")).unwrap_or(false));
+        if !self.sandboxed {
+            rustix::fs::mkdirat(dev, "net", Mode::from_raw_mode(0o755))
+                .during(Stage::Mount, || "making /dev/net".to_owned())?;
+        }
+        for name in DEVICES.iter().map(|(name, ..)| *name).chain(insecure) {
             rustix::fs::openat(dev, name, flags, Mode::from_raw_mode(0o666))
-                .and_then(|_| mount::bind(&self.scratch, name, silent))
+                .and_then(|_| self.device(name, silent))
                 .and_then(|mount| mount::attach(mount, mount::place(dev, name)?))
                 .during(Stage::Mount, || format!("mounting /dev/{name}"))?;
         }
         Ok(())
     }
 
+    /// A mount, not attached yet, of the device node `name`.
+    fn device(&self, name: &str, attributes: rustix::mount::MountAttrFlags) -> rustix::io::Result<OwnedFd> {
+        if self.own_devices {
+            mount::bind(&self.scratch, name, attributes)
+        } else {
+            mount::bind(CWD, format!("/dev/{name}"), attributes)
+        }
+    }
+
     fn mount_sys(&self, cgroups: &Layout, group: Option<&Group>) -> Result<OwnedFd> {
         let attributes = if self.sandboxed { INERT.union(READ_ONLY) } else { INERT };
-        let sys = mount::filesystem("sysfs", &[], attributes)
-            .during(Stage::Mount, || "mounting /sys".to_owned())?;
+        let sys = match mount::filesystem("sysfs", &[], attributes) {
+            // It belongs to the network, and the host's network is not the user namespace's.
+            Err(Errno::PERM) => mount::bind(CWD, "/sys", INERT.union(READ_ONLY)),
+            sys => sys,
+        };
+        let sys = sys.during(Stage::Mount, || "mounting /sys".to_owned())?;
         mount::attach(&sys, self.system_place("sys")?).during(Stage::Mount, || "mounting /sys".to_owned())?;
         match mount::place(&sys, "fs/cgroup") {
             // A kernel without control groups.
@@ -359,8 +386,8 @@ impl Builder {
                 }
                 let (owner, group) = (rustix::fs::Uid::from_raw(*uid), rustix::fs::Gid::from_raw(*gid));
                 rustix::fs::fchown(&file, Some(owner), Some(group))
-                    .and_then(|()| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777)))
-                    .during(Stage::Mount, what)?;
+                    .during(Stage::Ids, || format!("giving a file to {uid}:{gid}"))?;
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777)).during(Stage::Mount, what)?;
                 let executable = mode & 0o111 != 0;
                 let inert = if executable { NO_SETUID.union(NO_DEVICES) } else { INERT };
                 let attributes = if *read_only { inert.union(READ_ONLY) } else { inert };
@@ -381,7 +408,7 @@ impl Builder {
             let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                 mount::bind(&self.scratch, "empty", INERT.union(READ_ONLY))
             } else {
-                mount::bind(&self.scratch, "null", NO_SETUID)
+                self.device("null", NO_SETUID)
             };
             cover.and_then(|cover| mount::attach(cover, place)).during(Stage::Mount, what)?;
         }
@@ -436,6 +463,29 @@ fn make_devices(dev: &OwnedFd) -> Result<()> {
         make_device(dev, &format!("loop{minor}"), FileType::BlockDevice, LOOP_MAJOR, minor)?;
     }
     Ok(())
+}
+
+/// Makes the devices every container has; `false` where this process may make none.
+fn make_own_devices(dir: &OwnedFd) -> Result<bool> {
+    for (name, major, minor) in DEVICES {
+        match make_device(dir, name, FileType::CharacterDevice, major, minor) {
+            Err(Failure { errno: Some(errno), .. }) if errno == Errno::PERM.raw_os_error() => {
+                return Ok(false);
+            }
+            made => made?,
+        }
+    }
+    Ok(true)
+}
+
+/// Whether this process's user namespace has a group.
+fn has_group(gid: u32) -> bool {
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u32>().unwrap_or(0));
+        let (first, _, count) = (numbers.next().unwrap_or(0), numbers.next(), numbers.next().unwrap_or(0));
+        (first..first.saturating_add(count)).contains(&gid)
+    })
 }
 
 fn make_device(dir: &OwnedFd, name: &str, kind: FileType, major: u32, minor: u32) -> Result<()> {

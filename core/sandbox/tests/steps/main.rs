@@ -9,6 +9,7 @@ mod life;
 mod limits;
 mod mounts;
 mod rights;
+mod rootless;
 mod runtime;
 mod world;
 
@@ -22,6 +23,10 @@ type Test = (&'static str, fn(&World));
 
 fn main() {
     rbx_sandbox::enter();
+    if std::env::args().nth(1).is_some_and(|argument| argument == rootless::SCENE) {
+        rootless::play();
+        return;
+    }
     if let Some(scene) = std::env::args().nth(1).filter(|argument| argument.starts_with("scene-")) {
         if !limits::play(&scene) && !escapes::play(&scene) {
             life::play(&scene);
@@ -43,19 +48,17 @@ fn trials() -> Vec<Trial> {
             Ok(())
         })
     };
-    let tests = [
-        command::TESTS,
-        rights::TESTS,
-        files::TESTS,
-        mounts::TESTS,
-        life::TESTS,
-        limits::TESTS,
-        runtime::TESTS,
-        escapes::TESTS,
-    ]
-    .concat();
-    let mut trials: Vec<Trial> = tests.into_iter().map(trial).collect();
+    let tests = all().chain(
+        [limits::TESTS, runtime::TESTS, escapes::TESTS, rootless::TESTS].into_iter().flatten().copied(),
+    );
+    let mut trials: Vec<Trial> = tests.map(trial).collect();
     // A measurement, for a quiet machine and release code.
     trials.push(trial(("overhead", life::overhead)).with_ignored_flag(true));
     trials
+}
+
+/// The tests of steps, but for those of limits, which root of the host alone sets.
+fn all() -> impl Iterator<Item = Test> {
+    let tests = [command::TESTS, rights::TESTS, files::TESTS, mounts::TESTS, life::TESTS];
+    tests.into_iter().flatten().copied()
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread;
 
 use rbx_sandbox::{
@@ -14,6 +15,9 @@ use rbx_sandbox::{
 use tempfile::TempDir;
 
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where worlds are made; the build's directory if nothing else is said.
+pub(crate) static PLACE: OnceLock<PathBuf> = OnceLock::new();
 
 /// A directory with a base image in it; every step gets trees of its own beside it.
 pub(crate) struct World {
@@ -49,7 +53,8 @@ fn busybox() -> PathBuf {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let place = PLACE.get().map_or(Path::new(env!("CARGO_TARGET_TMPDIR")), PathBuf::as_path);
+        let dir = TempDir::new_in(place).expect("a directory");
         make_base(&dir.path().join("base"));
         Self { dir, helper: Helper::start().expect("a helper") }
     }
