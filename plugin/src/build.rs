@@ -18,6 +18,7 @@ use rbx_engine::{BuildError, Config, Engine, Limits, LogLimits, Outcome, Stdout,
 use rbx_oci::Reference;
 use rbx_progress::Summary;
 use rbx_request::EventSender;
+use rbx_sandbox::{Rights, SandboxError};
 use rbx_source::GitConfig;
 
 use crate::build::interrupt::Interrupt;
@@ -30,6 +31,7 @@ use crate::collection;
 use crate::docker::{Proxies, collection_limits, git_config, registry_config};
 use crate::env::Env;
 use crate::errors::CliError;
+use crate::rights::become_root;
 
 /// The builder that needs no creating.
 pub(crate) const EMBEDDED: &str = "embedded";
@@ -58,11 +60,22 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
         log_debug();
     }
 
+    let rights = become_root(env);
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
     let mut due = false;
-    let build =
-        Build { context, prepared, results, show, store: store.clone(), registry, git, steps, limits };
+    let build = Build {
+        context,
+        prepared,
+        results,
+        show,
+        store: store.clone(),
+        registry,
+        git,
+        steps,
+        limits,
+        rights,
+    };
     let ended = runtime.block_on(build.run(&mut due));
     // Nothing that is still at work after an interruption is waited for: the store is safe at every instant.
     runtime.shutdown_background();
@@ -83,12 +96,13 @@ struct Build<'a> {
     git: GitConfig,
     steps: Steps,
     limits: Option<Limits>,
+    rights: Result<Rights, SandboxError>,
 }
 
 impl Build<'_> {
     /// Builds, and finds out whether the store is to be collected after that.
     async fn run(self, due: &mut bool) -> Result<(), CliError> {
-        let Self { context, prepared, results, show, store, registry, git, steps, limits } = self;
+        let Self { context, prepared, results, show, store, registry, git, steps, limits, rights } = self;
         let interrupt = Interrupt::listen(context.env)?;
         let loads = tokio::select! {
             found = load::find(&prepared, context) => found?,
@@ -99,7 +113,7 @@ impl Build<'_> {
         }
         let log_limits = log_limits(context.env);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let config = Config { root: store.clone(), registry, git, steps, threads, log_limits };
+        let config = Config { root: store.clone(), registry, git, steps, threads, log_limits, rights };
         let engine = Arc::new(Engine::open(config)?);
 
         let (events, receiver) = rbx_request::events();

@@ -13,6 +13,7 @@ use crate::build::{log_debug, store_root};
 use crate::cli::Context;
 use crate::docker::{RUN_BY_DOCKER, collection_limits};
 use crate::errors::CliError;
+use crate::rights::become_root;
 
 /// The hidden command.
 pub(crate) const COMMAND: &str = "gc";
@@ -22,25 +23,33 @@ pub(crate) fn run(context: &Context<'_>) -> Result<ExitCode, CliError> {
     if context.common.debug || context.called.debug() {
         log_debug();
     }
+    // Without these rights, what belongs to other ids of the user's stays.
+    let _ = become_root(context.env);
+    collect(context)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn collect(context: &Context<'_>) -> Result<(), CliError> {
     if let Some(limits) = collection_limits(context.called.config_dir(context.env).as_deref())? {
         let collect = |root: &Path| Storage::open(root)?.collect(&limits);
         collect(&store_root(context.env)?).map_err(crate::storage::failed)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Has the store collected by another process. With debugging it is done here and now, so that its log is seen.
 /// What fails is no failure of the build.
 pub(crate) fn start(context: &Context<'_>, root: &Path, debug: bool) {
     if debug {
-        if let Err(error) = run(context) {
+        if let Err(error) = collect(context) {
             tracing::warn!(?error, "failed to collect the store");
         }
         return;
     }
-    let Ok(program) = std::env::current_exe() else { return };
-    let mut command = Command::new(program);
+    // By its path it may not be found: an ordinary user's build is in a mount namespace of its own.
+    let mut command = Command::new("/proc/self/exe");
     command
+        .arg0(&context.env.program)
         .arg(COMMAND)
         .env_remove(RUN_BY_DOCKER)
         .env("RBX_ROOT", root)

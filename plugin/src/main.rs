@@ -8,6 +8,7 @@ mod docker;
 mod env;
 mod errors;
 mod help;
+mod rights;
 mod storage;
 mod table;
 mod template;

@@ -14,6 +14,7 @@ use crate::cli::storage::{DuArgs, PruneArgs};
 use crate::cli::{Common, Context};
 use crate::docker::prune_filters;
 use crate::errors::CliError;
+use crate::rights::become_root;
 use crate::storage::filter::Filter;
 use crate::storage::list::{Format, Row};
 
@@ -107,6 +108,8 @@ fn work<T: Send + 'static>(
     if common.debug || context.common.debug || context.called.debug() {
         log_debug();
     }
+    // Without these rights, what belongs to other ids of the user's stays.
+    let _ = become_root(context.env);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -12,7 +12,9 @@
 //!   writes,
 //! - `args`: more arguments of `build`, one per line,
 //! - `output`: more attributes of the output, `name=value`, one per line,
-//! - `explained`: differences that are meant, one per line: what it begins with, ` # `, why. Each must occur.
+//! - `explained`: differences that are meant, one per line: what it begins with, ` # `, why. Each must occur;
+//! - `explained-rootless`: more of them, where an ordinary user builds, and `explained-one-id`, where that user has
+//!   no other ids.
 //!
 //! Every file of the context is dated 3 February 2020 unless `prepare.sh` gave it a time before 2024.
 //!
@@ -27,7 +29,10 @@ use std::process::{Command, Output};
 use sha2::{Digest, Sha256};
 
 use crate::compare::{self, Difference};
-use crate::{Engine, Image, Parts, Registry, Server, Store, rbx};
+use crate::{Engine, Image, Parts, Registry, Server, Store, User, rbx, rbx_as};
+
+/// The files of a case that say which differences are meant.
+const EXPLAINED: [&str; 3] = ["explained", "explained-rootless", "explained-one-id"];
 
 /// Changes when goldens made before are of no use.
 const RECIPE: &str = "goldens 3";
@@ -82,14 +87,65 @@ impl Case {
     ///
     /// The differences that nothing explains, and the explanations that explain nothing.
     pub fn check(&self) -> Result<(), String> {
+        let (outcome, output) = self.build_with(|parts, work| rbx(parts, work.path()));
+        self.judge(&outcome, "explained", "").map_err(|report| with_output(&report, &output))
+    }
+
+    /// The same with docker-rbx run by an ordinary user who was given a range of ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::check`].
+    pub fn check_rootless(&self) -> Result<(), String> {
+        let user = User::with_ranges();
+        let (outcome, output) = self.build_as(&user);
+        self.judge(&outcome, "explained-rootless", "explained")
+            .map_err(|report| with_output(&report, &output))
+    }
+
+    /// The same with docker-rbx run by an ordinary user who has no other ids. A build that needs some may fail, but
+    /// has to say so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::check`].
+    pub fn check_with_one_id(&self) -> Result<(), String> {
+        let user = User::with_one_id();
+        let (outcome, output) = self.build_as(&user);
+        if let Outcome::Failed { error, .. } = &outcome {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let told = said.contains("\nHint: ") && said.contains("usermod --add-subuids");
+            if told && ["chown", "the user namespace has no such id"].iter().any(|sign| error.contains(sign))
+            {
+                return Ok(());
+            }
+        }
+        self.judge(&outcome, "explained-one-id", "explained").map_err(|report| with_output(&report, &output))
+    }
+
+    /// Whether ids may matter to it: it has steps, or owners.
+    pub fn needs_ids(&self) -> bool {
+        let dockerfile = fs::read_to_string(self.directory.join("Dockerfile")).unwrap_or_default();
+        ["RUN", "chown", "USER"].iter().any(|word| dockerfile.contains(word))
+    }
+
+    fn build_as(&self, user: &User) -> (Outcome, Output) {
+        self.build_with(|parts, work| {
+            work.open_to(user);
+            rbx_as(user, parts, work.path())
+        })
+    }
+
+    fn build_with(&self, program: impl FnOnce(&Parts, &Workspace) -> Command) -> (Outcome, Output) {
         let parts = Parts::locate();
-        let golden = self.golden(&parts);
         let registry = Registry::with_images();
         let mut work = Workspace::new();
-        let (outcome, output) =
-            work.build(self, rbx(&parts, work.path()), &["--builder", "embedded"], &registry);
-        self.judge(&golden, &outcome)
-            .map_err(|report| format!("{report}\ndocker-rbx said:\n{}", tail(&output)))
+        let server = work.serve(self);
+        let context = work.prepare(self, &registry);
+        let program = program(&parts, &work);
+        let built = work.build_prepared(self, program, &["--builder", "embedded"], &registry, &context);
+        drop(server);
+        built
     }
 
     /// What BuildKit makes of this case.
@@ -135,7 +191,9 @@ impl Case {
                 files.insert(path.clone(), path);
             }
         }
-        files.remove(&self.directory.join("explained"));
+        for explained in EXPLAINED {
+            files.remove(&self.directory.join(explained));
+        }
         for path in files.values() {
             let name = path.strip_prefix(&self.directory).expect("a file of the case");
             hash.update(name.as_os_str().as_encoded_bytes());
@@ -149,15 +207,19 @@ impl Case {
         hex::encode(&hash.finalize()[..12])
     }
 
-    /// Whether an outcome is like BuildKit's, explained differences aside.
+    /// Whether an outcome is like BuildKit's, aside from the differences that two files of the case explain: each of
+    /// the first must occur, those of the second may.
     ///
     /// # Errors
     ///
     /// What is not, for a person to read.
-    pub fn judge(&self, golden: &Outcome, outcome: &Outcome) -> Result<(), String> {
-        let differences = differences(golden, outcome);
-        let explained = fs::read_to_string(self.directory.join("explained")).unwrap_or_default();
-        explain(&differences, &explained)
+    fn judge(&self, outcome: &Outcome, explained: &str, possible: &str) -> Result<(), String> {
+        let differences = differences(&self.golden(&Parts::locate()), outcome);
+        let read = |name| match name {
+            "" => String::new(),
+            name => fs::read_to_string(self.directory.join(name)).unwrap_or_default(),
+        };
+        explain(&differences, &read(explained), &read(possible))
     }
 }
 
@@ -190,14 +252,19 @@ pub fn differences(left: &Outcome, right: &Outcome) -> Vec<Difference> {
     }
 }
 
-/// Holds differences against the lines of an `explained` file.
+fn with_output(report: &str, output: &Output) -> String {
+    format!("{report}\ndocker-rbx said:\n{}", tail(output))
+}
+
+/// Holds differences against the lines of two `explained` files. Those of the second need not occur.
 ///
 /// # Errors
 ///
 /// The differences that no line explains, and the lines that explain nothing, for a person to read.
-pub fn explain(differences: &[Difference], explained: &str) -> Result<(), String> {
+pub fn explain(differences: &[Difference], explained: &str, possible: &str) -> Result<(), String> {
     let mut reasons: Vec<(&str, bool)> = Vec::new();
-    for line in explained.lines().filter(|line| !line.trim().is_empty()) {
+    let needed = explained.lines().filter(|line| !line.trim().is_empty()).count();
+    for line in explained.lines().chain(possible.lines()).filter(|line| !line.trim().is_empty()) {
         let Some((beginning, _)) = line.split_once(" # ") else {
             return Err(format!("`explained` gives no reason in {line:?}"));
         };
@@ -214,7 +281,7 @@ pub fn explain(differences: &[Difference], explained: &str) -> Result<(), String
     if !unexplained.is_empty() {
         unexplained.insert(0, "BuildKit | docker-rbx".to_owned());
     }
-    let unneeded = reasons.iter().filter(|(_, used)| !used);
+    let unneeded = reasons.iter().take(needed).filter(|(_, used)| !used);
     let report: Vec<String> = unexplained
         .into_iter()
         .chain(unneeded.map(|(beginning, _)| format!("explained, but no difference: {beginning}")))
@@ -255,12 +322,25 @@ impl Workspace {
     pub fn build(
         &mut self,
         case: &Case,
-        mut program: Command,
+        program: Command,
         arguments: &[&str],
         registry: &Registry,
     ) -> (Outcome, Output) {
         let server = self.serve(case);
         let context = self.prepare(case, registry);
+        let built = self.build_prepared(case, program, arguments, registry, &context);
+        drop(server);
+        built
+    }
+
+    fn build_prepared(
+        &self,
+        case: &Case,
+        mut program: Command,
+        arguments: &[&str],
+        registry: &Registry,
+        context: &Path,
+    ) -> (Outcome, Output) {
         let text = |name| self.named(&fs::read_to_string(case.directory.join(name)).unwrap_or_default());
         let (own, attributes, operand) = (text("args"), text("output"), text("operand"));
         let mut destination = format!("--output=type=oci,dest={}", self.archive().display());
@@ -278,15 +358,14 @@ impl Workspace {
         let script = case.directory.join("stdin.sh");
         if script.exists() {
             let mut shell = Command::new("sh");
-            run(shell.arg("-euc").arg("exec sh -eu \"$0\" >../stdin").arg(script).current_dir(&context));
+            run(shell.arg("-euc").arg("exec sh -eu \"$0\" >../stdin").arg(script).current_dir(context));
             program.stdin(fs::File::open(self.path().join("stdin")).expect("standard input was written"));
         }
         match operand.trim() {
-            "" => program.arg(&context),
+            "" => program.arg(context),
             operand => program.arg(operand),
         };
         let output = program.output().expect("the program can be run");
-        drop(server);
         let addresses = [&self.addresses[..], &[("registry.test".to_owned(), registry.address().to_owned())]];
         (read(&output, &self.archive(), &addresses.concat()), output)
     }
@@ -323,6 +402,26 @@ impl Workspace {
     /// A text with addresses for the names of servers.
     fn named(&self, text: &str) -> String {
         self.addresses.iter().fold(text.to_owned(), |text, (name, address)| text.replace(name, address))
+    }
+
+    /// Gives the directory to a user, and of what is in it what only its owner may read. All else stays root's, as
+    /// files of others that a user builds with.
+    fn open_to(&self, user: &User) {
+        user.own(self.path());
+        let id = User::ID.to_string();
+        let closed =
+            ["!", "-type", "l", "(", "!", "-perm", "-o=r", "-o", "-type", "d", "!", "-perm", "-o=rx", ")"];
+        // A change of the owner takes away bits of the mode and capabilities.
+        let give = "for file; do
+            mode=$(stat -c %a \"$file\") capability=$(getfattr -dehex -m security.capability \"$file\" 2>/dev/null)
+            chown -h $id:$id \"$file\"; chmod $mode \"$file\"
+            test -z \"$capability\" || echo \"$capability\" | setfattr --restore=-
+        done";
+        run(Command::new("find")
+            .env("id", &id)
+            .arg(self.path())
+            .args(closed)
+            .args(["-exec", "sh", "-euc", give, "sh", "{}", "+"]));
     }
 
     fn archive(&self) -> PathBuf {
@@ -503,13 +602,13 @@ mod tests {
     #[test]
     fn explanations_cover_and_must_be_needed() {
         let differences = [difference("root /a mode"), difference("root /b mode")];
-        assert_eq!(explain(&[], ""), Ok(()));
-        assert_eq!(explain(&differences, "root / # all of them\n"), Ok(()));
+        assert_eq!(explain(&[], "", "config # sometimes\n"), Ok(()));
+        assert_eq!(explain(&differences, "root / # all of them\n", ""), Ok(()));
         assert_eq!(
-            explain(&differences, "root /a # that one\nconfig # none\n").unwrap_err(),
+            explain(&differences, "root /a # that one\nconfig # none\n", "").unwrap_err(),
             "BuildKit | docker-rbx\n  root /b mode: 1 | nothing\nexplained, but no difference: config"
         );
-        assert!(explain(&differences, "root /\n").unwrap_err().contains("no reason"));
+        assert!(explain(&differences, "root /\n", "").unwrap_err().contains("no reason"));
     }
 
     #[test]
@@ -543,8 +642,9 @@ mod tests {
         };
         let files = root("special-files");
         assert_eq!((files["s/fifo"].kind, files["s/fifo"].mode), (Kind::Fifo, 0o640));
-        assert_eq!((files["s/null"].kind, files["s/null"].device), (Kind::Character, Some((1, 3))));
         assert_eq!((files["s/setuid"].mode, files["s/sticky"].mode), (0o4755, 0o1777));
+        let files = root("device-nodes");
+        assert_eq!((files["s/null"].kind, files["s/null"].device), (Kind::Character, Some((1, 3))));
         let files = root("capabilities");
         assert!(files["one"].xattrs.contains_key("security.capability"));
         assert!(files["two/copied"].xattrs.is_empty());

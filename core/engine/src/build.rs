@@ -12,6 +12,7 @@ use rbx_platform::Platform;
 use rbx_request::{
     BuildRequest, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource, SshForward,
 };
+use rbx_sandbox::Rights;
 use rbx_source::Http;
 use rbx_store::Lease;
 
@@ -27,7 +28,7 @@ use crate::image::{Image, Images};
 use crate::limits;
 use crate::main_context::{MainContext, canonical};
 use crate::named_context::NamedContext;
-use crate::plan::{Operation, Plan, Vertex};
+use crate::plan::{Operation, Plan};
 use crate::planner::{MAIN_CONTEXT, Planner};
 use crate::progress::Task;
 use crate::resolv_conf::ResolvConf;
@@ -81,7 +82,7 @@ impl Build<'_> {
             );
             planner.plan(&mut plan)?;
         }
-        refuse_users(&plan)?;
+        self.engine.prepare_for(&plan)?;
         let devices = self.devices(&mut plan)?;
         let settings = self.settings(&fetcher, devices, agents)?;
         let solver = Arc::new(self.solver(plan, &context, &source, fetcher, epoch, settings)?);
@@ -189,6 +190,10 @@ impl Build<'_> {
             add_hosts: self.request.add_hosts.clone(),
             resolv_conf: ResolvConf::of_this_machine(),
             shm_size: self.request.shm_size,
+            more_ids: match &self.engine.rights {
+                Ok(Rights::OneId { remedy }) => Some(remedy.clone()),
+                _ => None,
+            },
             rlimits: limits::rlimits(self.request)?,
             group: limits::group(self.request)?,
             runtime: self.engine.steps.oci_runtime.clone(),
@@ -369,18 +374,6 @@ impl Build<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Says at once what would fail later: steps and the layers of images need more than a user may do.
-fn refuse_users(plan: &Plan) -> Result<(), BuildError> {
-    let needs_root = |vertex: &&Vertex| matches!(vertex.operation, Operation::Run(_) | Operation::Image(_));
-    match plan.vertices.iter().find(needs_root) {
-        Some(vertex) if !rustix::process::geteuid().is_root() => {
-            Err(BuildError::invalid(format!("the embedded engine needs root for {}", vertex.name))
-                .hint(format!("run it with sudo; {INSTEAD}")))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{BuildRequest, BuildResult, EventSender, OutputDestination};
-use rbx_sandbox::Helper;
+use rbx_sandbox::{Helper, Rights, SandboxError};
 use rbx_store::{Lease, Limits, Store};
 
 use crate::build::Build;
@@ -15,7 +15,8 @@ use crate::cancel::Cancel;
 use crate::error::BuildError;
 use crate::export::{self, BuiltImage};
 use crate::features;
-use crate::steps::LogLimits;
+use crate::rights::claim_ids;
+use crate::steps::{LogLimits, refused};
 use crate::storage::open_store;
 
 /// What the engine is made of and where it keeps things.
@@ -33,6 +34,8 @@ pub struct Config {
     pub threads: usize,
     /// How much of its output a step may show.
     pub log_limits: LogLimits,
+    /// What [`rbx_sandbox::become_root`] answered. That it failed is told by builds that need its rights.
+    pub rights: Result<Rights, SandboxError>,
 }
 
 /// How steps are run.
@@ -56,6 +59,7 @@ pub struct Engine {
     pub(crate) threads: usize,
     pub(crate) log_limits: LogLimits,
     pub(crate) steps: Steps,
+    pub(crate) rights: Result<Rights, BuildError>,
 }
 
 /// What a build made: the result, and the image where an output asked for one.
@@ -78,6 +82,10 @@ impl Engine {
         let store = open_store(&config.root).map_err(BuildError::hint_if_disk_is_full)?;
         let registry = rbx_registry::Client::new(config.registry).map_err(BuildError::failed)?;
         let git = rbx_source::Git::new(config.git);
+        let rights = config.rights.map_err(|error| refused(&error));
+        if rights.is_ok() {
+            claim_ids(&store)?;
+        }
         Ok(Self {
             store,
             registry,
@@ -86,6 +94,7 @@ impl Engine {
             threads: config.threads.max(1),
             log_limits: config.log_limits,
             steps: config.steps,
+            rights,
         })
     }
 

@@ -164,9 +164,12 @@ impl BuildError {
 }
 
 impl BuildError {
-    /// Says what the user can do, where a sign of it was seen.
-    pub(crate) fn hint_if(self, seen: bool, hint: &str) -> Self {
-        if seen { self.hint(hint) } else { self }
+    /// Says what the user can do, where that is known.
+    pub(crate) fn hint_if(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
     }
 
     /// Says what can be done about a full disk, if the reason speaks of one.
@@ -174,7 +177,7 @@ impl BuildError {
         // What the system says, for the disk or for the user's share of it, and what SQLite says.
         let texts = [FULL, "Disk quota exceeded", "disk is full"];
         let full = self.0.hint.is_none() && texts.iter().any(|text| self.0.reason.contains(text));
-        self.hint_if(full, DISK_FULL)
+        self.hint_if(full.then(|| DISK_FULL.to_owned()))
     }
 }
 

@@ -30,6 +30,7 @@ mod plan;
 mod planner;
 mod progress;
 mod resolv_conf;
+mod rights;
 mod select;
 mod solve;
 mod source;

@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) group: ControlGroup,
     /// In no key: steps are the same with it.
     pub(crate) runtime: Option<PathBuf>,
+    /// How the user gets more ids than the one that steps have.
+    pub(crate) more_ids: Option<String>,
     /// Values by id. They are in no key, no log and no record.
     pub(crate) secrets: Arc<BTreeMap<String, Vec<u8>>>,
     /// SSH agents by id.

@@ -8,6 +8,7 @@
 //!           members/<ab>/<hex>     compressed pieces of layer archives
 //!           layers/<id>            layer indexes
 //!           trees/<id>/fs          layer trees
+//!           trees/<id>/unshown     what a tree made by an ordinary user does not show as it is
 //!           caches/<id>/fs         directories that steps keep things in
 //!           stat/<hex>             one stat cache for each context root
 //!           leases/<lease>         locked while its process lives
@@ -33,6 +34,7 @@ mod collect;
 mod disk;
 mod error;
 mod graph;
+mod id_map;
 mod ids;
 mod images;
 mod index;
@@ -55,6 +57,7 @@ pub use check::Faults;
 pub use collect::{BuiltImages, Collected, Policy};
 pub use disk::DiskSpace;
 pub use error::StoreError;
+pub use id_map::IdMap;
 pub use ids::{CacheId, ContentDigest, InvalidId, Key, KeyHasher, LayerId};
 pub use images::{Image, NewImage};
 pub use index::{IndexEntry, IndexError, LayerIndex};
@@ -63,5 +66,5 @@ pub use leases::Lease;
 pub use records::Record;
 pub use stat_cache::{FileStat, StatCache};
 pub use store::Store;
-pub use trees::{PreparedTree, TempDir};
+pub use trees::{PreparedTree, TempDir, unshown};
 pub use usage::{UsageRecord, UsageType};

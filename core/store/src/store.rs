@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::error::TxError;
 use crate::index::IndexCache;
 use crate::leases::PinSet;
 use crate::remove::{TreeRemover, remove_tree};
-use crate::{StoreError, boot, leases, schema};
+use crate::{IdMap, StoreError, boot, leases, schema};
 
 /// A store: blobs, layers, images, build records and stat caches under one directory.
 ///
@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) written: AtomicU64,
     pub(crate) indexes: Mutex<IndexCache>,
     pub(crate) remover: OnceLock<TreeRemover>,
+    id_map: OnceLock<Arc<IdMap>>,
 }
 
 impl fmt::Debug for Store {
@@ -73,6 +74,7 @@ impl Store {
             written: AtomicU64::new(0),
             indexes: Mutex::default(),
             remover: OnceLock::new(),
+            id_map: OnceLock::new(),
         };
         let store = Store { inner: Arc::new(inner) };
         leases::sweep(&store.inner)?;
@@ -96,18 +98,32 @@ impl Store {
         let _ = self.inner.remover.set(Box::new(remove));
     }
 
-    /// Records the id map that the store's trees are made under, in the caller's words; with another map than the
-    /// first one recorded, it fails with [`StoreError::IdMap`], since owners of files would be misread.
-    pub fn claim_id_map(&self, map: &str) -> Result<(), StoreError> {
-        let recorded: String = self.inner.write(|tx| {
-            tx.prepare_cached("INSERT OR IGNORE INTO meta (key, value) VALUES ('id-map', ?1)")?
-                .execute([map])?;
-            Ok(tx.query_row("SELECT value FROM meta WHERE key = 'id-map'", (), |row| row.get(0))?)
-        })?;
-        if recorded == map {
+    /// Says which ids this process can give to files, which has to be done before a tree is made, and records it.
+    /// With another map than the first one recorded, it fails with [`StoreError::IdMap`], since owners of files would
+    /// be misread. A later call with another map changes nothing.
+    pub fn claim_id_map(&self, map: IdMap) -> Result<(), StoreError> {
+        let given = map.to_string();
+        let find = |db: &Connection| -> Result<Option<String>, TxError> {
+            let mut statement = db.prepare_cached("SELECT value FROM meta WHERE key = 'id-map'")?;
+            Ok(statement.query_row((), |row| row.get(0)).optional()?)
+        };
+        let recorded = match self.inner.read(find)? {
+            Some(recorded) => recorded,
+            None => self.inner.write(|tx| {
+                tx.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('id-map', ?1)", [&given])?;
+                Ok(find(tx)?.unwrap_or_default())
+            })?,
+        };
+        if recorded == given {
+            self.inner.id_map.get_or_init(|| Arc::new(map));
             return Ok(());
         }
-        Err(StoreError::IdMap { path: self.inner.v1.clone(), recorded, given: map.to_owned() })
+        Err(StoreError::IdMap { path: self.inner.v1.clone(), recorded, given })
+    }
+
+    /// The map that was claimed; until then that of root.
+    pub fn id_map(&self) -> Arc<IdMap> {
+        self.inner.id_map.get().cloned().unwrap_or_else(|| Arc::new(IdMap::whole()))
     }
 
     /// The value noted under `key`, such as what a probe found in this boot.

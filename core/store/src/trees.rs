@@ -9,10 +9,12 @@ use rusqlite::OptionalExtension;
 use crate::blobs::Temporary;
 use crate::leases::Pinned;
 use crate::store::{Inner, from_db};
-use crate::{LayerId, Lease, Store, StoreError};
+use crate::{IdMap, IndexEntry, LayerId, LayerIndex, Lease, Store, StoreError};
 
 /// The file beside a tree that names the layer it is the difference to.
 const BASE: &str = "base";
+/// The file beside a tree that has what the tree does not show as it is.
+const UNSHOWN: &str = "unshown";
 
 /// A tree being made. Dropped without being committed, it is removed.
 #[derive(Debug)]
@@ -38,6 +40,25 @@ impl PreparedTree {
         let path = self.temporary.path.join(BASE);
         std::fs::write(&path, base.to_string())
             .map_err(|source| StoreError::io("cannot write", &path, source))
+    }
+
+    /// Keeps those entries of the layer that its tree cannot show as they are ([`IdMap::shows_whole`]), of `entries`.
+    pub fn set_unshown<'a>(
+        &self,
+        map: &IdMap,
+        entries: impl IntoIterator<Item = &'a IndexEntry>,
+    ) -> Result<(), StoreError> {
+        if map.is_whole() {
+            return Ok(());
+        }
+        let differs = |item: &&IndexEntry| !map.shows_whole(&item.entry);
+        let index = LayerIndex { entries: entries.into_iter().filter(differs).cloned().collect() };
+        if index.entries.is_empty() {
+            return Ok(());
+        }
+        let path = self.temporary.path.join(UNSHOWN);
+        let bytes = index.encode().map_err(|error| StoreError::damaged(&path, error.to_string()))?;
+        std::fs::write(&path, bytes).map_err(|source| StoreError::io("cannot write", &path, source))
     }
 
     /// Removes what the tree does not need once it is complete.
@@ -117,6 +138,19 @@ impl Store {
     pub fn tree(&self, id: LayerId) -> Option<PathBuf> {
         let path = self.inner.tree_path(&id).join("fs");
         path.exists().then_some(path)
+    }
+}
+
+/// The entries of a layer that its tree, the directory `fs`, does not show as they are: files whose owner or group has
+/// no id here belong to root in the tree, and device nodes are not there.
+pub fn unshown(fs: &Path) -> Result<LayerIndex, StoreError> {
+    let path = fs.with_file_name(UNSHOWN);
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            LayerIndex::decode(&bytes).map_err(|error| StoreError::damaged(&path, error.to_string()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(LayerIndex::default()),
+        Err(source) => Err(StoreError::io("cannot read", &path, source)),
     }
 }
 

@@ -18,8 +18,16 @@ use rbx_tests::language::Topic;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let corpus = Case::all().into_iter().map(|case| {
-        Trial::test(format!("corpus::{}", case.name), move || case.check().map_err(Failed::from))
+    let corpus = Case::all().into_iter().flat_map(|case| {
+        let name = case.name.clone();
+        let trial = |kind: &str, check: fn(&Case) -> Result<(), String>| {
+            let case = case.clone();
+            Trial::test(format!("{kind}::{name}"), move || check(&case).map_err(Failed::from))
+        };
+        let one_id = trial("one_id", Case::check_with_one_id);
+        [trial("corpus", Case::check), trial("rootless", Case::check_rootless)]
+            .into_iter()
+            .chain(case.needs_ids().then_some(one_id))
     });
     let language = Topic::all().into_iter().map(|topic| {
         Trial::test(format!("language::{}", topic.name), move || topic.check().map_err(Failed::from))

@@ -78,12 +78,13 @@ impl Fetcher {
         drop(repository);
         part.done();
         let tree = self.store.new_tree()?;
+        let ids = self.store.id_map();
         let (keep, times) = (source.keep_git_dir, address.commit_times.then_some(time));
         let (index, tree) = blocking(move || {
             let failed = |error: io::Error| BuildError::failed(format!("{error}: failed to keep a checkout"));
             fs::rename(&root, tree.fs()).map_err(failed)?;
             settle(tree.fs(), keep, times, true).map_err(failed)?;
-            let mut index: LayerIndex = scan_upper(tree.fs(), &[])?;
+            let mut index: LayerIndex = scan_upper(tree.fs(), &[], &ids)?;
             for item in &mut index.entries {
                 (item.entry.uid, item.entry.gid) = (0, 0);
             }

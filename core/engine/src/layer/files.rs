@@ -7,8 +7,10 @@ use std::io::{self, Read};
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use rbx_oci::{Entry, EntryKind};
+use rbx_store::IdMap;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::materialise::{set_metadata, write_special};
@@ -19,6 +21,8 @@ use crate::tree::{base_name, parent, resolve};
 /// entries too, and no links.
 pub(super) struct Files {
     pub(super) root: OwnedFd,
+    /// The ids that files can have.
+    pub(super) ids: Arc<IdMap>,
     /// An empty directory beside it.
     pub(super) aside: OwnedFd,
     pub(super) entries: BTreeMap<Vec<u8>, Entry>,
@@ -39,9 +43,10 @@ fn refused(reason: &str) -> io::Error {
 }
 
 impl Files {
-    pub(super) fn new(root: &Path, aside: &Path) -> io::Result<Files> {
+    pub(super) fn new(root: &Path, aside: &Path, ids: Arc<IdMap>) -> io::Result<Files> {
         Ok(Files {
             root: open_root(root)?,
+            ids,
             aside: open_root(aside)?,
             entries: BTreeMap::new(),
             opaque: BTreeSet::new(),
@@ -90,6 +95,7 @@ impl Files {
                 }
             }
             EntryKind::File { size } => {
+                let ids = self.ids.clone();
                 let (directory, name) = self.place(&entry.path)?;
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -97,12 +103,9 @@ impl Files {
                 if io::copy(content, &mut File::from(file))? != *size {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                set_metadata(directory, name, &entry)?;
+                set_metadata(directory, name, &entry, &ids)?;
             }
-            _ => {
-                let (directory, name) = self.place(&entry.path)?;
-                write_special(directory, name, &entry)?;
-            }
+            _ => self.write_special(&entry)?,
         }
         self.entries.insert(entry.path.clone(), entry);
         Ok(())
@@ -122,6 +125,12 @@ impl Files {
         }
         let (_, opened) = self.last.as_ref().expect("it was opened above");
         Ok((opened, name))
+    }
+
+    pub(super) fn write_special(&mut self, entry: &Entry) -> io::Result<()> {
+        let ids = self.ids.clone();
+        let (directory, name) = self.place(&entry.path)?;
+        write_special(directory, name, entry, &ids)
     }
 
     pub(super) fn make_directory(&mut self, path: &[u8]) -> io::Result<()> {
@@ -176,8 +185,7 @@ impl Files {
     fn whiteout(&mut self, entry: Entry) -> io::Result<()> {
         match self.entries.get(&entry.path) {
             None => {
-                let (directory, name) = self.place(&entry.path)?;
-                write_special(directory, name, &entry)?;
+                self.write_special(&entry)?;
                 self.entries.insert(entry.path.clone(), entry);
             }
             Some(there) if there.is_directory() => drop(self.opaque.insert(entry.path)),
@@ -211,10 +219,7 @@ impl Files {
             }
             EntryKind::Directory | EntryKind::Whiteout => return Err(missing()),
             // Of all else a second one is as good.
-            _ => {
-                let (directory, name) = self.place(&path)?;
-                write_special(directory, name, &entry)?;
-            }
+            _ => self.write_special(&entry)?,
         }
         self.entries.insert(path, entry);
         Ok(())
@@ -263,6 +268,9 @@ impl Files {
             // The open directory may be this one.
             EntryKind::Directory => self.last = None,
             _ => {}
+        }
+        if !self.ids.shows(&old) {
+            return Ok(());
         }
         let flags = if old.is_directory() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         let (directory, name) = self.place(path)?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rbx_oci::EntryKind;
+use rbx_store::IdMap;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::materialise::{set_metadata, write_special};
@@ -18,7 +19,9 @@ use crate::tree::{Node, Tree, base_name, parent};
 /// Writes what a directory of a file system holds into an empty directory, which gets the other's metadata, too: all
 /// as it is there, with owners, times and hard links. `part` is the directory's path, empty for the root, which has
 /// no metadata of its own.
-pub(crate) fn lay_out(tree: &Tree, part: &[u8], directory: &Path) -> Result<(), LayerError> {
+///
+/// Owners that are none of `ids` are root, and devices that cannot be made are left out.
+pub(crate) fn lay_out(tree: &Tree, part: &[u8], ids: &IdMap, directory: &Path) -> Result<(), LayerError> {
     let failed = |path: &[u8], error| LayerError::write(path, error);
     let root = open_root(directory).map_err(|error| failed(part, error))?;
     let nodes = &tree.nodes()[tree.subtree(part)];
@@ -26,7 +29,7 @@ pub(crate) fn lay_out(tree: &Tree, part: &[u8], directory: &Path) -> Result<(), 
     for node in nodes {
         let path = below(part, &node.entry.path);
         if !path.is_empty() {
-            write(&root, path, node, &mut links).map_err(|error| failed(&node.entry.path, error))?;
+            write(&root, path, node, ids, &mut links).map_err(|error| failed(&node.entry.path, error))?;
         }
     }
     // Last, since writing into a directory changes its times.
@@ -34,7 +37,7 @@ pub(crate) fn lay_out(tree: &Tree, part: &[u8], directory: &Path) -> Result<(), 
         let path = below(part, &node.entry.path);
         let set = || -> io::Result<()> {
             let (above, name) = place(&root, path)?;
-            set_metadata(&above, name, &node.entry)
+            set_metadata(&above, name, &node.entry, ids)
         };
         set().map_err(|error| failed(&node.entry.path, error))?;
     }
@@ -58,6 +61,7 @@ fn write<'t>(
     root: &OwnedFd,
     path: &'t [u8],
     node: &'t Node,
+    ids: &IdMap,
     links: &mut BTreeMap<Arc<[u8]>, &'t [u8]>,
 ) -> io::Result<()> {
     let (above, name) = place(root, path)?;
@@ -75,9 +79,9 @@ fn write<'t>(
             let mut file = File::from(rustix::fs::openat(&above, name, flags, Mode::from_raw_mode(0o600))?);
             let source = node.source().ok_or(io::ErrorKind::NotFound)?;
             io::copy(&mut source.open()?, &mut file)?;
-            set_metadata(&above, name, &node.entry)
+            set_metadata(&above, name, &node.entry, ids)
         }
-        _ => write_special(&above, name, &node.entry),
+        _ => write_special(&above, name, &node.entry, ids),
     }
 }
 
@@ -113,7 +117,7 @@ mod tests {
         let origin = Origin::directory(source.path()).expect("an origin");
         let tree = Tree::from_layers([(&LayerIndex { entries }, Some(origin))]);
         let into = tempfile::tempdir().expect("a directory");
-        lay_out(&tree, b"d", into.path()).expect("files");
+        lay_out(&tree, b"d", &IdMap::whole(), into.path()).expect("files");
 
         let stat = |name: &str| std::fs::symlink_metadata(into.path().join(name)).expect("metadata");
         let told = |name: &str| (stat(name).mode() & 0o7777, stat(name).mtime());
@@ -123,7 +127,7 @@ mod tests {
         assert_eq!(stat("l").mtime(), 6);
         assert_eq!(std::fs::read_dir(into.path()).expect("names").count(), 4, "nothing else");
 
-        lay_out(&tree, b"", &into.path().join("e")).expect("files");
+        lay_out(&tree, b"", &IdMap::whole(), &into.path().join("e")).expect("files");
         assert_eq!(std::fs::read(into.path().join("e/other")).expect("a file"), b"other");
         assert_eq!(std::fs::read(into.path().join("e/d/g")).expect("a file"), b"four");
     }

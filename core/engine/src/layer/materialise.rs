@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rbx_oci::{Entry, EntryKind};
-use rbx_store::{Key, LayerId, LayerIndex, Lease, Store};
+use rbx_store::{IdMap, Key, LayerId, LayerIndex, Lease, Store};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::describe::or_forget;
@@ -74,12 +74,15 @@ fn materialise(
         }
         None => None,
     };
-    match difference {
-        Some((version, difference)) => {
-            write_tree(store, &difference.index(&index), &index, &members, &root, threads)?;
-            tree.set_base(version)?;
-        }
-        None => write_tree(store, &index, &index, &members, &root, threads)?,
+    let ids = store.id_map();
+    if let Some((version, difference)) = difference {
+        let wanted = difference.index(&index);
+        write_tree(store, &ids, &wanted, &index, &members, &root, threads)?;
+        tree.set_unshown(&ids, &wanted.entries)?;
+        tree.set_base(version)?;
+    } else {
+        write_tree(store, &ids, &index, &index, &members, &root, threads)?;
+        tree.set_unshown(&ids, &index.entries)?;
     }
     store.commit_tree(lease, id, tree)?;
     Ok(())
@@ -89,6 +92,7 @@ fn materialise(
 /// special files, and directories' times last, since writing into one changes its own.
 fn write_tree(
     store: &Store,
+    ids: &IdMap,
     wanted: &LayerIndex,
     index: &LayerIndex,
     members: &[Key],
@@ -100,22 +104,23 @@ fn write_tree(
         rustix::fs::mkdirat(root, &*entry.path, Mode::from_raw_mode(0o700))
             .map_err(|error| LayerError::write(&entry.path, error.into()))?;
     }
-    write_files(store, wanted, index, members, root, threads)?;
+    write_files(store, ids, wanted, index, members, root, threads)?;
     for entry in entries() {
         match &entry.kind {
             EntryKind::File { .. } | EntryKind::Directory => continue,
-            _ => write_special(root, &entry.path, entry),
+            _ => write_special(root, &entry.path, entry, ids),
         }
         .map_err(|error| LayerError::write(&entry.path, error))?;
     }
     for entry in entries().filter(|entry| matches!(entry.kind, EntryKind::Directory)).rev() {
-        set_metadata(root, &entry.path, entry).map_err(|error| LayerError::write(&entry.path, error))?;
+        set_metadata(root, &entry.path, entry, ids).map_err(|error| LayerError::write(&entry.path, error))?;
     }
     Ok(())
 }
 
 fn write_files(
     store: &Store,
+    ids: &IdMap,
     wanted: &LayerIndex,
     index: &LayerIndex,
     members: &[Key],
@@ -145,7 +150,7 @@ fn write_files(
                             if !is_wanted(entry) {
                                 return Ok(());
                             }
-                            write_chunk(root, entry, offset, bytes)
+                            write_chunk(root, entry, ids, offset, bytes)
                                 .map_err(|error| LayerError::write(&entry.path, error))
                         })
                     });
@@ -166,7 +171,7 @@ fn write_files(
 
 /// Writes one chunk of a file. Chunks of one file may come in any order and from several threads; the metadata
 /// is set with each, so that the last one to come leaves it right.
-fn write_chunk(root: &OwnedFd, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {
+fn write_chunk(root: &OwnedFd, entry: &Entry, ids: &IdMap, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let EntryKind::File { size } = entry.kind else { return Ok(()) };
     let whole = offset == 0 && bytes.len() as u64 == size;
     let create = if whole { OFlags::EXCL } else { OFlags::empty() };
@@ -178,7 +183,7 @@ fn write_chunk(root: &OwnedFd, entry: &Entry, offset: u64, bytes: &[u8]) -> io::
     } else {
         file.write_all_at(bytes, offset)?;
     }
-    own(&file, entry)?;
+    own(&file, entry, ids)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
     for (name, value) in &entry.xattrs {
         rustix::fs::fsetxattr(&file, name.as_str(), value, XattrFlags::empty())?;
@@ -187,12 +192,18 @@ fn write_chunk(root: &OwnedFd, entry: &Entry, offset: u64, bytes: &[u8]) -> io::
     Ok(())
 }
 
-fn own(file: &File, entry: &Entry) -> io::Result<()> {
+fn own(file: &File, entry: &Entry, ids: &IdMap) -> io::Result<()> {
     let current = rustix::fs::fstat(file)?;
-    if (current.st_uid, current.st_gid) != (entry.uid, entry.gid) {
-        rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+    let (user, group) = owner(entry, ids);
+    if (current.st_uid, current.st_gid) != (user.as_raw(), group.as_raw()) {
+        rustix::fs::fchown(file, Some(user), Some(group))?;
     }
     Ok(())
+}
+
+/// The owner that a tree shows for an entry.
+fn owner(entry: &Entry, ids: &IdMap) -> (Uid, Gid) {
+    (Uid::from_raw(ids.user_or_root(entry.uid)), Gid::from_raw(ids.group_or_root(entry.gid)))
 }
 
 fn times(entry: &Entry) -> Timestamps {
@@ -201,7 +212,12 @@ fn times(entry: &Entry) -> Timestamps {
 }
 
 /// Makes a link, device, FIFO or whiteout at a path below `root`, which is also where a hard link's target is.
-pub(crate) fn write_special(root: &OwnedFd, path: &[u8], entry: &Entry) -> io::Result<()> {
+///
+/// A device that this process may not make is left out.
+pub(crate) fn write_special(root: &OwnedFd, path: &[u8], entry: &Entry, ids: &IdMap) -> io::Result<()> {
+    if !ids.shows(entry) {
+        return Ok(());
+    }
     let node = |kind, device| rustix::fs::mknodat(root, path, kind, Mode::from_raw_mode(0o600), device);
     match &entry.kind {
         EntryKind::Symlink { target } => rustix::fs::symlinkat(&**target, root, path)?,
@@ -231,19 +247,14 @@ pub(crate) fn write_special(root: &OwnedFd, path: &[u8], entry: &Entry) -> io::R
         }
         EntryKind::File { .. } | EntryKind::Directory => return Ok(()),
     }
-    set_metadata(root, path, entry)
+    set_metadata(root, path, entry, ids)
 }
 
 /// Sets owner, mode, extended attributes and times of what a path below `root` names, links not followed.
-pub(crate) fn set_metadata(root: &OwnedFd, path: &[u8], entry: &Entry) -> io::Result<()> {
+pub(crate) fn set_metadata(root: &OwnedFd, path: &[u8], entry: &Entry, ids: &IdMap) -> io::Result<()> {
     let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::chownat(
-        root,
-        path,
-        Some(Uid::from_raw(entry.uid)),
-        Some(Gid::from_raw(entry.gid)),
-        nofollow,
-    )?;
+    let (user, group) = owner(entry, ids);
+    rustix::fs::chownat(root, path, Some(user), Some(group), nofollow)?;
     if !matches!(entry.kind, EntryKind::Symlink { .. }) {
         rustix::fs::chmodat(root, path, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
     }

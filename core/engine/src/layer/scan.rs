@@ -1,25 +1,29 @@
 //! What a step wrote: the upper directory of its overlay as a list of entries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rbx_oci::{Entry, EntryKind};
-use rbx_store::{IndexEntry, LayerIndex};
+use rbx_store::{IdMap, IndexEntry, LayerIndex};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
 use crate::context::read_xattrs;
 use crate::error::LayerError;
-use crate::tree::{compare_paths, join, parent, to_path};
+use crate::tree::{base_name, compare_paths, join, parent, to_path};
 
 /// The mark of a directory whose lower contents are hidden.
 const OPAQUE: &str = "user.overlay.opaque";
 
 /// Lists what the upper directory of an overlay changes in `lowers` (topmost first). What was copied up without
 /// being changed is left out, and an opaque directory becomes the deletions it stands for.
-pub(crate) fn scan_upper(upper: &Path, lowers: &[PathBuf]) -> Result<LayerIndex, LayerError> {
-    let mut scan = Scan { upper, below: Below { lowers }, entries: Vec::new(), links: BTreeMap::new() };
+///
+/// Where the layers below have a file, or other entry of the same kind, whose owner or group is none of `ids`, and
+/// the step left root's in its place, which is what it saw, then the entry keeps the owner or group from below.
+pub(crate) fn scan_upper(upper: &Path, lowers: &[PathBuf], ids: &IdMap) -> Result<LayerIndex, LayerError> {
+    let below = Below::new(lowers, ids)?;
+    let mut scan = Scan { upper, below, entries: Vec::new(), links: BTreeMap::new() };
     scan.directory(b"", false)?;
     let mut entries = scan.entries;
     entries.sort_by(|a, b| compare_paths(&a.entry.path, &b.entry.path));
@@ -72,7 +76,9 @@ impl Scan<'_> {
         if hidden {
             // The deletions that the mark stands for: what is below and is not here again.
             names.sort();
-            for name in self.below.names(path).map_err(failed)? {
+            let mut below: BTreeSet<Vec<u8>> = self.below.names(path).map_err(failed)?.into_iter().collect();
+            below.extend(self.below.unshown_names(path));
+            for name in below {
                 if names.binary_search(&name).is_err() {
                     self.push(Entry::new(join(path, &name), EntryKind::Whiteout));
                     changed = true;
@@ -94,7 +100,7 @@ impl Scan<'_> {
             }
             return Ok(lower.is_some());
         }
-        let entry = Entry {
+        let mut entry = Entry {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
@@ -106,6 +112,9 @@ impl Scan<'_> {
             Some(lower) => Below::same(&entry, &full, stat, lower).map_err(failed)?,
             None => false,
         };
+        if let Some((lower, _)) = &lower {
+            self.below.restore_owner(&mut entry, lower);
+        }
         if !entry.is_directory() {
             if same {
                 return Ok(false);
@@ -181,9 +190,48 @@ fn is_opaque(full: &Path) -> io::Result<bool> {
 struct Below<'a> {
     /// Topmost first.
     lowers: &'a [PathBuf],
+    ids: &'a IdMap,
+    /// What each of them does not show as it is, by path.
+    unshown: Vec<BTreeMap<Vec<u8>, Entry>>,
 }
 
-impl Below<'_> {
+impl<'a> Below<'a> {
+    fn new(lowers: &'a [PathBuf], ids: &'a IdMap) -> Result<Self, LayerError> {
+        let by_path = |lower: &PathBuf| -> Result<BTreeMap<Vec<u8>, Entry>, LayerError> {
+            let entries = rbx_store::unshown(lower)?.entries.into_iter();
+            Ok(entries.map(|item| (item.entry.path.clone(), item.entry)).collect())
+        };
+        let unshown = if ids.is_whole() {
+            Vec::new()
+        } else {
+            lowers.iter().map(by_path).collect::<Result<_, LayerError>>()?
+        };
+        Ok(Self { lowers, ids, unshown })
+    }
+
+    /// Gives an entry the owner and group of what lies below at its path, at the place `found`, if root stands there
+    /// for an id that there is none for.
+    fn restore_owner(&self, entry: &mut Entry, found: &Path) {
+        let unshown = || {
+            let at = self.lowers.iter().position(|lower| found.starts_with(lower))?;
+            self.unshown.get(at)?.get(&entry.path)
+        };
+        let Some(below) = unshown().filter(|below| is_alike(&below.kind, &entry.kind)) else { return };
+        if entry.uid == 0 && !self.ids.has_user(below.uid) {
+            entry.uid = below.uid;
+        }
+        if entry.gid == 0 && !self.ids.has_group(below.gid) {
+            entry.gid = below.gid;
+        }
+    }
+
+    /// The names of device nodes that a directory has in the lower layers and not in their trees.
+    fn unshown_names(&self, path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+        let entries = self.unshown.iter().flatten();
+        let missing = entries.filter(|(_, entry)| !self.ids.shows(entry));
+        missing.filter(move |(at, _)| parent(at) == Some(path)).map(|(at, _)| base_name(at).to_vec())
+    }
+
     /// What a path is in the lower layers, and where.
     fn stat(&self, path: &[u8]) -> io::Result<Option<(PathBuf, Stat)>> {
         for lower in self.lowers {
@@ -241,6 +289,12 @@ impl Below<'_> {
             _ => Ok(true),
         }
     }
+}
+
+/// Whether two entries are of one kind, be one of them another name of a file.
+fn is_alike(one: &EntryKind, other: &EntryKind) -> bool {
+    let file = |kind: &EntryKind| matches!(kind, EntryKind::File { .. } | EntryKind::Hardlink { .. });
+    std::mem::discriminant(one) == std::mem::discriminant(other) || (file(one) && file(other))
 }
 
 fn is_whiteout(stat: &Stat) -> bool {

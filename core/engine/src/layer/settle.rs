@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 
 use rbx_oci::{Entry, EntryKind};
 use rbx_store::{IndexEntry, LayerIndex};
 use rustix::fs::OFlags;
 
 use super::files::Files;
-use super::materialise::{set_metadata, write_special};
+use super::materialise::set_metadata;
 use super::origin::open_beneath;
 use crate::tree::{Tree, base_name, compare_paths, join, parent, resolve};
 
@@ -39,9 +38,10 @@ impl Files {
         let mut entries: Vec<Entry> = std::mem::take(&mut self.entries).into_values().collect();
         entries.sort_by(|a, b| compare_paths(&a.path, &b.path));
         // Last, and the innermost first: writing into a directory changes its time.
+        let ids = self.ids.clone();
         for entry in entries.iter().rev().filter(|entry| entry.is_directory()) {
             let (directory, name) = self.place(&entry.path).map_err(|error| (entry.path.clone(), error))?;
-            set_metadata(directory, name, entry).map_err(|error| (entry.path.clone(), error))?;
+            set_metadata(directory, name, entry, &ids).map_err(|error| (entry.path.clone(), error))?;
         }
         let opaque = self.opaque.into_iter().map(|path| Entry::new(path, EntryKind::OpaqueDirectory));
         entries.extend(opaque);
@@ -140,6 +140,7 @@ impl Files {
                     "two files of the layer have one place, by a link of a layer below",
                 ));
             }
+            (None, _) if !self.ids.shows(&entry) => {}
             (None, _) => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let old = open_beneath(&self.aside, parent(from).unwrap_or_default(), flags)?;
@@ -167,7 +168,6 @@ impl Files {
     }
 
     fn mark_opaque(&mut self, path: &[u8]) -> io::Result<()> {
-        let (directory, name): (&OwnedFd, _) = self.place(path)?;
-        write_special(directory, name, &Entry::new(path, EntryKind::OpaqueDirectory))
+        self.write_special(&Entry::new(path, EntryKind::OpaqueDirectory))
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn unpack(
     name: &str,
 ) -> Result<Unpacked, LayerError> {
     let tree = store.new_tree()?;
-    let mut files = Files::new(tree.fs(), tree.work()).map_err(|error| LayerError::write(b"", error))?;
+    let mut files =
+        Files::new(tree.fs(), tree.work(), store.id_map()).map_err(|error| LayerError::write(b"", error))?;
     let failed = |reason: String| LayerError::Archive { layer: name.to_owned(), reason };
     let plain = plain(archive).map_err(|error| failed(error.to_string()))?;
     let mut reader = Sha256Reader::new(plain);
@@ -40,7 +41,9 @@ impl Unpacked {
     /// Settles the layer over what lies below it: directories that the archive does not name are as they are there,
     /// and what lies below a name that is a link there goes where the link leads.
     pub(crate) fn settle(self, below: &Tree) -> Result<(PreparedTree, LayerIndex), LayerError> {
+        let ids = self.files.ids.clone();
         let index = self.files.settle(below).map_err(|(path, error)| LayerError::write(&path, error))?;
+        self.tree.set_unshown(&ids, &index.entries)?;
         Ok((self.tree, index))
     }
 }

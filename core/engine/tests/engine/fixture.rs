@@ -94,7 +94,8 @@ impl Fixture {
         let root = self.directory.path().join("store");
         let (steps, threads, log_limits) = (self.steps.clone(), self.threads, self.log_limits);
         let git = self.git.clone();
-        Engine::open(Config { root, registry, git, steps, threads, log_limits })
+        let rights = Ok(rbx_sandbox::Rights::Root);
+        Engine::open(Config { root, registry, git, steps, threads, log_limits, rights })
     }
 
     /// Builds and reads the whole root file system back.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use rbx_oci::Digest;
-use rbx_store::{NewImage, Store, StoreError};
+use rbx_store::{IdMap, NewImage, Store, StoreError};
 
 use crate::{database, key, names, new_store};
 
@@ -36,9 +36,12 @@ fn a_store_of_a_newer_program_is_refused() {
 #[test]
 fn a_store_keeps_its_id_map() {
     let (_directory, store) = new_store();
-    store.claim_id_map("0:1000:1 1:100000:65536").unwrap();
-    store.claim_id_map("0:1000:1 1:100000:65536").unwrap();
-    let error = Store::open(store.root()).unwrap().claim_id_map("0:0:4294967295").unwrap_err();
+    let map = IdMap::parse("0 1000 1\n1 100000 65536\n", "0 1000 1\n1 100000 65536\n");
+    assert!(store.id_map().is_whole());
+    store.claim_id_map(map.clone()).unwrap();
+    store.claim_id_map(map.clone()).unwrap();
+    assert_eq!(*store.id_map(), map);
+    let error = Store::open(store.root()).unwrap().claim_id_map(IdMap::whole()).unwrap_err();
     assert!(matches!(error, StoreError::IdMap { .. }), "{error}");
 }
 

@@ -105,11 +105,14 @@ impl Solver {
         let prepared = self.store.new_cache()?;
         let directory = prepared.fs();
         let tree = self.readable(layers)?;
+        let ids = self.store.id_map();
         match &mount.owner {
-            None => lay_out(&tree, b"", directory)?,
-            Some(_) if tree.get(OWNED).is_some_and(Node::is_directory) => lay_out(&tree, OWNED, directory)?,
+            None => lay_out(&tree, b"", &ids, directory)?,
+            Some(_) if tree.get(OWNED).is_some_and(Node::is_directory) => {
+                lay_out(&tree, OWNED, &ids, directory)?;
+            }
             Some(owner) => {
-                own(directory, owner.uid, owner.gid, owner.mode)
+                own(directory, ids.user_or_root(owner.uid), ids.group_or_root(owner.gid), owner.mode)
                     .map_err(|error| BuildError::from(LayerError::write(OWNED, error)))?;
             }
         }

@@ -54,11 +54,20 @@ impl Solver {
                 return Err(failed(run, "cannot allocate memory", kind).hint(OUT_OF_MEMORY));
             }
             let full = self.store.disk_space().is_ok_and(|disk| disk.free < FULL);
-            return Err(failed(run, &format!("exit code: {}", exit.code), kind)
-                .hint_if(exit.signal == Some(9), "signal 9: perhaps there was not enough memory")
-                .hint_if(full, DISK_FULL));
+            let hint = match &self.settings.more_ids {
+                _ if exit.signal == Some(9) => {
+                    Some("signal 9: perhaps there was not enough memory".to_owned())
+                }
+                _ if full => Some(DISK_FULL.to_owned()),
+                more_ids => more_ids.as_ref().map(|remedy| {
+                    format!("steps have no other id than root's; where they need some, {remedy}")
+                }),
+            };
+            return Err(failed(run, &format!("exit code: {}", exit.code), kind).hint_if(hint));
         }
-        let index = scan_upper(tree.fs(), &lower)?;
+        let ids = self.store.id_map();
+        let index = scan_upper(tree.fs(), &lower, &ids)?;
+        tree.set_unshown(&ids, &index.entries)?;
         let description = format!("mount / from exec {}", run.args.join(" "));
         let layer = self.put_layer(below.last().copied(), index, Some(tree), &description)?;
         self.record(&[key], below, layer, fresh)
@@ -84,6 +93,10 @@ impl Solver {
                 failed(run, &error.to_string(), FailureKind::Step(127))
             }
             SandboxError::Source(_) => failed(run, &error.to_string(), FailureKind::Invalid),
+            error @ SandboxError::Ids(_) => {
+                let remedy = self.settings.more_ids.as_deref();
+                refused(&error).hint(remedy.unwrap_or("give the user more ids: see subuid(5) and subgid(5)"))
+            }
             error => refused(&error),
         })
     }
