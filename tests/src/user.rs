@@ -10,12 +10,14 @@ const FILES: [&str; 4] = ["passwd", "group", "subuid", "subgid"];
 
 /// Shows the files of a test in the place of the machine's, to nobody else, and becomes the user.
 const ENTER: &str = r#"set -eu
-home=$1 program=$2; shift 2
+home=$1 program=$2 prepare=$3; shift 3
 for file in passwd group subuid subgid; do
     mount --bind "$home/etc/$file" "/etc/$file"
 done
 mount --bind "$program" "$home/bin/${program##*/}"
-exec setpriv --reuid=4242 --regid=4242 "$@"
+set -- setpriv --reuid=4242 --regid=4242 "$@"
+exec env HOME="$home" sh -euc "$prepare
+    exec \"\$@\"" sh "$@"
 "#;
 
 /// A user with a home of their own. The machine has no such user: what the programs of the user see in `/etc` is
@@ -24,6 +26,7 @@ exec setpriv --reuid=4242 --regid=4242 "$@"
 pub struct User {
     home: tempfile::TempDir,
     groups: Vec<u32>,
+    prepare: String,
 }
 
 impl User {
@@ -51,7 +54,7 @@ impl User {
     /// If there can be no directory for the home.
     pub fn new(ranges: &str) -> Self {
         let home = tempfile::Builder::new().prefix("rbx-user-").tempdir().expect("a home can be made");
-        let user = Self { home, groups: Vec::new() };
+        let user = Self { home, groups: Vec::new(), prepare: String::new() };
         for directory in ["etc", "bin"] {
             fs::create_dir(user.home().join(directory)).expect("a directory can be made");
         }
@@ -68,6 +71,14 @@ impl User {
     #[must_use]
     pub fn in_group(mut self, gid: u32) -> Self {
         self.groups.push(gid);
+        self
+    }
+
+    /// Runs a script as root before every program of the user, in a mount namespace that only those programs share.
+    /// Its `HOME` is the user's, and `"$@"` what it goes on with.
+    #[must_use]
+    pub fn wrapped(mut self, script: &str) -> Self {
+        script.clone_into(&mut self.prepare);
         self
     }
 
@@ -113,7 +124,7 @@ impl User {
             groups => format!("--groups={}", groups.join(",")),
         };
         runner.args(["--mount", "--propagation=slave", "sh", "-c", ENTER, "sh"]);
-        runner.arg(self.home()).arg(program).arg(groups).arg(shown)
+        runner.arg(self.home()).arg(program).arg(&self.prepare).arg(groups).arg(shown)
     }
 
     /// The program that [`User::run`] starts first.

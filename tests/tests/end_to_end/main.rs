@@ -11,6 +11,7 @@ mod outputs;
 mod plugin;
 mod push;
 mod sources;
+mod users;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbx_tests::corpus::Case;
@@ -44,6 +45,7 @@ fn main() {
         .chain(plugin::trials())
         .chain(push::trials())
         .chain(sources::trials())
+        .chain(users::trials())
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
