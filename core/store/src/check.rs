@@ -13,7 +13,7 @@ use rbx_oci::{Digest, EntryKind};
 use crate::layers::member_keys;
 use crate::leases::names_in;
 use crate::sweep::each;
-use crate::{LayerId, LayerIndex, Store, StoreError};
+use crate::{LayerId, LayerIndex, Store, StoreError, unshown};
 
 /// What [`Store::check`] has found: one line for each fault, with the file or record it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -132,12 +132,19 @@ impl Check<'_> {
             }
             at = base;
         }
+        let mut missing = HashSet::new();
+        for tree in &trees {
+            missing.extend(unshown(tree)?.entries.into_iter().map(|item| item.entry.path));
+        }
         for entry in &index.entries {
             let entry = &entry.entry;
             let path = Path::new(OsStr::from_bytes(&entry.path));
             let found = trees.iter().find_map(|tree| fs::symlink_metadata(tree.join(path)).ok());
             let right = match &entry.kind {
                 EntryKind::Whiteout | EntryKind::OpaqueDirectory => true,
+                EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } if found.is_none() => {
+                    missing.contains(&entry.path)
+                }
                 kind => found.as_ref().is_some_and(|found| is(kind, found)),
             };
             if !right {

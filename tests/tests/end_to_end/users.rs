@@ -299,14 +299,17 @@ fn ranges_that_are_wrong() -> Result<(), String> {
 
 fn namespaces_are_turned_off() -> Result<(), String> {
     // The setting is one of each user namespace: here it is made in one that shows every id as itself.
-    let wrap = r#"script='until grep -q . /proc/self/uid_map && grep -q . /proc/self/gid_map; do :; done
-            echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
-        unshare --user sh -euc "$script" sh "$@" &
-        child=$!
-        until grep -q "^sh" "/proc/$child/comm" && test -z "$(cat "/proc/$child/uid_map")"; do :; done
-        echo "0 0 4294967295" > "/proc/$child/uid_map"
-        echo "0 0 4294967295" > "/proc/$child/gid_map"
-        wait $child; exit"#;
+    let wrap = r#"own=$(readlink /proc/self/ns/user)
+        unshare --user sleep 60 &
+        holder=$!
+        while test "$(readlink /proc/$holder/ns/user)" = "$own"; do sleep 0.01; done
+        echo "0 0 4294967295" > /proc/$holder/uid_map
+        echo "0 0 4294967295" > /proc/$holder/gid_map
+        code=0
+        nsenter --user=/proc/$holder/ns/user --preserve-credentials sh -euc '
+            echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"' sh "$@" || code=$?
+        kill $holder
+        exit $code"#;
     let work = Work::new(User::with_one_id().wrapped(wrap), STEP);
     let said = work.failure()?;
     expect(

@@ -195,6 +195,7 @@ fn a_fork_bomb_ends(world: &World) {
 fn groups_of_killed_helpers_are_removed(world: &World) {
     let mut owner = Command::new(std::env::current_exe().expect("this program"))
         .args(["scene-owner", "sleep 1000"])
+        .arg(world.dir.path().parent().expect("where worlds are"))
         .stdout(Stdio::piped())
         .spawn()
         .expect("an owner");
