@@ -127,7 +127,9 @@ impl Solver {
             }
             RunMountKind::Ssh { id, mode, uid, gid, required } => match self.settings.agents.get(id) {
                 Some(agent) => {
-                    let forward = Forward::start(agent.clone(), self.store.temp_dir()?, *uid, *gid, *mode)
+                    let ids = self.store.id_map();
+                    let (uid, gid) = (ids.user_or_root(*uid), ids.group_or_root(*gid));
+                    let forward = Forward::start(agent.clone(), self.store.temp_dir()?, uid, gid, *mode)
                         .map_err(|error| {
                             BuildError::failed(format!("{}: failed to listen for SSH", plain(&error)))
                         })?;
