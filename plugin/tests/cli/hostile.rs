@@ -50,7 +50,8 @@ fn what_is_no_text_is_an_unknown_instruction() {
         b"\0\0\0\0",
     ] {
         let error = refused(dockerfile);
-        assert!(error.starts_with("dockerfile parse error on line 1: unknown instruction: "), "{error:?}");
+        // Nothing is left of what is all zeros: control characters are not printed.
+        assert!(error.starts_with("dockerfile parse error on line 1: unknown instruction:"), "{error:?}");
     }
     let error = refused(b"FROM scratch\nLABEL a=\xff\nFE\xffTCH\n");
     assert_eq!(error, "dockerfile parse error on line 3: unknown instruction: FE\u{fffd}TCH");
