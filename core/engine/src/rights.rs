@@ -22,6 +22,11 @@ impl Engine {
         }
         let rights = self.rights.as_ref().map_err(Clone::clone)?;
         if steps && *rights != Rights::Root {
+            if self.steps.oci_runtime.is_some() {
+                let reason = "steps are run by an OCI runtime for root only";
+                return Err(BuildError::invalid(reason)
+                    .hint("run it with sudo, or leave --oci-runtime and RBX_OCI_RUNTIME away"));
+            }
             probe(&self.store)?;
         }
         Ok(())

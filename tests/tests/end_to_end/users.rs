@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("ranges_that_are_wrong", ranges_that_are_wrong),
         trial("namespaces_are_turned_off", namespaces_are_turned_off),
         trial("proc_is_masked", proc_is_masked),
+        trial("runtimes_are_for_root", runtimes_are_for_root),
         trial("copies_need_no_rights", copies_need_no_rights),
         trial("an_interrupted_build_ends", an_interrupted_build_ends),
     ]
@@ -324,6 +325,12 @@ fn proc_is_masked() -> Result<(), String> {
     let said = work.failure()?;
     expect(&said, &["no /proc can be mounted", "Hint: in a container", "systempaths=unconfined"])?;
     if said.contains("RUN true") { Err(format!("a step was begun:\n{said}")) } else { Ok(()) }
+}
+
+fn runtimes_are_for_root() -> Result<(), String> {
+    let user = User::with_ranges().wrapped("export RBX_OCI_RUNTIME=runc");
+    let said = Work::new(user, STEP).failure()?;
+    expect(&said, &["steps are run by an OCI runtime for root only", "Hint: run it with sudo, or leave"])
 }
 
 /// Who may not make namespaces can still build what has no steps.
