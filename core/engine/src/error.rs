@@ -195,7 +195,13 @@ impl From<LayerError> for BuildError {
 impl From<StoreError> for BuildError {
     fn from(error: StoreError) -> Self {
         let hint = match &error {
-            StoreError::Newer { .. } => {
+            StoreError::Format { path, found, known } if found < known => path.parent().map(|store| {
+                format!(
+                    "an older version made it; all that it holds can be made again: remove {}",
+                    store.display()
+                )
+            }),
+            StoreError::Format { .. } => {
                 Some("update docker-rbx, or name another directory by RBX_ROOT".to_owned())
             }
             StoreError::Owner { .. } => Some("name a directory of your own by RBX_ROOT".to_owned()),

@@ -32,14 +32,14 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
-    /// A later version of the program made the store.
-    #[error("the store is of a newer format ({found}, this program knows {known}): {}", path.display())]
-    Newer {
+    /// Another version of the program made the store.
+    #[error("the store is of another format ({found}, this program knows {known}): {}", path.display())]
+    Format {
         /// The database.
         path: PathBuf,
         /// Its format.
         found: i64,
-        /// The latest format known here.
+        /// The format known here.
         known: i64,
     },
     /// The store belongs to another user.

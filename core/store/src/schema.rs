@@ -13,7 +13,7 @@ use crate::disk::keep_reserve;
 use crate::error::TxError;
 
 /// The format this program writes; the database's `user_version`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Directories of a store, relative to its `v1`.
 const DIRECTORIES: [&str; 8] =
@@ -88,7 +88,7 @@ pub(crate) fn open(v1: &Path, database: &Path) -> Result<Connection, StoreError>
     match format {
         FORMAT => Ok(connection),
         0 => create_tables(v1, connection, database),
-        found => Err(StoreError::Newer { path: database.to_owned(), found, known: FORMAT }),
+        found => Err(StoreError::Format { path: database.to_owned(), found, known: FORMAT }),
     }
 }
 

@@ -26,11 +26,14 @@ fn a_store_is_its_owners_only() {
 }
 
 #[test]
-fn a_store_of_a_newer_program_is_refused() {
+fn a_store_of_another_format_is_refused() {
     let (_directory, store) = new_store();
-    database(&store).pragma_update(None, "user_version", 2).unwrap();
-    let error = Store::open(store.root()).unwrap_err();
-    assert!(error.to_string().starts_with("the store is of a newer format (2, this program knows 1): "));
+    for format in [1, 3] {
+        database(&store).pragma_update(None, "user_version", format).unwrap();
+        let error = Store::open(store.root()).unwrap_err().to_string();
+        let told = format!("the store is of another format ({format}, this program knows 2): ");
+        assert!(error.starts_with(&told), "{error}");
+    }
 }
 
 #[test]
