@@ -19,6 +19,7 @@ mod line;
 mod op;
 mod parse;
 mod path;
+mod platforms;
 mod run;
 mod signal;
 mod span;
