@@ -7,6 +7,7 @@
 //! Nothing here returns errors: a missing part or a daemon that does not start is a failed test, and the message says
 //! what to do.
 
+pub mod binfmt;
 mod command;
 pub mod compare;
 pub mod corpus;
