@@ -7,7 +7,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use rbx_platform::Platform;
 
 use crate::handler::switched_off;
-use crate::{Architecture, Handler, Missing, PassedOver, Qemu, Registration, Settings, cpu, handlers, trial};
+use crate::{
+    Architecture, Handler, Missing, PassedOver, Qemu, Registration, Settings, Unusable, cpu, handlers, trial,
+};
 
 /// A version of Linux, as far as it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,16 +42,17 @@ impl fmt::Display for Kernel {
 ///
 /// With [`Registration::Auto`] it is the first of these that there is: the CPU; for root, a handler of the host that
 /// has its interpreter open and keeps credentials (flags `F` and `C`); QEMU in the build's own namespace; a handler of
-/// the host with `F` and without `C`, under which `sudo` and `ping` get no rights. An ordinary user has the namespace
-/// before any handler of the host.
+/// the host with `F` and without `C`, under which `sudo` and `ping` get no rights, or one that cannot be seen. An
+/// ordinary user has the namespace before any handler of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Means {
     /// By the CPU, whose platform it is.
     Native,
     /// By the CPU, beside its own platform: `linux/386` on `linux/amd64`.
     Compatible,
-    /// By a handler of the host, which needs nothing in the step's root.
-    Host(Handler),
+    /// By a handler of the host, which needs nothing in the step's root. `None` if it works and cannot be seen: a
+    /// container shares the host's handlers, and has no `binfmt_misc` mounted.
+    Host(Option<Handler>),
     /// By a handler that the build registers in a namespace of its own.
     Namespace(Architecture, Emulator),
 }
@@ -243,8 +246,12 @@ impl Machine {
 
     /// How programs that the CPU does not run are run; else reason and remedy.
     fn emulation(&self, architecture: Architecture) -> Result<Means, (String, String)> {
-        let handler = || self.handler(architecture).filter(|handler| handler.is_fixed());
-        let of_the_host = || handler().cloned().map(Means::Host);
+        let handler =
+            || self.handler(architecture).filter(|handler| handler.is_fixed() && !is_dynamic(handler));
+        let of_the_host = || match handler() {
+            Some(handler) => Some(Means::Host(Some(handler.clone()))),
+            None => (self.is_blind() && self.runs(architecture)).then_some(Means::Host(None)),
+        };
         match self.settings.registration {
             Registration::None => Err((
                 "emulation is switched off".to_owned(),
@@ -266,6 +273,11 @@ impl Machine {
                 own.or_else(|failure| of_the_host().ok_or(failure))
             }
         }
+    }
+
+    /// Handlers of the host may be at work that cannot be seen here, since `binfmt_misc` is not mounted.
+    fn is_blind(&self) -> bool {
+        !self.settings.binfmt_misc.join("status").exists()
     }
 
     /// Whether a build can register handlers in a namespace of its own; if not, why. By the kernel's version, since to
@@ -310,6 +322,15 @@ impl Machine {
     fn no_handler(&self, architecture: Architecture) -> (String, String) {
         let directory = self.settings.binfmt_misc.display();
         let serving = || self.handlers().iter().filter(|handler| handler.serves(architecture));
+        let install = format!("docker run --privileged --rm {} --install {architecture}", Settings::IMAGE);
+        if let Some(handler) = self.handler(architecture).filter(|handler| is_dynamic(handler)) {
+            let interpreter = handler.interpreter.display();
+            let reason = format!(
+                "the handler {} of the host has {interpreter}, which is not statically linked",
+                handler.name
+            );
+            return (reason, format!("sudo apt-get install qemu-user-static, or {install}"));
+        }
         if let Some(handler) = self.handler(architecture).filter(|handler| !handler.is_fixed()) {
             let reason = format!(
                 "the handler {} of the host has no flag F, so that {} would be looked for in the image",
@@ -326,11 +347,13 @@ impl Machine {
             let reason = format!("the handler {} of the host is disabled", handler.name);
             return (reason, format!("sudo sh -c 'echo 1 > {directory}/{}'", handler.name));
         }
-        (
-            format!("the host has no handler for {architecture}"),
-            format!("docker run --privileged --rm {} --install {architecture}", Settings::IMAGE),
-        )
+        (format!("the host has no handler for {architecture}"), install)
     }
+}
+
+/// The handler's interpreter is here, and needs libraries that a step's root does not have.
+fn is_dynamic(handler: &Handler) -> bool {
+    matches!(Qemu::check(&handler.interpreter), Err(Some(Unusable::Dynamic)))
 }
 
 /// Whether this process is root and all ids are what they are on the host.
@@ -350,6 +373,7 @@ mod tests {
     use std::path::Path;
 
     use rbx_tests::Parts;
+    use rbx_tests::binfmt::{Registered, Untouched};
 
     use super::*;
 
@@ -374,13 +398,18 @@ mod tests {
             };
             fs::create_dir(directory.path().join("bin")).unwrap();
             fs::create_dir(directory.path().join("binfmt_misc")).unwrap();
+            fs::write(directory.path().join("binfmt_misc/status"), "enabled\n").unwrap();
             Self { directory, settings }
         }
 
         fn with_handler(self, name: &str, state: &str, flags: &str) -> Self {
+            self.with_handler_of(name, state, flags, "/no/such/qemu-aarch64")
+        }
+
+        fn with_handler_of(self, name: &str, state: &str, flags: &str, interpreter: &str) -> Self {
             let (magic, mask) = Architecture::Arm64.elf();
             let text = format!(
-                "{state}\ninterpreter /usr/bin/qemu-aarch64\nflags: {flags}\noffset 0\nmagic {}\nmask {}\n",
+                "{state}\ninterpreter {interpreter}\nflags: {flags}\noffset 0\nmagic {}\nmask {}\n",
                 hex::encode(magic),
                 hex::encode(mask)
             );
@@ -405,7 +434,7 @@ mod tests {
         /// How a machine of amd64 runs a platform, in a few words; as root and as a user.
         fn says(&self, release: &str, wanted: &str) -> [String; 2] {
             [true, false].map(|root| match self.machine(release, root).means(&platform(wanted)) {
-                Ok(Means::Host(handler)) => format!("host {} {}", handler.name, handler.flags),
+                Ok(Means::Host(Some(handler))) => format!("host {} {}", handler.name, handler.flags),
                 Ok(Means::Namespace(_, Emulator::Found(qemu))) => {
                     format!("namespace {}", qemu.path.file_name().unwrap().display())
                 }
@@ -461,12 +490,14 @@ mod tests {
         let dynamic = World::new().with_qemu("qemu-aarch64-static", Path::new("/bin/sh"));
         insta::assert_snapshot!(arm(&dynamic, "6.18.0"), @"/bin/qemu-aarch64-static cannot be used: it is not statically linked | sudo apt-get install qemu-user-static, or set emulation.qemu.image to an image that has QEMU, such as tonistiigi/binfmt");
         let loose = World::new().with_handler("a", "enabled", "P");
-        insta::assert_snapshot!(arm(&loose, "6.1"), @r#"the handler a of the host has no flag F, so that /usr/bin/qemu-aarch64 would be looked for in the image, and Linux 6.1 has handlers for the whole host only, before 6.7 | sudo sh -c 'echo -1 > /binfmt_misc/a; printf %s "$0" > /binfmt_misc/register' ':a:M:0:\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\xfe\xff\xff\xff:/usr/bin/qemu-aarch64:PF'"#);
+        insta::assert_snapshot!(arm(&loose, "6.1"), @r#"the handler a of the host has no flag F, so that /no/such/qemu-aarch64 would be looked for in the image, and Linux 6.1 has handlers for the whole host only, before 6.7 | sudo sh -c 'echo -1 > /binfmt_misc/a; printf %s "$0" > /binfmt_misc/register' ':a:M:0:\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\xfe\xff\xff\xff:/no/such/qemu-aarch64:PF'"#);
         let disabled = World::new().with_handler("a", "disabled", "F");
         insta::assert_snapshot!(arm(&disabled, "6.1"), @"the handler a of the host is disabled, and Linux 6.1 has handlers for the whole host only, before 6.7 | sudo sh -c 'echo 1 > /binfmt_misc/a'");
         let off = World::new().with_handler("a", "enabled", "F").with_handler("x", "disabled", "F");
         fs::write(off.settings.binfmt_misc.join("status"), "disabled\n").unwrap();
         insta::assert_snapshot!(arm(&off, "6.1"), @"the handlers of the host are all switched off, and Linux 6.1 has handlers for the whole host only, before 6.7 | sudo sh -c 'echo 1 > /binfmt_misc/status'");
+        let dynamic = World::new().with_handler_of("a", "enabled", "F", "/bin/sh");
+        insta::assert_snapshot!(arm(&dynamic, "6.1"), @"the handler a of the host has /bin/sh, which is not statically linked, and Linux 6.1 has handlers for the whole host only, before 6.7 | sudo apt-get install qemu-user-static, or docker run --privileged --rm tonistiigi/binfmt --install arm64");
         let forbidden = World::new()
             .with_handler("a", "enabled", "FC")
             .set(|settings| settings.registration = Registration::None);
@@ -522,6 +553,57 @@ mod tests {
         assert!(always.says("6.18", "linux/386")[0].starts_with("there is no qemu-i386"));
         let none = World::new().set(|settings| settings.registration = Registration::None);
         assert_eq!(none.machine("6.18", true).means(&platform("linux/386")) == Ok(Means::Compatible), tried);
+    }
+
+    #[test]
+    fn handlers_that_cannot_be_seen_are_tried() {
+        // No test registers one meanwhile.
+        let _untouched = Untouched::hold();
+        let world = World::new().set(|settings| settings.registration = Registration::Host);
+        fs::remove_file(world.settings.binfmt_misc.join("status")).unwrap();
+        let machine = world.machine("6.18", true);
+        let tried = trial::host(Architecture::S390x).unwrap();
+        assert_eq!(machine.means(&platform("linux/s390x")) == Ok(Means::Host(None)), tried);
+        assert!(machine.means(&platform("linux/s390x")).is_ok() == tried);
+    }
+
+    #[test]
+    fn handlers_of_the_host_are_what_the_kernel_goes_by() {
+        let qemu = Parts::locate().program("qemu-s390x");
+        let mut registered = Registered::hold();
+        let own = Handler::qemu(Architecture::S390x, &qemu);
+        let machine = |directory: &Path| {
+            let settings = Settings {
+                qemu_image: None,
+                binfmt_misc: directory.to_owned(),
+                registration: Registration::Host,
+                ..Settings::default()
+            };
+            Machine::inspect(&settings)
+        };
+        let seen = |means| match means {
+            Ok(Means::Host(handler)) => Some(handler),
+            _ => None,
+        };
+        let s390x = platform("linux/s390x");
+        if machine(Registered::directory()).handler(Architecture::S390x).is_none() {
+            assert!(!trial::host(Architecture::S390x).unwrap());
+        }
+        registered.register(&own.register_line());
+        let handler = seen(machine(Registered::directory()).means(&s390x)).unwrap().unwrap();
+        assert_eq!(
+            (&handler.name, &handler.interpreter, &handler.pattern),
+            (&own.name, &own.interpreter, &own.pattern)
+        );
+        assert!(handler.is_fixed() && handler.keeps_credentials());
+        assert!(trial::host(Architecture::S390x).unwrap());
+        // From where it cannot be seen, it is tried.
+        assert_eq!(seen(machine(Path::new("/no/such/binfmt_misc")).means(&s390x)), Some(None));
+        // The newest is asked first.
+        let newer = Handler { name: "rbx-newer".to_owned(), ..own };
+        registered.register(&newer.register_line());
+        let handler = seen(machine(Registered::directory()).means(&s390x)).unwrap().unwrap();
+        assert_eq!(handler.name, "rbx-newer");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Qemu {
         for directory in directories {
             for suffix in ["-static", ""] {
                 let path = directory.join(format!("qemu-{}{suffix}", architecture.qemu()));
-                match check(&path) {
+                match Self::check(&path) {
                     Ok(()) => return Ok(Self { path, architecture }),
                     Err(None) => {}
                     Err(Some(reason)) => passed_over.push((path, reason)),
@@ -68,7 +68,7 @@ impl Qemu {
 
     /// QEMU at this path, which an image has, say.
     pub fn at(architecture: Architecture, path: &Path) -> Result<Self, Unusable> {
-        match check(path) {
+        match Self::check(path) {
             Ok(()) => Ok(Self { path: path.to_owned(), architecture }),
             Err(reason) => {
                 Err(reason.unwrap_or_else(|| Unusable::Unreadable("there is no such file".to_owned())))
@@ -82,6 +82,28 @@ impl Qemu {
         let output = crate::trial::output(&self.path, &[OsStr::new("--version")])?;
         version(&output).ok_or_else(|| io::Error::other("it does not say its version"))
     }
+
+    /// Whether a step can have this program as its interpreter. `Err(None)` if there is none.
+    pub(crate) fn check(path: &Path) -> Result<(), Option<Unusable>> {
+        let unreadable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => None,
+            _ => Some(Unusable::Unreadable(error.to_string())),
+        };
+        // Not opened before it is known to be a file: a pipe would wait.
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(None);
+        }
+        if metadata.permissions().mode() & 0o111 == 0 {
+            return Err(Some(Unusable::NotExecutable));
+        }
+        let mut file = File::open(path).map_err(unreadable)?;
+        match is_static(&mut file, Architecture::of(&Platform::host())) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Some(Unusable::Dynamic)),
+            Err(reason) => Err(Some(reason)),
+        }
+    }
 }
 
 /// The version in `qemu-aarch64 version 9.2.0 (Debian 1:9.2.0+ds-1)`.
@@ -90,28 +112,6 @@ fn version(output: &str) -> Option<String> {
     let version = rest.split([' ', '(']).next()?;
     let is_plain = version.chars().all(|c| c.is_ascii_alphanumeric() || ".+-~".contains(c));
     (is_plain && !version.is_empty() && version.len() < 40).then(|| version.to_owned())
-}
-
-/// Whether a step can have this program as its interpreter. `Err(None)` if there is none.
-fn check(path: &Path) -> Result<(), Option<Unusable>> {
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => None,
-        _ => Some(Unusable::Unreadable(error.to_string())),
-    };
-    // Not opened before it is known to be a file: a pipe would wait.
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(None);
-    }
-    if metadata.permissions().mode() & 0o111 == 0 {
-        return Err(Some(Unusable::NotExecutable));
-    }
-    let mut file = File::open(path).map_err(unreadable)?;
-    match is_static(&mut file, Architecture::of(&Platform::host())) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Some(Unusable::Dynamic)),
-        Err(reason) => Err(Some(reason)),
-    }
 }
 
 /// Whether a program of this architecture names no dynamic linker.
