@@ -24,21 +24,18 @@ mod linux {
     use std::io::{self, Read, Seek, SeekFrom, Write};
     use std::os::fd::AsRawFd;
     use std::path::{Path, PathBuf};
-    use std::process::{Command, ExitStatus, Stdio};
-    use std::thread;
-    use std::time::{Duration, Instant};
+    use std::process::{Child, Command, ExitStatus, Stdio};
 
+    use rustix::event::{PollFd, PollFlags, Timespec};
     use rustix::fs::MemfdFlags;
     use rustix::io::Errno;
+    use rustix::process::{Pid, PidfdFlags};
 
     use crate::Architecture;
     use crate::program::STATUS;
 
     /// How long a program may take that does nothing: enough for QEMU on a machine that is busy.
-    const LIMIT: Duration = Duration::from_secs(20);
-    /// Between two looks at whether it has ended. The first is short: natively it takes half a millisecond.
-    const SHORTEST_WAIT: Duration = Duration::from_micros(200);
-    const LONGEST_WAIT: Duration = Duration::from_millis(10);
+    const LIMIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
     /// What is read of a program's output.
     const MOST_OUTPUT: u64 = 4096;
 
@@ -64,7 +61,7 @@ mod linux {
     pub(crate) fn output(program: &Path, arguments: &[&OsStr]) -> io::Result<String> {
         let mut file = memory("rbx-output", MemfdFlags::CLOEXEC)?;
         let mut command = Command::new(program);
-        let status = finish(command.args(arguments).stdout(file.try_clone()?))?;
+        let status = finish(command.args(arguments).stdout(file.try_clone()?), LIMIT)?;
         if !status.success() {
             return Err(io::Error::other(status.to_string()));
         }
@@ -75,7 +72,7 @@ mod linux {
     }
 
     fn runs(command: &mut Command) -> io::Result<bool> {
-        match finish(command) {
+        match finish(command, LIMIT) {
             Ok(status) => Ok(status.code() == Some(STATUS)),
             // There is no such format; or its interpreter is gone.
             Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -86,21 +83,27 @@ mod linux {
     }
 
     /// Runs to the end, or kills when it takes too long.
-    fn finish(command: &mut Command) -> io::Result<ExitStatus> {
+    fn finish(command: &mut Command, limit: Timespec) -> io::Result<ExitStatus> {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).env_clear().spawn()?;
-        let started = Instant::now();
-        let mut wait = SHORTEST_WAIT;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            if started.elapsed() > LIMIT {
+        match ends_in_time(&child, limit) {
+            Ok(true) => child.wait(),
+            in_time => {
                 child.kill()?;
                 child.wait()?;
-                return Err(io::ErrorKind::TimedOut.into());
+                in_time.and(Err(io::ErrorKind::TimedOut.into()))
             }
-            thread::sleep(wait);
-            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    fn ends_in_time(child: &Child, limit: Timespec) -> io::Result<bool> {
+        let process = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        let mut wait = [PollFd::new(&process, PollFlags::IN)];
+        loop {
+            match rustix::event::poll(&mut wait, Some(&limit)) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -159,6 +162,14 @@ mod linux {
             assert!(!with(&qemu, Architecture::Riscv64).unwrap());
             assert!(!with(Path::new("/bin/true"), Architecture::Arm64).unwrap());
             assert!(!with(Path::new("/no/such/qemu"), Architecture::Arm64).unwrap());
+        }
+
+        #[test]
+        fn what_takes_too_long_is_ended() {
+            let mut command = Command::new("/bin/sleep");
+            let limit = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+            let error = finish(command.arg("1000"), limit).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         }
 
         #[test]
