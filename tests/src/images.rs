@@ -1,6 +1,6 @@
 //! Base images, made from the busybox of the parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -29,6 +29,9 @@ pub const DEBIAN_ARCHITECTURES: [(&str, &str, Option<&str>); 7] = [
     ("s390x", "s390x", None),
 ];
 
+/// Where every image looks for programs.
+pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Modification time of every file: 2 January 2020, 03:04:05.
 const MTIME: u64 = 1_577_934_245;
 /// `created` of every image.
@@ -40,9 +43,9 @@ pub(crate) fn make(parts: &Parts, directory: &Path) {
     fs::create_dir_all(directory).expect("a directory for images can be made");
     for (name, config) in configurations() {
         let path = directory.join(name);
-        let mut layout = Layout::new(&path);
+        let mut layout = Layout::new(&path, Compression::default());
         for (debian, architecture, variant) in DEBIAN_ARCHITECTURES {
-            layout.add(&root(parts, debian), architecture, variant, &config);
+            layout.add(&system(parts, debian).finish(), architecture, variant, &config);
         }
         layout.finish();
     }
@@ -88,21 +91,19 @@ pub(crate) fn make_debian(directory: &Path) {
     let known = DEBIAN_ARCHITECTURES.iter().find(|(debian, ..)| *debian == architecture);
     let (_, architecture, variant) =
         known.unwrap_or_else(|| panic!("no image architecture for {architecture}"));
-    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let mut layout = Layout::new(directory);
-    layout.add(&layer, architecture, *variant, &json!({ "Env": [path], "Cmd": ["bash"] }));
+    let mut layout = Layout::new(directory, Compression::default());
+    layout.add(&layer, architecture, *variant, &json!({ "Env": [PATH], "Cmd": ["bash"] }));
     layout.finish();
 }
 
 /// Every image's configuration by the image's name.
 fn configurations() -> BTreeMap<&'static str, Value> {
-    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     BTreeMap::from([
-        ("busybox", json!({ "Env": [path], "Cmd": ["sh"] })),
+        ("busybox", json!({ "Env": [PATH], "Cmd": ["sh"] })),
         (
             "configured",
             json!({
-                "Env": [path, "BASE=from the base", "SHARED=base"],
+                "Env": [PATH, "BASE=from the base", "SHARED=base"],
                 "Entrypoint": ["/bin/echo", "base"],
                 "Cmd": ["base", "command"],
                 "User": "daemon",
@@ -118,7 +119,7 @@ fn configurations() -> BTreeMap<&'static str, Value> {
         (
             "onbuild",
             json!({
-                "Env": [path],
+                "Env": [PATH],
                 "Cmd": ["sh"],
                 "OnBuild": ["COPY trigger.txt /from/trigger.txt", "RUN echo triggered > /from/run.txt", "ENV TRIGGERED=1"],
             }),
@@ -126,8 +127,8 @@ fn configurations() -> BTreeMap<&'static str, Value> {
     ])
 }
 
-/// The layer of every image: busybox under all its names, and the files that make a small system, as a tar.
-fn root(parts: &Parts, debian_architecture: &str) -> Vec<u8> {
+/// What is in every image: busybox under all its names, and the files that make a small system.
+pub(crate) fn system(parts: &Parts, debian_architecture: &str) -> Tar {
     let mut tar = Tar::default();
     for (path, mode) in [
         ("bin", 0o755),
@@ -165,7 +166,7 @@ fn root(parts: &Parts, debian_architecture: &str) -> Vec<u8> {
         b"root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\ngina:x:1000:1000:Gina:/home/gina:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
     );
     tar.directory("home/gina", 0o755);
-    tar.finish()
+    tar
 }
 
 /// Busybox's names, without its own and without those that would shadow it elsewhere.
@@ -178,70 +179,75 @@ fn applets(parts: &Parts) -> Vec<String> {
     names
 }
 
-/// A tar with the same bytes for the same entries.
+/// A tar with the same bytes for the same entries, all of them root's.
 #[derive(Default)]
-struct Tar {
+pub(crate) struct Tar {
     builder: Option<tar::Builder<Vec<u8>>>,
+    directories: BTreeSet<String>,
 }
 
 impl Tar {
-    fn append(&mut self, header: &mut Header, path: &str, link: Option<&str>, content: &[u8]) {
+    fn append(&mut self, kind: EntryType, mode: u32, path: &str, link: Option<&str>, content: &[u8]) {
         let builder = self.builder.get_or_insert_with(|| tar::Builder::new(Vec::new()));
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
         header.set_mtime(MTIME);
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(content.len() as u64);
         let appended = match link {
-            Some(target) => builder.append_link(header, path, target),
-            None => builder.append_data(header, path, content),
+            Some(target) => builder.append_link(&mut header, path, target),
+            None => builder.append_data(&mut header, path, content),
         };
         appended.expect("a vector takes what is written");
     }
 
-    fn directory(&mut self, path: &str, mode: u32) {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::Directory);
-        header.set_mode(mode);
-        self.append(&mut header, &format!("{path}/"), None, &[]);
+    /// Adds a directory, unless it is there.
+    pub(crate) fn directory(&mut self, path: &str, mode: u32) {
+        if self.directories.insert(path.to_owned()) {
+            let path = if path.is_empty() { "./".to_owned() } else { format!("{path}/") };
+            self.append(EntryType::Directory, mode, &path, None, &[]);
+        }
     }
 
-    fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::Regular);
-        header.set_mode(mode);
-        self.append(&mut header, path, None, content);
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+        self.append(EntryType::Regular, mode, path, None, content);
     }
 
-    fn link(&mut self, path: &str, target: &str) {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::Symlink);
-        header.set_mode(0o777);
-        self.append(&mut header, path, Some(target), &[]);
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
+        self.append(EntryType::Symlink, 0o777, path, Some(target), &[]);
     }
 
-    fn finish(self) -> Vec<u8> {
+    /// Adds another name of a file that was added before.
+    pub(crate) fn hard_link(&mut self, path: &str, target: &str) {
+        self.append(EntryType::Link, 0o644, path, Some(target), &[]);
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
         let builder = self.builder.expect("there are entries");
         builder.into_inner().expect("a vector takes what is written")
     }
 }
 
 /// An OCI layout directory being written.
-struct Layout<'path> {
+pub(crate) struct Layout<'path> {
     directory: &'path Path,
+    compression: Compression,
     manifests: Vec<Value>,
 }
 
 impl<'path> Layout<'path> {
-    fn new(directory: &'path Path) -> Self {
+    pub(crate) fn new(directory: &'path Path, compression: Compression) -> Self {
         fs::create_dir_all(directory.join("blobs/sha256")).expect("a directory for blobs can be made");
         fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
             .expect("a file can be written");
-        Self { directory, manifests: Vec::new() }
+        Self { directory, compression, manifests: Vec::new() }
     }
 
     /// Adds the image of one platform.
-    fn add(&mut self, layer: &[u8], architecture: &str, variant: Option<&str>, config: &Value) {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    pub(crate) fn add(&mut self, layer: &[u8], architecture: &str, variant: Option<&str>, config: &Value) {
+        let mut gzip = GzEncoder::new(Vec::new(), self.compression);
         gzip.write_all(layer).expect("a vector takes what is written");
         let compressed = gzip.finish().expect("a vector takes what is written");
         let mut platform = json!({ "architecture": architecture, "os": "linux" });
@@ -277,7 +283,7 @@ impl<'path> Layout<'path> {
     }
 
     /// Writes the image's index, and the layout's own that points to it.
-    fn finish(self) {
+    pub(crate) fn finish(self) {
         let media_type = "application/vnd.oci.image.index.v1+json";
         let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": self.manifests });
         let mut descriptor = self.blob(media_type, index.to_string().as_bytes());

@@ -13,6 +13,7 @@ pub mod compare;
 pub mod corpus;
 mod daemon;
 mod engine;
+mod hub;
 mod image;
 mod images;
 pub mod language;

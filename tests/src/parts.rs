@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::images;
+use crate::{hub, images};
 
 /// The real parts that `cargo xtask parts` fetched.
 #[derive(Debug, Clone)]
@@ -90,20 +90,38 @@ impl Parts {
         layout
     }
 
+    /// A repository of Debian packages for arm64, as apt reads it: `make`, and `build-tools`, which needs that.
+    pub fn repository(&self) -> PathBuf {
+        self.hub().join("repository")
+    }
+
+    /// The directory of what is under the names of Docker Hub, made at the first call in some seconds: `registry`, the
+    /// storage of a registry, and `repository`.
+    pub(crate) fn hub(&self) -> PathBuf {
+        let directory = self.directory.join("hub");
+        self.make("hub", &hub::recipe(self), || hub::make(self, &directory));
+        directory
+    }
+
     /// The directory of base images, made at the first call: an OCI layout for each, and `registry`, the storage of a
     /// registry that has them all.
     pub(crate) fn images(&self) -> PathBuf {
         let directory = self.directory.join("images");
-        let stamp = directory.join("recipe");
-        let made = || fs::read_to_string(&stamp).is_ok_and(|recipe| recipe == images::RECIPE);
+        self.make("images", images::RECIPE, || images::make(self, &directory));
+        directory
+    }
+
+    /// Makes a directory of this name, unless there is one made by the same recipe.
+    fn make(&self, name: &str, recipe: &str, make: impl FnOnce()) {
+        let stamp = self.directory.join(name).join("recipe");
+        let made = || fs::read_to_string(&stamp).is_ok_and(|recorded| recorded == recipe);
         if !made() {
-            let _lock = self.lock("images");
+            let _lock = self.lock(name);
             if !made() {
-                images::make(self, &directory);
-                fs::write(&stamp, images::RECIPE).expect("the recipe can be recorded");
+                make();
+                fs::write(&stamp, recipe).expect("the recipe can be recorded");
             }
         }
-        directory
     }
 
     /// Waits for, and takes, a lock of this name among all processes that share the parts. Dropping it releases it.

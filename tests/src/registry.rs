@@ -48,6 +48,14 @@ impl Registry {
         Self::with(RegistryOptions { images: true, ..RegistryOptions::default() })
     }
 
+    /// Starts a registry that has base images under the names of Docker Hub (`library/golang`, `arm64v8/ubuntu`) and
+    /// takes no others: a mirror of it.
+    pub fn docker_hub() -> Self {
+        let parts = Parts::locate();
+        let options = RegistryOptions { images: true, ..RegistryOptions::default() };
+        Self::on(&parts, options, Some(&parts.hub().join("registry")))
+    }
+
     /// Starts a registry.
     ///
     /// # Panics

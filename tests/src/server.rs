@@ -49,6 +49,11 @@ impl Server {
         Self { address, git, ended, _daemon: daemon }
     }
 
+    /// Its address over HTTP, where it is a proxy, too: it has its files under the name of every host.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The names that stand for its addresses in the files of a case, and the addresses: `server.test` for HTTP,
     /// `git.test` for git.
     pub fn names(&self) -> Vec<(String, String)> {
@@ -104,7 +109,10 @@ fn answer(stream: &TcpStream, root: &Path) -> Option<()> {
         }
         let mut words = head.first()?.split(' ');
         let (method, target) = (words.next()?, words.next()?);
-        let path = target.split('?').next()?.trim_start_matches('/');
+        // Asked as a proxy, it is whatever host was meant.
+        let local =
+            target.strip_prefix("http://").map_or(target, |it| it.split_once('/').map_or("", |it| it.1));
+        let path = local.split('?').next()?.trim_start_matches('/');
         let file = Some(root.join(path)).filter(|file| !path.contains("..") && file.is_file());
         let mut text = String::new();
         let mut body = Vec::new();

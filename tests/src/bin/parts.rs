@@ -13,6 +13,7 @@ Usage: rbx-parts COMMAND
   layout IMAGE     print the path of a base image as an OCI layout (busybox, configured, onbuild, debian)
   golden CASE      print what BuildKit makes of a case of the corpus
   engine [graph]   run an Engine and a registry with the base images until standard input ends
+  hub              run a registry with base images under the names of Docker Hub until standard input ends
 ";
 
 fn main() -> ExitCode {
@@ -37,8 +38,14 @@ fn main() -> ExitCode {
             println!("export DOCKER_HOST={}", engine.host());
             println!("export DOCKER_CONFIG={}", engine.config().display());
             println!("export REGISTRY={}", registry.address());
-            // Whoever started this closes the pipe, or types Ctrl-D.
-            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            wait();
+        }
+        ["hub"] => {
+            let registry = Registry::docker_hub();
+            let mirrors =
+                format!(r#"{{"registries": {{"docker.io": {{"mirrors": ["{}"]}}}}}}"#, registry.address());
+            println!("in $DOCKER_CONFIG/rbx/config.json: {mirrors}");
+            wait();
         }
         _ => {
             print!("{USAGE}");
@@ -46,6 +53,11 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Until whoever started this closes the pipe, or types Ctrl-D.
+fn wait() {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
 }
 
 fn print(image: &Image) {

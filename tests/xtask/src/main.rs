@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's command line tool")]
 
+mod bases;
 mod example;
 mod fuzz;
 mod host;

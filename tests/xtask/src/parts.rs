@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::House;
 use crate::run::{self, Outcome};
+use crate::{House, bases};
 
 /// Debian releases to take the parts from, the first that has them all.
 const SUITES: [&str; 2] = ["forky", "trixie"];
@@ -62,7 +62,7 @@ pub(crate) fn fetch(house: &House) -> Outcome {
             println!("  {package} {version}: DIFFERS, the tests were written against {expected}*");
         }
     }
-    Ok(())
+    bases::fetch(parts)
 }
 
 /// A Debian version without its epoch.
@@ -107,7 +107,7 @@ fn archive() -> Outcome<String> {
 }
 
 fn fetch_from(parts: &Path, archive: &str, suite: &str) -> Outcome<String> {
-    let apt = Apt::new(parts.join("apt"), archive, suite)?;
+    let apt = Apt::new(parts, archive, suite)?;
     run::visibly(apt.command("apt-get").args(["-q", "update"]))?;
     let packages: Vec<String> = PACKAGES
         .iter()
@@ -145,7 +145,7 @@ fn fetch_from(parts: &Path, archive: &str, suite: &str) -> Outcome<String> {
     }
     fs::remove_dir_all(&debs).map_err(|error| error.to_string())?;
     // What was made from other parts is made anew.
-    for made in ["images", "goldens", "language"] {
+    for made in ["images", "goldens", "language", "packages"] {
         let _ = fs::remove_dir_all(parts.join(made));
     }
     versions.sort();
@@ -157,12 +157,18 @@ fn unpack(deb: &Path, into: &Path) -> Outcome {
 }
 
 /// An apt of its own: its sources, lists and cache lie in one directory, and it knows of no installed package.
-struct Apt {
+pub(crate) struct Apt {
     directory: PathBuf,
 }
 
 impl Apt {
-    fn new(directory: PathBuf, archive: &str, suite: &str) -> Outcome<Self> {
+    /// The one of the parts that are there.
+    pub(crate) fn made(parts: &Path) -> Self {
+        Self { directory: parts.join("apt") }
+    }
+
+    fn new(parts: &Path, archive: &str, suite: &str) -> Outcome<Self> {
+        let Self { directory } = Self::made(parts);
         let _ = fs::remove_dir_all(&directory);
         for inner in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(directory.join(inner)).map_err(|error| error.to_string())?;
@@ -176,7 +182,24 @@ impl Apt {
         Ok(Self { directory })
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// A program of apt that knows all architectures of the parts.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = self.configured(program);
+        for architecture in ARCHITECTURES {
+            command.args(["-o", &format!("APT::Architectures::={architecture}")]);
+        }
+        command
+    }
+
+    /// A program of apt as on a machine of this architecture.
+    pub(crate) fn command_for(&self, program: &str, architecture: &str) -> Command {
+        let mut command = self.configured(program);
+        command.args(["-o", &format!("APT::Architecture={architecture}")]);
+        command.args(["-o", &format!("APT::Architectures::={architecture}")]);
+        command
+    }
+
+    fn configured(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let at = |name: &str| self.directory.join(name).display().to_string();
         let options = [
@@ -192,9 +215,8 @@ impl Apt {
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "Acquire::IndexTargets::deb::CNF::DefaultEnabled=false".to_owned(),
         ];
-        let architectures = ARCHITECTURES.map(|architecture| format!("APT::Architectures::={architecture}"));
-        for option in options.iter().chain(&architectures) {
-            command.args(["-o", option]);
+        for option in options {
+            command.args(["-o", &option]);
         }
         command
     }
