@@ -5,7 +5,10 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rbx_emulation::{Architecture, Handler};
 use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::Parts;
 
 /// Where it is mounted, as everywhere.
 const DIRECTORY: &str = "/proc/sys/fs/binfmt_misc";
@@ -87,6 +90,16 @@ impl Registered {
             registered.note(MOUNTED);
             rustix::mount::mount("binfmt_misc", DIRECTORY, "binfmt_misc", MountFlags::empty(), None)
                 .unwrap_or_else(|error| panic!("{error}: failed to mount binfmt_misc"));
+        }
+        registered
+    }
+
+    /// The same, with the QEMU of the parts for these architectures.
+    pub fn qemu(architectures: &[Architecture]) -> Self {
+        let (parts, mut registered) = (Parts::locate(), Self::hold());
+        for architecture in architectures {
+            let qemu = parts.program(&format!("qemu-{}", architecture.qemu()));
+            registered.register(&Handler::qemu(*architecture, &qemu).register_line());
         }
         registered
     }
