@@ -11,6 +11,7 @@ mod outputs;
 mod plugin;
 mod push;
 mod sources;
+mod tutorials;
 mod users;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -45,6 +46,7 @@ fn main() {
         .chain(plugin::trials())
         .chain(push::trials())
         .chain(sources::trials())
+        .chain(tutorials::trials())
         .chain(users::trials())
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
