@@ -64,6 +64,7 @@ impl Reader<'_> {
             comments: 0..0,
             empty_continuations: Vec::new(),
             code,
+            pieces: self.line.pieces(&whole),
         };
         found.body = self.body(&found, arguments, trigger);
         found

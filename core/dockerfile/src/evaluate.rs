@@ -57,6 +57,23 @@ pub fn evaluate(file: &Dockerfile, scope: &Scope<'_>) -> Evaluation {
     evaluation
 }
 
+/// The arguments that BuildKit sets by itself from the platform of the image and that of the build.
+pub fn platform_arguments(target: &Platform, build: &Platform) -> [(&'static str, String); 10] {
+    let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+    [
+        ("BUILDPLATFORM", build.to_string()),
+        ("BUILDOS", build.os.clone()),
+        ("BUILDOSVERSION", optional(&build.os_version)),
+        ("BUILDARCH", build.architecture.clone()),
+        ("BUILDVARIANT", optional(&build.variant)),
+        ("TARGETPLATFORM", target.format_all()),
+        ("TARGETOS", target.os.clone()),
+        ("TARGETOSVERSION", optional(&target.os_version)),
+        ("TARGETARCH", target.architecture.clone()),
+        ("TARGETVARIANT", optional(&target.variant)),
+    ]
+}
+
 /// The proxies among the build arguments, in upper and lower case. BuildKit sets them for every `RUN` without making
 /// them part of its cache key or the image.
 pub fn proxy_variables(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
@@ -137,20 +154,7 @@ impl<'a> Resolver<'a> {
         let (target, build) = (self.scope.target_platform, self.scope.build_platform);
         let last = self.file.stages().last().and_then(|stage| stage_name(&stage[0]));
         let stage = self.scope.target.map(str::to_owned).or(last).unwrap_or_else(|| "default".to_owned());
-        let optional = |text: &Option<String>| text.clone().unwrap_or_default();
-        for (name, value) in [
-            ("BUILDPLATFORM", build.to_string()),
-            ("BUILDOS", build.os.clone()),
-            ("BUILDOSVERSION", optional(&build.os_version)),
-            ("BUILDARCH", build.architecture.clone()),
-            ("BUILDVARIANT", optional(&build.variant)),
-            ("TARGETPLATFORM", target.format_all()),
-            ("TARGETOS", target.os.clone()),
-            ("TARGETOSVERSION", optional(&target.os_version)),
-            ("TARGETARCH", target.architecture.clone()),
-            ("TARGETVARIANT", optional(&target.variant)),
-            ("TARGETSTAGE", stage),
-        ] {
+        for (name, value) in platform_arguments(target, build).into_iter().chain([("TARGETSTAGE", stage)]) {
             let value = self.scope.build_args.get(name).cloned().unwrap_or(value);
             self.globals.insert(name.to_owned(), value);
         }

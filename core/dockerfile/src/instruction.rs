@@ -241,9 +241,21 @@ pub struct Instruction {
     pub empty_continuations: Vec<Span>,
     /// The instruction on one line: continuations joined, comments dropped, heredocs without their content.
     pub code: String,
+    /// Where each piece of `code` begins: there, and in the Dockerfile.
+    pub(crate) pieces: Vec<(u32, u32)>,
 }
 
 impl Instruction {
+    /// Where the byte at `offset` of [`code`](Self::code) stands in the Dockerfile's text.
+    pub fn source_of(&self, offset: usize) -> u32 {
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        let index = self.pieces.partition_point(|&(start, _)| start <= offset);
+        match index.checked_sub(1).and_then(|index| self.pieces.get(index)) {
+            Some(&(start, source)) => source.saturating_add(offset - start).min(self.span.end),
+            None => self.span.start,
+        }
+    }
+
     /// The last flag of that name.
     pub fn flag(&self, name: &str) -> Option<&Flag> {
         self.flags.iter().rev().find(|flag| flag.name.text == name)

@@ -34,7 +34,7 @@ mod words;
 
 pub use diagnostic::{Diagnostic, Phase, Severity};
 pub use dockerfile::{Comment, Directive, Directives, Dockerfile};
-pub use evaluate::{evaluate, proxy_variables};
+pub use evaluate::{evaluate, platform_arguments, proxy_variables};
 pub use expand::{
     ExpandError, ExpandOptions, expand, expand_keep_quotes, expand_with, expand_words, expand_words_with,
 };

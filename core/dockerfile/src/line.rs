@@ -126,6 +126,19 @@ impl Logical {
         Span::of(self.source(range.start), self.source(range.end - 1) + 1)
     }
 
+    /// Where each piece of a range begins: in that range and in the Dockerfile.
+    pub(crate) fn pieces(&self, range: &Range<usize>) -> Vec<(u32, u32)> {
+        let first = self.pieces.partition_point(|&(start, _)| start <= range.start).saturating_sub(1);
+        let pieces = self.pieces[first..].iter().take_while(|&&(start, _)| start < range.end);
+        pieces
+            .map(|&(start, source)| {
+                let skipped = range.start.saturating_sub(start);
+                let place = Span::of(start.saturating_sub(range.start), source + skipped);
+                (place.start, place.end)
+            })
+            .collect()
+    }
+
     /// The word at a range.
     pub(crate) fn word(&self, range: Range<usize>) -> Word {
         Word { span: self.span(&range), text: self.text[range].to_owned() }

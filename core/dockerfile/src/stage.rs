@@ -51,6 +51,8 @@ pub struct BaseFacts {
 pub struct Evaluation {
     /// The stages in order.
     pub stages: Vec<Stage>,
+    /// The arguments that `FROM` sees, automatic ones included, with their values.
+    pub globals: BTreeMap<String, String>,
     /// Index of the target; `None` where there is none of that name.
     pub target: Option<usize>,
     /// What is wrong, beside [`Dockerfile::diagnostics`](crate::Dockerfile::diagnostics), in the order BuildKit comes

@@ -133,7 +133,8 @@ impl<'a> Runner<'a> {
             stages.push(stage);
         }
         self.log.finish();
-        Evaluation { stages, target: None, diagnostics: self.diagnostics }
+        let globals = self.globals.into_iter().collect();
+        Evaluation { stages, globals, target: None, diagnostics: self.diagnostics }
     }
 
     fn stage(&mut self, index: usize, draft: &Draft<'_>, labels: &[String]) -> Stage {

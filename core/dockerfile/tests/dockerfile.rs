@@ -112,6 +112,14 @@ fn unquoted(text: &str) -> String {
     text.trim_matches('"').to_owned()
 }
 
+/// Every character of an instruction's code stands where it says.
+fn mapped(instruction: &Instruction, file: &Dockerfile) {
+    for (at, c) in instruction.code.char_indices() {
+        let source = instruction.source_of(at) as usize;
+        assert!(file.text.get(source..).is_some_and(|rest| rest.starts_with(c)), "{at} of {instruction:?}");
+    }
+}
+
 /// Files of which the other parser makes something else than BuildKit does, and why.
 const DIFFERENT: [(&str, &str); 2] = [
     ("exec-form-invalid", "a list with a comma at its end is no JSON, so the command is one for the shell"),
@@ -165,6 +173,12 @@ fn what_another_parser_reads_we_read_the_same() {
 
 /// Lines and tokens make up the text, and every span lies in it on character boundaries.
 fn lossless(file: &Dockerfile) {
+    for instruction in &file.instructions {
+        mapped(instruction, file);
+        if let Body::Onbuild(trigger) = &instruction.body {
+            mapped(trigger, file);
+        }
+    }
     let join = |spans: Vec<Span>| {
         let mut end = 0;
         for span in &spans {
