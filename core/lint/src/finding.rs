@@ -1,0 +1,128 @@
+//! What a rule finds.
+
+use std::fmt;
+
+use rbx_dockerfile::Span;
+use rbx_platform::Platform;
+
+use crate::rule::Rule;
+
+/// How bad a finding is, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The build fails.
+    Error,
+    /// The build succeeds, and its result is wrong.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// Something wrong with a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule that found it. `None` is the language: the text makes no sense, or none for a platform.
+    pub rule: Option<&'static Rule>,
+    /// How bad.
+    pub severity: Severity,
+    /// What, in a sentence without a full stop and without platforms.
+    pub message: String,
+    /// Where.
+    pub span: Span,
+    /// Other places that have to do with it.
+    pub related: Vec<Related>,
+    /// The platforms it is true for, in the order of [`Request::platforms`](crate::Request::platforms).
+    pub platforms: Vec<Platform>,
+    /// The platforms it is not true for, in the same order.
+    pub fine_on: Vec<Platform>,
+    /// Remedies, the best one first. Any one of them is enough.
+    pub fixes: Vec<Fix>,
+}
+
+impl Finding {
+    /// The rule's name; `syntax` for what the language finds wrong.
+    pub fn name(&self) -> &'static str {
+        self.rule.map_or("syntax", |rule| rule.name)
+    }
+
+    /// On which platforms it is true, such as `on linux/arm64 (fine on linux/amd64)`. `None` where that is all.
+    pub fn label(&self) -> Option<String> {
+        let list = |platforms: &[Platform]| {
+            platforms.iter().map(Platform::format_all).collect::<Vec<_>>().join(", ")
+        };
+        (!self.fine_on.is_empty())
+            .then(|| format!("on {} (fine on {})", list(&self.platforms), list(&self.fine_on)))
+    }
+}
+
+/// The message with the platforms after it.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.label() {
+            Some(label) => write!(f, " {label}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Another place that has to do with a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// Where.
+    pub span: Span,
+    /// What is there.
+    pub message: String,
+}
+
+/// A remedy. Its edits do not overlap, and are in order of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fix {
+    /// What it does, such as `Remove the default`.
+    pub title: String,
+    /// What it changes.
+    pub edits: Vec<Edit>,
+}
+
+/// A change of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; nothing, where it is empty.
+    pub span: Span,
+    /// What comes there.
+    pub text: String,
+}
+
+/// The text after edits that do not overlap and are in order.
+pub fn apply(text: &str, edits: &[Edit]) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut at = 0;
+    for edit in edits {
+        let range = edit.span.range();
+        result.push_str(text.get(at..range.start).unwrap_or_default());
+        result.push_str(&edit.text);
+        at = range.end.max(at);
+    }
+    result.push_str(text.get(at..).unwrap_or_default());
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_applied_in_order() {
+        let edit = |start, end, text: &str| Edit { span: Span { start, end }, text: text.to_owned() };
+        assert_eq!(apply("abcdef", &[edit(0, 1, "x"), edit(3, 3, "-"), edit(5, 6, "")]), "xbc-de");
+        assert_eq!(apply("", &[edit(0, 0, "x")]), "x");
+    }
+}

@@ -1,0 +1,21 @@
+//! Rules for Dockerfiles: (Dockerfile × platforms × facts) → findings with fixes.
+//!
+//! [`lint`] evaluates a Dockerfile for every platform that it is built for and asks each of the [`RULES`] about each
+//! evaluation. Equal findings of several platforms are one, which says on which platforms it is true. What the language
+//! itself finds wrong is among the findings, so that nothing else has to be asked.
+//!
+//! A rule is a pure function. It reads no file and asks no registry: what is to be known about base images is handed
+//! in as [`Facts`].
+
+mod finding;
+mod lint;
+mod place;
+mod rule;
+mod rules;
+mod shell;
+mod silence;
+mod view;
+
+pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
+pub use lint::{Facts, Request, lint};
+pub use rule::{RULES, Rule, rule};

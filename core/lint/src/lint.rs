@@ -1,0 +1,148 @@
+//! Asking every rule about every platform.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rbx_dockerfile::{BaseFacts, Dockerfile, Evaluation, Scope, Span, evaluate};
+use rbx_platform::Platform;
+
+use crate::finding::{Finding, Severity};
+use crate::rule::{RULES, Rule};
+use crate::silence::Silence;
+use crate::view::{Found, View, in_play, other_platforms};
+
+/// What a Dockerfile is checked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The platforms it is built for. None is the build's own.
+    pub platforms: Vec<Platform>,
+    /// The platform of the machine that builds.
+    pub build_platform: Platform,
+    /// `--build-arg`
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`. `None` is the last stage, and stages that no other needs are looked at, too.
+    pub target: Option<String>,
+    /// Names of `--build-context`.
+    pub named_contexts: BTreeSet<String>,
+}
+
+impl Request {
+    /// For these platforms, with nothing else given.
+    pub fn new(platforms: Vec<Platform>, build_platform: Platform) -> Self {
+        Self {
+            platforms,
+            build_platform,
+            build_args: BTreeMap::new(),
+            target: None,
+            named_contexts: BTreeSet::new(),
+        }
+    }
+}
+
+/// What is known of the world around a Dockerfile.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// What is known of base images, by name and platform as [`Scope::bases`] has them.
+    pub bases: BTreeMap<(String, Platform), BaseFacts>,
+}
+
+/// Everything that is wrong with a Dockerfile, in order of the text. What comments silence is left out.
+pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding> {
+    let mut platforms = Vec::new();
+    for platform in request.platforms.iter().map(Platform::normalized) {
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.is_empty() {
+        platforms.push(request.build_platform.normalized());
+    }
+    let evaluate = |platform: &Platform| {
+        let scope = Scope {
+            target_platform: platform,
+            build_platform: &request.build_platform,
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            named_contexts: &request.named_contexts,
+            bases: &facts.bases,
+        };
+        evaluate(file, &scope)
+    };
+    let evaluations: Vec<Evaluation> = platforms.iter().map(evaluate).collect();
+    let others: Vec<Evaluation> = other_platforms(file, &platforms).iter().map(evaluate).collect();
+    let in_play = in_play(&evaluations, &others, request.target.is_some());
+    let silence = Silence::new(file);
+
+    let mut all = Findings { platforms: &platforms, list: Vec::new(), known: HashMap::new() };
+    for diagnostic in &file.diagnostics {
+        let severity = severity_of(diagnostic);
+        let found = Found::new(diagnostic.span, diagnostic.to_string());
+        for platform in &platforms {
+            all.add(None, severity, platform, found.clone());
+        }
+    }
+    for ((platform, evaluation), in_play) in platforms.iter().zip(&evaluations).zip(&in_play) {
+        for diagnostic in &evaluation.diagnostics {
+            let found = Found::new(diagnostic.span, diagnostic.to_string());
+            all.add(None, severity_of(diagnostic), platform, found);
+        }
+        let view = View::new(file, request, platform, evaluation, in_play, &evaluations, &others, &silence);
+        for rule in &RULES {
+            for found in (rule.check)(&view) {
+                if !silence.covers(file, rule, found.span) {
+                    let severity = if silence.errors { Severity::Error } else { rule.severity };
+                    all.add(Some(rule), severity, platform, found);
+                }
+            }
+        }
+    }
+    all.finish()
+}
+
+fn severity_of(diagnostic: &rbx_dockerfile::Diagnostic) -> Severity {
+    match diagnostic.severity {
+        rbx_dockerfile::Severity::Error => Severity::Error,
+        rbx_dockerfile::Severity::Warning => Severity::Warning,
+    }
+}
+
+/// Findings, equal ones of several platforms being one.
+struct Findings<'a> {
+    platforms: &'a [Platform],
+    list: Vec<Finding>,
+    /// Where in the list a finding is.
+    known: HashMap<(&'static str, Span, String), usize>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, rule: Option<&'static Rule>, severity: Severity, platform: &Platform, found: Found) {
+        let name = rule.map_or("", |rule| rule.name);
+        let index = *self.known.entry((name, found.span, found.message.clone())).or_insert(self.list.len());
+        if let Some(known) = self.list.get_mut(index) {
+            if known.platforms.last() != Some(platform) {
+                known.platforms.push(platform.clone());
+            }
+            known.severity = known.severity.min(severity);
+            return;
+        }
+        self.list.push(Finding {
+            rule,
+            severity,
+            message: found.message,
+            span: found.span,
+            related: found.related,
+            platforms: vec![platform.clone()],
+            fine_on: Vec::new(),
+            fixes: found.fixes,
+        });
+    }
+
+    fn finish(mut self) -> Vec<Finding> {
+        for finding in &mut self.list {
+            let fine = self.platforms.iter().filter(|platform| !finding.platforms.contains(platform));
+            finding.fine_on = fine.cloned().collect();
+        }
+        // Stable: at one place, what the language finds wrong comes before what rules find.
+        self.list.sort_by_key(|finding| finding.span.start);
+        self.list
+    }
+}

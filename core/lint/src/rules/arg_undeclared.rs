@@ -1,0 +1,280 @@
+//! `platform-arg-undeclared`
+
+use rbx_dockerfile::{Body, Command, CommandLine, Instruction, Keyword, Op, Span, Stage, Step};
+
+use crate::finding::{Fix, Related};
+use crate::place;
+use crate::shell::{self, Otherwise};
+use crate::view::{Found, View};
+
+/// Other reads of the same variable that are pointed out, at most.
+const MAX_RELATED: usize = 20;
+
+pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+    let names: Vec<&'static str> = view.names().collect();
+    if !names.iter().any(|name| view.file.text.contains(name)) {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for (stage, instructions) in view.stages() {
+        all.extend(in_stage(view, stage, instructions, &names));
+        all.extend(triggers(view, stage, instructions, &names));
+    }
+    all
+}
+
+/// A read that gives something else than it should.
+struct Wrong<'a> {
+    name: &'static str,
+    span: Span,
+    instruction: &'a Instruction,
+    /// What it gives.
+    value: String,
+}
+
+/// What the steps of a stage read.
+fn in_stage(
+    view: &View<'_>,
+    stage: &Stage,
+    instructions: &[Instruction],
+    names: &[&'static str],
+) -> Vec<Found> {
+    let mut wrong = Vec::new();
+    for step in stage.steps.iter().filter(|step| !step.on_build) {
+        let Op::Run(run) = &step.op else { continue };
+        let index = instructions.partition_point(|instruction| instruction.span.start < step.span.start);
+        let Some(instruction) = instructions.get(index) else { continue };
+        let script = match (&run.command, &run.script) {
+            (_, Some(file)) => Script::file(instruction, &file.content),
+            (Command::Shell(text), None) => Script::command(instruction, text, &step.shell),
+            (Command::Exec(_), None) => None,
+        };
+        let Some(script) = script else { continue };
+        if runs_more(step) {
+            continue;
+        }
+        wrong.extend(script.wrong(view, instruction, names, &|name| step.run_env.get(name).is_some()));
+    }
+    report(view, wrong, "RUN")
+}
+
+/// What the triggers of a stage read in the image that is built on it by another Dockerfile.
+fn triggers(
+    view: &View<'_>,
+    stage: &Stage,
+    instructions: &[Instruction],
+    names: &[&'static str],
+) -> Vec<Found> {
+    let mut wrong = Vec::new();
+    let mut declared: Vec<&str> = Vec::new();
+    let default: Vec<String> = ["/bin/sh", "-c"].map(str::to_owned).to_vec();
+    let shell = stage.shell.as_deref().unwrap_or(&default);
+    let kept = instructions.iter().filter_map(|instruction| match &instruction.body {
+        Body::Onbuild(inner) if !stage.on_build.is_empty() => Some((instruction, inner)),
+        _ => None,
+    });
+    for (instruction, trigger) in kept {
+        match &trigger.body {
+            Body::Arg(list) => declared.extend(list.iter().map(|arg| arg.name.text.as_str())),
+            Body::Env(list) => declared.extend(list.iter().map(|pair| pair.name.text.as_str())),
+            Body::Run(CommandLine::Shell(word)) if instruction.heredocs.is_empty() => {
+                let Some(script) = Script::command(trigger, &word.text, shell) else { continue };
+                // An argument of this stage is one of a stage of this file that is built on it, too.
+                let own = |name: &str| {
+                    stage.steps.iter().any(|step| step.args.get(name).is_some())
+                        || instructions.iter().any(|it| match &it.body {
+                            Body::Arg(list) => list.iter().any(|arg| arg.name.text == name),
+                            _ => false,
+                        })
+                };
+                let known =
+                    |name: &str| declared.contains(&name) || stage.env.get(name).is_some() || own(name);
+                wrong.extend(script.wrong(view, instruction, names, &known));
+            }
+            _ => {}
+        }
+    }
+    report(view, wrong, "ONBUILD RUN")
+}
+
+/// One finding for each variable, at its first read.
+fn report(view: &View<'_>, wrong: Vec<Wrong<'_>>, what: &str) -> Vec<Found> {
+    let Some(rule) = crate::rule::rule("platform-arg-undeclared") else { return Vec::new() };
+    let mut all: Vec<(&'static str, Found)> = Vec::new();
+    for wrong in wrong {
+        if view.silence.covers(view.file, rule, wrong.span) {
+            continue;
+        }
+        if let Some((_, first)) = all.iter_mut().find(|(name, _)| *name == wrong.name) {
+            if first.related.len() < MAX_RELATED {
+                first.related.push(Related { span: wrong.span, message: "read here, too".to_owned() });
+            }
+            continue;
+        }
+        let name = wrong.name;
+        let written = wrong.span.slice(&view.file.text);
+        let shown = if written.starts_with('$') && !written.contains('\n') { written } else { name };
+        let stage = if what == "RUN" { "this stage" } else { "a trigger before it" };
+        let value = if wrong.value.is_empty() {
+            "which is empty".to_owned()
+        } else {
+            format!("which is always {:?}", wrong.value)
+        };
+        let mut found =
+            Found::new(wrong.span, format!("{what} reads {shown}, {value} without ARG {name} in {stage}"));
+        found.related.extend(global(view, name));
+        let arg = if what == "RUN" { "ARG" } else { "ONBUILD ARG" };
+        let arg = place::in_case_of(view.file, wrong.instruction, arg);
+        let edit = place::line_before(view.file, wrong.instruction, &format!("{arg} {name}"));
+        found.fixes.push(Fix { title: format!("Insert {arg} {name}"), edits: vec![edit] });
+        all.push((name, found));
+    }
+    all.into_iter().map(|(_, found)| found).collect()
+}
+
+/// The declaration before the first `FROM`, which many take for one that holds in stages.
+fn global(view: &View<'_>, name: &str) -> Option<Related> {
+    let mut before = view.file.instructions.iter().take_while(|it| it.keyword != Keyword::From);
+    let span = before.find_map(|instruction| match &instruction.body {
+        Body::Arg(list) => list.iter().find(|arg| arg.name.text == name).map(|arg| arg.name.span),
+        _ => None,
+    })?;
+    Some(Related { span, message: "this ARG is for FROM only".to_owned() })
+}
+
+/// The shell runs a file of the image's before the script, which may set anything.
+fn runs_more(step: &Step) -> bool {
+    ["BASH_ENV", "ENV"].iter().any(|name| step.run_env.get(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// A script in a Dockerfile.
+struct Script<'a> {
+    text: &'a str,
+    instruction: &'a Instruction,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What follows `RUN`, and the contents of its heredocs after it.
+    Line,
+    /// The content of a lone heredoc.
+    Content,
+}
+
+impl<'a> Script<'a> {
+    /// A file that begins with `#!`.
+    fn file(instruction: &'a Instruction, content: &'a str) -> Option<Self> {
+        let line = content.strip_prefix("#!")?.lines().next()?;
+        let mut words = line.split_whitespace();
+        let mut program = words.next()?;
+        if program.rsplit('/').next() == Some("env") {
+            program = words.next()?;
+        }
+        let options: Vec<&str> = words.collect();
+        (is_shell(program) && options.iter().all(|option| is_option(option))).then_some(Self {
+            text: content,
+            instruction,
+            kind: Kind::Content,
+        })
+    }
+
+    fn command(instruction: &'a Instruction, text: &'a str, shell: &[String]) -> Option<Self> {
+        let (program, options) = shell.split_first()?;
+        let (last, options) = options.split_last()?;
+        // `-o pipefail` has a word of its own.
+        let known = |option: &String| is_option(option) || !option.starts_with(['-', '+']);
+        if !is_shell(program) || !last.ends_with('c') || !is_option(last) || !options.iter().all(known) {
+            return None;
+        }
+        let Body::Run(CommandLine::Shell(word)) = &instruction.body else { return None };
+        let kind = if text.starts_with(&word.text) { Kind::Line } else { Kind::Content };
+        Some(Self { text, instruction, kind })
+    }
+
+    fn wrong<'b>(
+        &self,
+        view: &View<'_>,
+        instruction: &'b Instruction,
+        names: &[&'static str],
+        is_set: &dyn Fn(&str) -> bool,
+    ) -> Vec<Wrong<'b>> {
+        let strip_tabs = self.instruction.heredocs.first().is_some_and(|heredoc| heredoc.strip_tabs);
+        let reads = shell::reads(self.text, names, strip_tabs && self.kind == Kind::Content);
+        let wrong = reads.into_iter().filter_map(|read| {
+            let value = match read.otherwise {
+                Otherwise::Empty => String::new(),
+                Otherwise::Literal(text) => text,
+                Otherwise::Unknown => return None,
+            };
+            let right = view.automatic(read.name).unwrap_or_default();
+            (!is_set(read.name) && value != right).then(|| Wrong {
+                name: read.name,
+                span: self.span(&read.range, &view.file.text),
+                instruction,
+                value,
+            })
+        });
+        wrong.collect()
+    }
+
+    /// Where a part of the script stands in the Dockerfile.
+    fn span(&self, range: &std::ops::Range<usize>, text: &str) -> Span {
+        let start = self.source(range.start, text);
+        let end = self.source(range.end.saturating_sub(1), text).saturating_add(1);
+        Span { start, end: end.max(start) }
+    }
+
+    fn source(&self, offset: usize, text: &str) -> u32 {
+        let instruction = self.instruction;
+        let mut rest = offset;
+        if self.kind == Kind::Line {
+            let Body::Run(CommandLine::Shell(word)) = &instruction.body else {
+                return instruction.span.start;
+            };
+            if offset < word.text.len() {
+                return instruction.source_of(instruction.code.len() - word.text.len() + offset);
+            }
+            rest = offset - word.text.len();
+        }
+        for heredoc in &instruction.heredocs {
+            let content = heredoc.content;
+            if self.kind == Kind::Content {
+                return in_lines(content, heredoc.strip_tabs, rest, text);
+            }
+            // After a newline; the name that ends it follows.
+            rest = rest.saturating_sub(1);
+            if rest < content.len() {
+                return content.start.saturating_add(u32::try_from(rest).unwrap_or(0));
+            }
+            rest -= (content.len() + heredoc.name.len()).min(rest);
+        }
+        instruction.span.start
+    }
+}
+
+/// Where a byte of a content stands whose leading tabs may be stripped.
+fn in_lines(content: Span, strip_tabs: bool, offset: usize, text: &str) -> u32 {
+    let (mut source, mut left) = (content.range().start, offset);
+    for line in content.slice(text).split_inclusive('\n') {
+        let stripped = if strip_tabs { line.trim_start_matches('\t') } else { line };
+        if left < stripped.len() {
+            source += line.len() - stripped.len() + left;
+            break;
+        }
+        left -= stripped.len();
+        source += line.len();
+    }
+    u32::try_from(source).unwrap_or(content.end).min(content.end)
+}
+
+/// A shell that reads variables as the POSIX shell does.
+fn is_shell(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or_default();
+    matches!(name, "sh" | "ash" | "bash" | "dash" | "ksh" | "mksh" | "zsh")
+}
+
+/// Options that let no other file be read first, as those of a login shell or of an interactive one do.
+fn is_option(word: &str) -> bool {
+    word.starts_with(['-', '+']) && !word.starts_with("--") && !word.contains(['l', 'i'])
+}

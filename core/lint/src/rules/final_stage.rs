@@ -1,0 +1,38 @@
+//! `final-stage-build-platform`
+
+use rbx_dockerfile::Base;
+
+use crate::finding::{Fix, Related};
+use crate::place;
+use crate::view::{Found, View};
+
+pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+    found(view).into_iter().collect()
+}
+
+fn found(view: &View<'_>) -> Option<Found> {
+    let stage = view.evaluation.stages.get(view.evaluation.target?)?;
+    let root = view.root(stage);
+    // Nothing comes from `scratch`, and a context is whatever it is given.
+    if !matches!(root.base, Base::Image(_)) || view.platform.accepted().contains(&root.platform.normalized())
+    {
+        return None;
+    }
+    let flag = view.from(root)?.flag("platform")?;
+    let written = flag.value.as_ref()?.span.slice(&view.file.text);
+    let files = root.platform.format_all();
+    let from = view.from(stage)?;
+    let own = root.index == stage.index;
+    let mut found = Found::new(
+        if own { flag.span } else { from.span },
+        format!("The final stage is on --platform={written}, so the image has files of {files}"),
+    );
+    if own {
+        let edits = vec![place::without_flag(view.file, flag)];
+        found.fixes.push(Fix { title: "Remove --platform".to_owned(), edits });
+    } else {
+        let message = "the platform is that of this stage".to_owned();
+        found.related.push(Related { span: flag.span, message });
+    }
+    Some(found)
+}

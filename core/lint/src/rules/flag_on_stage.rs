@@ -1,0 +1,56 @@
+//! `platform-flag-on-stage`
+
+use rbx_dockerfile::{Base, Body, Stage, expand};
+use rbx_platform::Platform;
+
+use crate::finding::{Edit, Fix, Related};
+use crate::place;
+use crate::view::{Found, View};
+
+pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+    view.stages().filter_map(|(stage, _)| ignored(view, stage)).collect()
+}
+
+fn ignored(view: &View<'_>, stage: &Stage) -> Option<Found> {
+    let Base::Stage(base) = stage.base else { return None };
+    let base = view.evaluation.stages.get(base)?;
+    let root = view.root(base);
+    // What stands on nothing has no platform that a flag could change.
+    if matches!(root.base, Base::Scratch | Base::Unresolved) {
+        return None;
+    }
+    let flag = view.from(stage)?.flag("platform")?;
+    let value = flag.value.as_ref().filter(|value| !value.text.is_empty())?;
+    let globals = &view.evaluation.globals;
+    let wanted = expand(&value.text, view.file.escape, &|name| globals.get(name).cloned()).ok()?;
+    let wanted = Platform::parse(&wanted).ok()?;
+    if wanted == stage.platform.normalized() {
+        return None;
+    }
+    let written = flag.span.slice(&view.file.text);
+    let Body::From(body) = &view.from(stage)?.body else { return None };
+    let name = body.image.span.slice(&view.file.text);
+    let mut found = Found::new(flag.span, format!("{written} is ignored, because {name:?} is a stage"));
+    let Body::From(below) = &view.from(root)?.body else { return None };
+    let message = "the platform is that of this stage".to_owned();
+    found.related.push(Related { span: below.image.span, message });
+    let without = place::without_flag(view.file, flag);
+    if is_alone(view, stage, base) {
+        let span = rbx_dockerfile::Span { start: below.image.span.start, end: below.image.span.start };
+        let edits = vec![Edit { span, text: format!("{written} ") }, without.clone()];
+        found.fixes.push(Fix { title: format!("Move {written} to the stage {name:?}"), edits });
+    }
+    let title = format!("Remove {written}, which has no effect");
+    found.fixes.push(Fix { title, edits: vec![without] });
+    Some(found)
+}
+
+/// Whether the flag can go to the base's own `FROM` without changing any other stage.
+fn is_alone(view: &View<'_>, stage: &Stage, base: &Stage) -> bool {
+    let needed = |other: &Stage| other.index != stage.index && other.needs.contains(&base.index);
+    let evaluations = || view.asked.iter().chain(view.others);
+    matches!(base.base, Base::Image(_))
+        && view.from(base).is_some_and(|from| from.flag("platform").is_none())
+        && view.evaluation.target != Some(base.index)
+        && !evaluations().any(|evaluation| evaluation.stages.iter().any(needed))
+}

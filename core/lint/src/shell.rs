@@ -1,0 +1,701 @@
+//! Which variables a shell script reads before it sets them.
+//!
+//! This is no shell: it follows quotes, comments, substitutions, here-documents and simple commands of the POSIX shell
+//! and bash as far as it takes to tell a read from a text that looks like one. Where it loses the thread it says that
+//! nothing is read.
+
+use std::ops::Range;
+
+/// Substitutions in one another, at most. A script that goes deeper reads nothing.
+const MAX_DEPTH: usize = 100;
+
+/// A variable read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Read {
+    /// Which.
+    pub(crate) name: &'static str,
+    /// Where, the `$` included.
+    pub(crate) range: Range<usize>,
+    /// What there is if it is empty.
+    pub(crate) otherwise: Otherwise,
+}
+
+/// What a read gives where the variable is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Otherwise {
+    /// Nothing, or an error.
+    Empty,
+    /// This text.
+    Literal(String),
+    /// It depends.
+    Unknown,
+}
+
+/// The reads of variables in a script that nobody sets before: neither the script itself, nor a file that it may read
+/// commands from. A script that asks whether a variable is empty knows what it does, and reads it nowhere.
+/// `strip_tabs` is for the content of a `<<-` of the Dockerfile.
+pub(crate) fn reads(script: &str, names: &[&'static str], strip_tabs: bool) -> Vec<Read> {
+    if !names.iter().any(|name| script.contains(name)) {
+        return Vec::new();
+    }
+    let mut scanner = Scanner {
+        text: script,
+        at: 0,
+        depth: 0,
+        names,
+        strip_tabs,
+        reads: Vec::new(),
+        known: Vec::new(),
+        opaque: None,
+        functions: false,
+        previous: String::new(),
+        pending: Vec::new(),
+    };
+    if scanner.commands(End::Text).is_err() {
+        return Vec::new();
+    }
+    let Scanner { mut reads, known, opaque, functions, .. } = scanner;
+    let limit = match opaque {
+        Some(_) if functions => 0,
+        Some(at) => at,
+        None => usize::MAX,
+    };
+    reads.retain(|read| {
+        let set = |setting: &Known| match setting {
+            Known::Set(name) => *name == read.name,
+            // `${A:=x}` sets it for what follows, but is a read itself.
+            Known::SetFrom(name, at) => *name == read.name && (functions || read.range.start > *at),
+        };
+        read.range.start < limit && !known.iter().any(set)
+    });
+    reads
+}
+
+/// What is known of a variable in this script.
+enum Known {
+    /// It is set, or asked for, somewhere.
+    Set(&'static str),
+    /// It is set after this place.
+    SetFrom(&'static str, usize),
+}
+
+/// Where a list of commands ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Text,
+    Parenthesis,
+    Backtick,
+}
+
+/// The thread is lost.
+struct Lost;
+
+struct Heredoc {
+    name: String,
+    expand: bool,
+    strip_tabs: bool,
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    names: &'a [&'static str],
+    strip_tabs: bool,
+    reads: Vec<Read>,
+    known: Vec<Known>,
+    /// Where the first command stands that reads commands from elsewhere.
+    opaque: Option<usize>,
+    /// There are functions: what stands first need not run first.
+    functions: bool,
+    /// The word before the current one, if both belong to a test.
+    previous: String,
+    /// Here-documents whose content begins on the next line.
+    pending: Vec<Heredoc>,
+}
+
+/// A list of commands while it is being read.
+struct Commands {
+    /// The next word is a command's name.
+    at_command: bool,
+    /// The name of the command whose words are being read; empty where it is not plain.
+    command: String,
+    /// The next word is where a redirection goes.
+    redirected: bool,
+    parentheses: usize,
+    cases: usize,
+    word: Option<Word>,
+}
+
+/// A word while it is being read.
+#[derive(Default)]
+struct Word {
+    /// Its characters up to the first that is quoted or substituted.
+    prefix: String,
+    /// It has such characters.
+    mixed: bool,
+}
+
+/// Commands that set the variables that are their arguments.
+const SETTERS: [&str; 14] = [
+    "declare",
+    "export",
+    "for",
+    "getopts",
+    "let",
+    "local",
+    "mapfile",
+    "printf",
+    "read",
+    "readarray",
+    "readonly",
+    "select",
+    "typeset",
+    "unset",
+];
+
+/// Words after which a command's name follows.
+const BEFORE_COMMANDS: [&str; 13] = [
+    "!", "builtin", "command", "coproc", "do", "elif", "else", "exec", "if", "then", "time", "until", "while",
+];
+
+impl Scanner<'_> {
+    fn rest(&self) -> &str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.at += c.len_utf8();
+        Some(c)
+    }
+
+    fn eat(&mut self, text: &str) -> bool {
+        let found = self.rest().starts_with(text);
+        if found {
+            self.at += text.len();
+        }
+        found
+    }
+
+    fn enter(&mut self) -> Result<(), Lost> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(Lost) } else { Ok(()) }
+    }
+
+    /// Reads commands up to `end`, which is consumed.
+    fn commands(&mut self, end: End) -> Result<(), Lost> {
+        self.enter()?;
+        let outer = std::mem::take(&mut self.previous);
+        let mut commands = Commands {
+            at_command: true,
+            command: String::new(),
+            redirected: false,
+            parentheses: 0,
+            cases: 0,
+            word: None,
+        };
+        loop {
+            let start = self.at;
+            let Some(c) = self.next() else {
+                if end != End::Text {
+                    return Err(Lost);
+                }
+                self.finish_word(&mut commands);
+                break;
+            };
+            match c {
+                ' ' | '\t' | '\r' => self.finish_word(&mut commands),
+                '\n' => {
+                    self.finish_word(&mut commands);
+                    self.separate(&mut commands);
+                    self.heredocs()?;
+                }
+                '#' if commands.word.is_none() => {
+                    let stop = |c| c == '\n' || end == End::Backtick && c == '`';
+                    self.at += self.rest().find(stop).unwrap_or(self.rest().len());
+                }
+                '&' if self.peek() == Some('>') => self.finish_word(&mut commands),
+                ';' | '&' | '|' => {
+                    self.finish_word(&mut commands);
+                    self.separate(&mut commands);
+                }
+                '<' | '>' => self.redirection(c, &mut commands)?,
+                '(' => {
+                    let function = commands.word.as_ref().is_some_and(|word| !word.mixed)
+                        || commands.word.is_none() && !commands.command.is_empty() && !commands.at_command;
+                    if function && self.rest().trim_start_matches([' ', '\t']).starts_with(')') {
+                        self.functions = true;
+                    }
+                    let first = commands.word.is_none() && commands.at_command;
+                    self.finish_word(&mut commands);
+                    if first && self.eat("(") {
+                        self.arithmetic()?;
+                    } else {
+                        commands.parentheses += 1;
+                        self.separate(&mut commands);
+                    }
+                }
+                ')' => {
+                    self.finish_word(&mut commands);
+                    if commands.parentheses > 0 {
+                        commands.parentheses -= 1;
+                        commands.at_command = commands.cases > 0 || commands.command.is_empty();
+                        self.previous.clear();
+                    } else if end == End::Parenthesis && commands.cases == 0 {
+                        break;
+                    } else {
+                        self.separate(&mut commands);
+                    }
+                }
+                '`' if end == End::Backtick => {
+                    self.finish_word(&mut commands);
+                    break;
+                }
+                '\'' => {
+                    commands.mix();
+                    self.single_quoted()?;
+                }
+                '"' => {
+                    commands.mix();
+                    self.double_quoted()?;
+                }
+                '`' => {
+                    commands.mix();
+                    self.commands(End::Backtick)?;
+                }
+                '$' => {
+                    commands.mix();
+                    self.dollar(start, false)?;
+                }
+                '\\' => {
+                    if self.next() != Some('\n') {
+                        commands.mix();
+                    }
+                }
+                _ => commands.push(c),
+            }
+        }
+        self.previous = outer;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Begins a new command.
+    fn separate(&mut self, commands: &mut Commands) {
+        commands.at_command = true;
+        commands.command.clear();
+        commands.redirected = false;
+        self.previous.clear();
+    }
+
+    fn finish_word(&mut self, commands: &mut Commands) {
+        let Some(word) = commands.word.take() else { return };
+        if std::mem::take(&mut commands.redirected) {
+            return;
+        }
+        let text = word.prefix;
+        let plain = !word.mixed;
+        let assigned = text.split_once('=').map(|(name, _)| name);
+        let assigned = assigned.map(|name| name.split(['[', '+']).next().unwrap_or_default());
+        let name_of = |text: &str| self.names.iter().copied().find(|name| *name == text);
+        if commands.at_command {
+            if let Some(assigned) = assigned.filter(|name| is_name(name)) {
+                self.known.extend(name_of(assigned).map(Known::Set));
+                return;
+            }
+            if plain {
+                match text.as_str() {
+                    "case" => commands.cases += 1,
+                    "esac" => commands.cases = commands.cases.saturating_sub(1),
+                    "function" => self.functions = true,
+                    "." | "source" | "eval" | "trap" | "alias" => {
+                        self.opaque.get_or_insert(self.at);
+                    }
+                    "{" => return,
+                    word if BEFORE_COMMANDS.contains(&word) => return,
+                    _ => {}
+                }
+            }
+            commands.at_command = false;
+            commands.command = if plain { text.clone() } else { String::new() };
+        } else if SETTERS.contains(&commands.command.as_str()) {
+            let bare = Some(text.as_str()).filter(|_| plain && commands.command != "export");
+            let set = assigned.or(bare).and_then(name_of);
+            self.known.extend(set.map(Known::Set));
+        }
+        // Inside `[[`, an operator can be where a command's name could.
+        let tests = matches!(commands.command.as_str(), "[" | "[[" | "test" | "-n" | "-v" | "-z");
+        self.previous = if plain && tests { text } else { String::new() };
+    }
+
+    /// After a `<` or `>`.
+    fn redirection(&mut self, c: char, commands: &mut Commands) -> Result<(), Lost> {
+        // A number right before it is a descriptor, no word.
+        let descriptor = |word: &Word| !word.mixed && word.prefix.chars().all(|c| c.is_ascii_digit());
+        if commands.word.as_ref().is_some_and(descriptor) {
+            commands.word = None;
+        }
+        self.finish_word(commands);
+        if c == '<' && self.eat("<<") {
+            commands.redirected = true;
+        } else if c == '<' && self.eat("<") {
+            let strip_tabs = self.eat("-");
+            self.heredoc(strip_tabs)?;
+        } else if self.eat("(") {
+            commands.mix();
+            self.commands(End::Parenthesis)?;
+        } else {
+            if let Some('<' | '>' | '&' | '|') = self.peek() {
+                self.next();
+            }
+            commands.redirected = true;
+        }
+        Ok(())
+    }
+
+    /// After `<<`: the word that ends the here-document.
+    fn heredoc(&mut self, strip_tabs: bool) -> Result<(), Lost> {
+        while matches!(self.peek(), Some(' ' | '\t')) {
+            self.next();
+        }
+        let (mut name, mut expand) = (String::new(), true);
+        while let Some(c) = self.peek() {
+            match c {
+                ' ' | '\t' | '\r' | '\n' | ';' | '&' | '|' | '<' | '>' | '(' | ')' => break,
+                '\'' | '"' => {
+                    self.next();
+                    expand = false;
+                    let length = self.rest().find(c).ok_or(Lost)?;
+                    name.push_str(self.rest().get(..length).unwrap_or_default());
+                    self.at += length + c.len_utf8();
+                }
+                '\\' => {
+                    self.next();
+                    expand = false;
+                    name.extend(self.next());
+                }
+                _ => name.extend(self.next()),
+            }
+        }
+        if name.is_empty() {
+            return Err(Lost);
+        }
+        self.pending.push(Heredoc { name, expand, strip_tabs: strip_tabs || self.strip_tabs });
+        Ok(())
+    }
+
+    /// At the beginning of a line: the contents of the here-documents that were opened before it.
+    fn heredocs(&mut self) -> Result<(), Lost> {
+        for heredoc in std::mem::take(&mut self.pending) {
+            let start = self.at;
+            let (mut end, mut after) = (self.text.len(), self.text.len());
+            let mut line_start = start;
+            for line in self.rest().split_inclusive('\n') {
+                let content = line.trim_end_matches('\n');
+                let content = if heredoc.strip_tabs { content.trim_start_matches('\t') } else { content };
+                if content == heredoc.name {
+                    (end, after) = (line_start, line_start + line.len());
+                    break;
+                }
+                line_start += line.len();
+            }
+            if heredoc.expand {
+                while self.at < end {
+                    let start = self.at;
+                    match self.next() {
+                        Some('\\') => drop(self.next()),
+                        Some('$') => self.dollar(start, true)?,
+                        Some('`') => self.commands(End::Backtick)?,
+                        _ => {}
+                    }
+                }
+                if self.at > end {
+                    return Err(Lost);
+                }
+            }
+            self.at = after;
+        }
+        Ok(())
+    }
+
+    /// After the opening quote.
+    fn single_quoted(&mut self) -> Result<(), Lost> {
+        let length = self.rest().find('\'').ok_or(Lost)?;
+        self.at += length + 1;
+        Ok(())
+    }
+
+    /// After the opening quote.
+    fn double_quoted(&mut self) -> Result<(), Lost> {
+        loop {
+            let start = self.at;
+            match self.next().ok_or(Lost)? {
+                '"' => return Ok(()),
+                '\\' => drop(self.next()),
+                '$' => self.dollar(start, true)?,
+                '`' => self.commands(End::Backtick)?,
+                _ => {}
+            }
+        }
+    }
+
+    /// After `((` or `$((`.
+    fn arithmetic(&mut self) -> Result<(), Lost> {
+        let mut depth = 0_usize;
+        loop {
+            let start = self.at;
+            match self.next().ok_or(Lost)? {
+                '(' => depth += 1,
+                ')' if depth > 0 => depth -= 1,
+                // Else it was a subshell that begins with another one.
+                ')' => return if self.eat(")") { Ok(()) } else { Err(Lost) },
+                '$' => self.dollar(start, true)?,
+                '`' => self.commands(End::Backtick)?,
+                '\'' | '"' | '\\' => return Err(Lost),
+                _ => {}
+            }
+        }
+    }
+
+    /// After a `$` that stands at `start`.
+    fn dollar(&mut self, start: usize, quoted: bool) -> Result<(), Lost> {
+        match self.peek() {
+            Some('(') => {
+                self.next();
+                if self.eat("(") { self.nested_arithmetic() } else { self.commands(End::Parenthesis) }
+            }
+            Some('{') => {
+                self.next();
+                self.enter()?;
+                self.braces(start, quoted)?;
+                self.depth -= 1;
+                Ok(())
+            }
+            Some('\'') if !quoted => {
+                self.next();
+                loop {
+                    match self.next().ok_or(Lost)? {
+                        '\'' => return Ok(()),
+                        '\\' => drop(self.next()),
+                        _ => {}
+                    }
+                }
+            }
+            Some(c) if is_name_start(c) => {
+                let name = self.name();
+                self.read(&name, start, Otherwise::Empty);
+                Ok(())
+            }
+            Some(c) if c.is_ascii_digit() || matches!(c, '@' | '*' | '#' | '?' | '$' | '!' | '-') => {
+                self.next();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn nested_arithmetic(&mut self) -> Result<(), Lost> {
+        self.enter()?;
+        self.arithmetic()?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn name(&mut self) -> String {
+        let rest = self.rest();
+        let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let name = rest.get(..length).unwrap_or_default().to_owned();
+        self.at += length;
+        name
+    }
+
+    /// After `${`.
+    fn braces(&mut self, start: usize, quoted: bool) -> Result<(), Lost> {
+        // `${#A}` is a length, `${!A}` a variable that A names.
+        if matches!(self.peek(), Some('#' | '!')) {
+            self.next();
+        }
+        let name = self.name();
+        let colon = self.eat(":");
+        let operator = self.peek();
+        let operand = self.at + operator.map_or(0, char::len_utf8);
+        self.operand(quoted)?;
+        let operand = self.text.get(operand..self.at - 1).unwrap_or_default();
+        match operator {
+            Some('-') => self.read(&name, start, literal(operand)),
+            Some('=') => {
+                self.read(&name, start, literal(operand));
+                let set = self.names.iter().copied().find(|known| *known == name);
+                self.known.extend(set.map(|name| Known::SetFrom(name, start)));
+            }
+            // `${A+x}` asks whether there is such a variable.
+            Some('+') if !colon => self.handled(&name),
+            _ => self.read(&name, start, Otherwise::Empty),
+        }
+        Ok(())
+    }
+
+    /// The rest of a `${`, up to its `}`, which is consumed.
+    fn operand(&mut self, quoted: bool) -> Result<(), Lost> {
+        loop {
+            let start = self.at;
+            match self.next().ok_or(Lost)? {
+                '}' => return Ok(()),
+                '\\' => drop(self.next()),
+                '\'' if !quoted => self.single_quoted()?,
+                '"' => self.double_quoted()?,
+                '$' => self.dollar(start, quoted)?,
+                '`' => self.commands(End::Backtick)?,
+                _ => {}
+            }
+        }
+    }
+
+    fn read(&mut self, name: &str, start: usize, otherwise: Otherwise) {
+        if matches!(self.previous.as_str(), "-z" | "-n" | "-v") {
+            return self.handled(name);
+        }
+        if let Some(&name) = self.names.iter().find(|known| **known == name) {
+            self.reads.push(Read { name, range: start..self.at, otherwise });
+        }
+    }
+
+    /// The script asks whether there is such a variable.
+    fn handled(&mut self, name: &str) {
+        let known = self.names.iter().copied().find(|known| *known == name);
+        self.known.extend(known.map(Known::Set));
+    }
+}
+
+impl Commands {
+    fn push(&mut self, c: char) {
+        let word = self.word.get_or_insert_default();
+        if !word.mixed {
+            word.prefix.push(c);
+        }
+    }
+
+    /// The word goes on with something that is no plain character.
+    fn mix(&mut self) {
+        self.word.get_or_insert_default().mixed = true;
+    }
+}
+
+fn is_name_start(c: char) -> bool {
+    c.is_ascii_alphabetic() || c == '_'
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(is_name_start) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The text of an operand in which nothing is substituted.
+fn literal(operand: &str) -> Otherwise {
+    let inner = |quote| operand.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let text = inner('"').or_else(|| inner('\'')).unwrap_or(operand);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '(' | ')');
+    if text.chars().all(plain) { Otherwise::Literal(text.to_owned()) } else { Otherwise::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 2] = ["TARGETARCH", "TARGETVARIANT"];
+
+    /// The reads of a script, each as it is written.
+    fn found(script: &str) -> Vec<&str> {
+        reads(script, &NAMES, false).iter().map(|read| &script[read.range.clone()]).collect()
+    }
+
+    #[test]
+    fn finds_reads() {
+        for (script, wanted) in [
+            ("echo $TARGETARCH", vec!["$TARGETARCH"]),
+            ("echo x${TARGETARCH}y\"$TARGETVARIANT\"", vec!["${TARGETARCH}", "$TARGETVARIANT"]),
+            ("echo \"a $(uname $TARGETARCH) b\"", vec!["$TARGETARCH"]),
+            ("x=`echo $TARGETARCH`", vec!["$TARGETARCH"]),
+            ("[ \"$TARGETARCH\" = arm64 ] && y", vec!["$TARGETARCH"]),
+            ("case $TARGETARCH in amd64) a;; esac", vec!["$TARGETARCH"]),
+            ("x=$(case $TARGETARCH in amd64) a;; *) b;; esac); echo '$TARGETARCH'", vec!["$TARGETARCH"]),
+            (
+                "echo ${#TARGETARCH} ${TARGETARCH%64} ${TARGETARCH:?no}",
+                vec!["${#TARGETARCH}", "${TARGETARCH%64}", "${TARGETARCH:?no}"],
+            ),
+            ("make TARGETARCH=$TARGETARCH", vec!["$TARGETARCH"]),
+            ("env TARGETARCH=x y $TARGETARCH", vec!["$TARGETARCH"]),
+            ("cat > f <<X\n'$TARGETARCH'\nX\n", vec!["$TARGETARCH"]),
+            ("echo $((1 << 2)) $TARGETARCH\nX", vec!["$TARGETARCH"]),
+            ("cat <<< $TARGETARCH", vec!["$TARGETARCH"]),
+            ("diff <(a $TARGETARCH) b", vec!["$TARGETARCH"]),
+            ("export TARGETARCH; echo $TARGETARCH", vec!["$TARGETARCH"]),
+            ("echo $TARGETARCH; . f; echo $TARGETARCH", vec!["$TARGETARCH"]),
+            ("echo a#$TARGETARCH # $TARGETVARIANT", vec!["$TARGETARCH"]),
+            ("echo -n $TARGETARCH", vec!["$TARGETARCH"]),
+            ("a 2>&1 >\"$TARGETARCH\"", vec!["$TARGETARCH"]),
+            ("(a) && b $TARGETARCH", vec!["$TARGETARCH"]),
+            (": ${TARGETARCH:=amd64}; echo $TARGETARCH", vec!["${TARGETARCH:=amd64}"]),
+            ("echo \\\\$TARGETARCH", vec!["$TARGETARCH"]),
+        ] {
+            assert_eq!(found(script), wanted, "{script}");
+        }
+    }
+
+    #[test]
+    fn knows_what_is_no_read() {
+        for script in [
+            "echo '$TARGETARCH' \\$TARGETARCH \"\\$TARGETARCH\" TARGETARCH",
+            "echo $TARGETARCHS ${TARGETARCH_X} $_TARGETARCH",
+            "TARGETARCH=$(uname -m); echo $TARGETARCH",
+            "TARGETARCH=x make $TARGETARCH",
+            "if true; then TARGETARCH=a; fi; echo $TARGETARCH",
+            "export TARGETARCH=a && echo $TARGETARCH",
+            "declare -x TARGETARCH=\"$(uname)\"\necho $TARGETARCH",
+            "read -r TARGETARCH < f; echo $TARGETARCH",
+            "for TARGETARCH in a b; do echo $TARGETARCH; done",
+            "printf -v TARGETARCH %s x; echo $TARGETARCH",
+            "[ -z \"$TARGETARCH\" ] && echo none || echo $TARGETARCH",
+            "if [ -n \"${TARGETARCH}\" ]; then A=$TARGETARCH; else A=$(uname -m); fi",
+            "if [[ a = b || -z $TARGETARCH ]]; then x; fi",
+            "[ -z \"${TARGETARCH+x}\" ] || echo $TARGETARCH",
+            ". ./env; echo $TARGETARCH",
+            "set -a; source /env && echo $TARGETARCH",
+            "f() { echo $TARGETARCH; }; . ./env; f",
+            "cat > f <<'X'\n$TARGETARCH\nX\n",
+            "cat > f <<-\\X\n$TARGETARCH\n\tX\n",
+            "cat > f <<X\n\\$TARGETARCH\nX\n",
+            "# $TARGETARCH\ntrue # ${TARGETARCH}",
+            "echo $'\\'$TARGETARCH'",
+            "echo 'unfinished $TARGETARCH",
+            "echo ${TARGETARCH",
+            ": ${TARGETARCH:=$(uname -m)}; f() { :; }; echo $TARGETARCH",
+        ] {
+            let unsure = |read: &Read| read.otherwise != Otherwise::Unknown;
+            let left: Vec<Read> = reads(script, &NAMES, false).into_iter().filter(unsure).collect();
+            assert_eq!(left, [], "{script}");
+        }
+    }
+
+    #[test]
+    fn tells_what_there_is_otherwise() {
+        let of = |script: &str| reads(script, &NAMES, false).pop().map(|read| read.otherwise);
+        assert_eq!(of("${TARGETARCH:-amd64}"), Some(Otherwise::Literal("amd64".to_owned())));
+        assert_eq!(of("\"${TARGETARCH-\"x\"}\""), Some(Otherwise::Literal("x".to_owned())));
+        assert_eq!(of("${TARGETARCH:-}"), Some(Otherwise::Literal(String::new())));
+        assert_eq!(of("${TARGETARCH:-$(uname -m)}"), Some(Otherwise::Unknown));
+        assert_eq!(of("${TARGETARCH:+-x}"), Some(Otherwise::Empty));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let script = "$(".repeat(100_000) + "$TARGETARCH";
+        assert_eq!(reads(&script, &NAMES, false), []);
+        let script = "${TARGETARCH:-".repeat(100_000);
+        assert_eq!(reads(&script, &NAMES, false), []);
+    }
+}

@@ -1,0 +1,171 @@
+//! The cases of `rules/*.md`: Dockerfiles, and what each rule finds in them.
+//!
+//! A case is a heading, prose, `key: value` lines if it needs any (`platforms`, `build` for the build's platform,
+//! `arg` for a build argument, `target`, `context`), and a block marked `dockerfile`. A block marked `findings` after
+//! it has a line for each finding: the line number, the rule unless it is the file's own, the message, and indented
+//! what is related. Without one, nothing is found. A block marked `fixed` is the Dockerfile after the first fix of
+//! every finding of the file's rule.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use rbx_dockerfile::{Dockerfile, Span, parse};
+use rbx_lint::{Edit, Facts, Finding, RULES, Request, apply, lint};
+use rbx_platform::Platform;
+
+#[derive(Default)]
+struct Case {
+    title: String,
+    settings: Vec<(String, String)>,
+    blocks: HashMap<String, String>,
+}
+
+impl Case {
+    fn request(&self) -> Request {
+        let platform = |text: &str| Platform::parse(text.trim()).unwrap();
+        let mut request = Request::new(
+            ["linux/amd64", "linux/arm64", "linux/arm/v7"].map(platform).to_vec(),
+            platform("linux/amd64"),
+        );
+        for (key, value) in &self.settings {
+            match key.as_str() {
+                "platforms" => request.platforms = value.split(',').map(platform).collect(),
+                "build" => request.build_platform = platform(value),
+                "target" => request.target = Some(value.clone()),
+                "context" => drop(request.named_contexts.insert(value.clone())),
+                "arg" => {
+                    let (name, value) = value.split_once('=').unwrap();
+                    request.build_args.insert(name.to_owned(), value.to_owned());
+                }
+                other => panic!("{}: no such setting: {other}", self.title),
+            }
+        }
+        request
+    }
+
+    fn block(&self, name: &str) -> &str {
+        self.blocks.get(name).map_or("", String::as_str)
+    }
+}
+
+fn cases(text: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(title) = line.strip_prefix("## ") {
+            cases.push(Case { title: title.to_owned(), ..Case::default() });
+        }
+        let Some(case) = cases.last_mut() else { continue };
+        if let Some(name) = line.strip_prefix("```") {
+            let block =
+                lines.by_ref().take_while(|line| *line != "```").fold(String::new(), |block, line| {
+                    // Pictures of characters that nobody sees, as in the snippets of the language.
+                    block + &line.replace('␍', "\r").replace('␉', "\t") + "\n"
+                });
+            assert!(case.blocks.insert(name.to_owned(), block).is_none(), "{}: two {name}", case.title);
+        } else if let Some((key, value)) = line.split_once(": ")
+            && ["platforms", "build", "arg", "target", "context"].contains(&key)
+        {
+            case.settings.push((key.to_owned(), value.to_owned()));
+        }
+    }
+    cases
+}
+
+fn show(rule: &str, file: &Dockerfile, findings: &[Finding]) -> String {
+    let line = |span: Span| file.line_index.line_of(span.start);
+    findings.iter().fold(String::new(), |mut text, finding| {
+        let own = finding.name() == rule;
+        let name = if own { String::new() } else { format!("{}: ", finding.name()) };
+        writeln!(text, "{}: {name}{finding}", line(finding.span)).unwrap();
+        for related in &finding.related {
+            writeln!(text, "   {}: {}", line(related.span), related.message).unwrap();
+        }
+        text
+    })
+}
+
+fn fixed(rule: &str, file: &Dockerfile, findings: &[Finding]) -> String {
+    let of_rule = findings.iter().filter(|finding| finding.name() == rule);
+    let mut edits: Vec<Edit> =
+        of_rule.filter_map(|it| it.fixes.first()).flat_map(|fix| fix.edits.clone()).collect();
+    edits.sort_by_key(|edit| edit.span);
+    apply(&file.text, &edits)
+}
+
+/// Checks a file of cases; answers what differs.
+fn run(path: &Path) -> String {
+    let rule = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let mut wrong = String::new();
+    let cases = cases(&std::fs::read_to_string(path).unwrap());
+    let found = cases.iter().filter(|case| case.blocks.contains_key("findings")).count();
+    assert!(
+        found >= 1 && found < cases.len(),
+        "{rule} has cases where it is true, and cases where it is not"
+    );
+    for case in cases {
+        let file = parse(case.block("dockerfile"));
+        let findings = lint(&file, &case.request(), &Facts::default());
+        let shown = show(&rule, &file, &findings);
+        if shown != case.block("findings") {
+            write!(
+                wrong,
+                "\n{rule}: {}\n--- wanted\n{}--- found\n{shown}",
+                case.title,
+                case.block("findings")
+            )
+            .unwrap();
+        }
+        if let Some(wanted) = case.blocks.get("fixed") {
+            let result = fixed(&rule, &file, &findings);
+            if result != *wanted {
+                write!(wrong, "\n{rule}: {}\n--- wanted\n{wanted}--- fixed\n{result}", case.title).unwrap();
+            }
+            let left = lint(&parse(&result), &case.request(), &Facts::default());
+            if left.iter().any(|finding| finding.name() == rule) {
+                write!(wrong, "\n{rule}: {}: the fix mends nothing", case.title).unwrap();
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn rules_find_what_their_cases_say() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let wrong: String = files.iter().map(|path| run(path)).collect();
+    assert!(wrong.is_empty(), "{wrong}");
+    for rule in &RULES {
+        assert!(
+            files.iter().any(|path| path.file_stem().unwrap() == rule.name),
+            "{} has no cases",
+            rule.name
+        );
+    }
+}
+
+/// The examples of a rule's explanation: the first has the fault, the last has not.
+#[test]
+fn explanations_tell_right_from_wrong() {
+    for rule in &RULES {
+        let blocks: Vec<&str> = rule
+            .explanation
+            .split("\n```dockerfile\n")
+            .skip(1)
+            .map(|rest| rest.split("\n```\n").next().unwrap())
+            .collect();
+        let request = Case::default().request();
+        let is_found = |text: &str| {
+            lint(&parse(text), &request, &Facts::default()).iter().any(|finding| finding.rule == Some(rule))
+        };
+        assert!(is_found(blocks[0]), "{}", rule.name);
+        if let [_, .., last] = blocks.as_slice() {
+            assert!(!is_found(last), "{}", rule.name);
+        }
+    }
+}
