@@ -23,6 +23,7 @@ use crate::engine::{Engine, Outcome, Stdout};
 use crate::entitlements::DeviceGrants;
 use crate::error::{BuildError, INSTEAD, plain};
 use crate::export::Export;
+use crate::features::wants_index;
 use crate::fetch::Fetcher;
 use crate::image::{Image, Images};
 use crate::limits;
@@ -63,7 +64,7 @@ impl Build<'_> {
         } else {
             self.request.platforms.clone()
         };
-        let mut plan = Plan::default();
+        let mut plan = Plan::new(wants_index(self.request, platforms.len())?);
         let mut images = BTreeMap::new();
         for platform in &platforms {
             let evaluation = self.cancel.unless(self.evaluate(&source, platform, &host, &mut images)).await?;
@@ -77,7 +78,7 @@ impl Build<'_> {
                 &evaluation,
                 &images,
                 platform,
-                platforms.len() > 1,
+                plan.index,
                 epoch,
             );
             planner.plan(&mut plan)?;

@@ -5,7 +5,7 @@ use rbx_platform::Platform;
 use rbx_request::{BuildRequest, Output, OutputKind};
 
 use crate::error::{BuildError, INSTEAD};
-use crate::export::{ImageOptions, is_annotation};
+use crate::export::{ImageOptions, Placement, is_annotation, platform_split};
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
@@ -33,7 +33,7 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
 }
 
 fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildError> {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 20] = [
         "name",
         "tar",
         "compression",
@@ -47,6 +47,13 @@ fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildErro
         "push",
         "push-by-digest",
         "rewrite-timestamp",
+        "registry.insecure",
+        "name-canonical",
+        "dangling-name-prefix",
+        "danging-name-empty-only",
+        "oci-artifact",
+        "attestation-inline",
+        "prefer-nondist-layers",
     ];
     let is = |name: &str, value: &str| output.attributes.get(name).is_some_and(|it| it == value);
     if is("mode", "delete") {
@@ -60,12 +67,37 @@ fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildErro
     if matches!(output.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image) {
         let options = ImageOptions::parse(output, &request.annotations)?;
         let platforms: Vec<&Platform> = request.platforms.iter().collect();
+        let index = wants_index(request, platforms.len())?;
         // With none given, the base image says for what it is.
         if !platforms.is_empty() {
-            options.check(&platforms)?;
+            options.check(&platforms, index)?;
+        }
+        if index && output.kind == OutputKind::Docker && output.destination.is_some() {
+            return Err(BuildError::invalid(
+                "docker exporter does not support exporting manifest lists, use the oci exporter instead",
+            ));
         }
     }
-    Ok(())
+    match output.kind {
+        OutputKind::Image => Placement::parse(output).map(drop),
+        OutputKind::Local | OutputKind::Tar => platform_split(output).map(drop),
+        OutputKind::Oci | OutputKind::Docker | OutputKind::CacheOnly => Ok(()),
+    }
+}
+
+/// Whether the result has an index: with several platforms, or where `BUILDKIT_MULTI_PLATFORM` asks for one.
+pub(crate) fn wants_index(request: &BuildRequest, platforms: usize) -> Result<bool, BuildError> {
+    let several = platforms > 1;
+    let asked = request.build_args.get("BUILDKIT_MULTI_PLATFORM").map(String::as_str);
+    match asked {
+        None | Some("") => Ok(several),
+        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "FALSE" | "false" | "False") if several => {
+            Err(BuildError::invalid("conflicting config: returning multiple target platforms is not allowed"))
+        }
+        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
+        Some(other) => Err(BuildError::invalid(format!("invalid boolean value for multi-platform: {other}"))),
+    }
 }
 
 fn missing(flag: &str, feature: &str) -> BuildError {

@@ -214,17 +214,15 @@ fn accepts(wanted: &Platform, found: &Platform) -> bool {
     rbx_platform::best(wanted, std::iter::once(found)).is_some()
 }
 
-/// The image of an index that suits a platform best.
+/// The image of an index that suits a platform best; the first that does not say what it is for, if none does.
 fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
-    let platforms: Vec<Platform> = index
-        .manifests
-        .iter()
-        .map(|entry| match &entry.platform {
-            Some(platform) => Platform::from(platform),
-            None => wanted.clone(),
-        })
-        .collect();
-    rbx_platform::best(wanted, platforms.iter()).map(|at| &index.manifests[at])
+    let known = index.manifests.iter().filter_map(|entry| Some((entry, entry.platform.as_ref()?)));
+    let (entries, platforms): (Vec<&Descriptor>, Vec<Platform>) =
+        known.map(|(entry, platform)| (entry, Platform::from(platform))).unzip();
+    match rbx_platform::best(wanted, platforms.iter()) {
+        Some(at) => Some(entries[at]),
+        None => index.manifests.iter().find(|entry| entry.platform.is_none()),
+    }
 }
 
 fn no_platform(reference: &Reference, platform: &Platform, index: &Index) -> BuildError {

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     /// Inputs come before what needs them.
     pub(crate) vertices: Vec<Vertex>,
     pub(crate) targets: Vec<Target>,
+    /// The result is one for several platforms, and has an index.
+    pub(crate) index: bool,
     /// Vertices by definition: what two platforms have in common is planned once.
     known: BTreeMap<Key, VertexId>,
 }
@@ -355,6 +357,11 @@ impl CacheMount {
 }
 
 impl Plan {
+    /// An empty one, whose result has an index or has none.
+    pub(crate) fn new(index: bool) -> Self {
+        Self { index, ..Self::default() }
+    }
+
     /// The names of the directories of this machine that something is copied from.
     pub(crate) fn contexts(&self) -> BTreeSet<String> {
         let copies = self.vertices.iter().filter_map(|vertex| match &vertex.operation {

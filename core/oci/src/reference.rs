@@ -138,6 +138,12 @@ impl Reference {
         Reference { digest: Some(digest), ..self.clone() }
     }
 
+    /// The same repository at `digest`, without a tag.
+    #[must_use]
+    pub fn at_digest(&self, digest: Digest) -> Reference {
+        Reference { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
     /// The repository as Docker shows it: `alpine`, `user/app`, `ghcr.io/user/app`.
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {

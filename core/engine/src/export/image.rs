@@ -45,12 +45,22 @@ impl BuiltImage {
         &self.top
     }
 
-    /// Descriptor of the configuration, where one platform was built.
+    /// Descriptor of the configuration, where there is no index.
     pub fn config(&self) -> Option<&Descriptor> {
-        match &*self.platforms {
-            [one] => Some(&one.manifest.config),
+        match (&*self.platforms, &self.index) {
+            ([one], None) => Some(&one.manifest.config),
             _ => None,
         }
+    }
+
+    /// The image for the one platform that a machine of `wanted` runs best, without an index; `None` if there is
+    /// none that it runs.
+    #[must_use]
+    pub fn for_platform(&self, wanted: &Platform) -> Option<Self> {
+        let platforms: Vec<Platform> =
+            self.platforms.iter().map(|image| image.config.platform().normalized()).collect();
+        let image = self.platforms[rbx_platform::best(wanted, platforms.iter())?].clone();
+        Some(Self { top: image.descriptor.clone(), index: None, platforms: vec![image] })
     }
 }
 
@@ -71,7 +81,7 @@ pub(crate) fn assemble(
         task.done(&format!("exporting config {}", image.manifest.config.digest));
         platforms.push(image);
     }
-    if let [one] = &*platforms {
+    if let ([one], false) = (&*platforms, solver.plan.index) {
         return Ok(BuiltImage { top: one.descriptor.clone(), index: None, platforms });
     }
     let manifests = platforms.iter().map(|image| image.descriptor.clone()).collect();
@@ -102,7 +112,8 @@ fn assemble_platform(
             let (threads, flag) = (solver.threads, solver.cancel.flag());
             let (packing, force) = (options.packing, options.force);
             let mut layer = describe(&solver.store, &solver.lease, id, packing, force, threads, flag)?;
-            layer.descriptor.media_type = layer_type(&layer.descriptor.media_type, options.oci);
+            layer.descriptor.media_type =
+                layer_type(&layer.descriptor.media_type, options.oci, options.nondistributable);
             Ok(layer)
         })
         .collect::<Result<Vec<_>, BuildError>>()?;
@@ -130,14 +141,16 @@ fn assemble_platform(
     Ok(PlatformImage { descriptor, manifest, manifest_bytes, config, config_bytes, layers })
 }
 
-/// The media type of the same layer among OCI's or Docker's; what neither has stays as it is.
-fn layer_type(found: &str, oci: bool) -> String {
+/// The media type of the same layer among OCI's or Docker's; what neither has stays as it is. Without
+/// `nondistributable` a layer that may not be pushed becomes one that may.
+fn layer_type(found: &str, oci: bool, nondistributable: bool) -> String {
     const PAIRS: [(&str, &str); 4] = [
         (media_type::OCI_LAYER, media_type::DOCKER_LAYER),
         (media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
         (media_type::OCI_LAYER_ZSTD, media_type::DOCKER_LAYER_ZSTD),
         (media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP, media_type::DOCKER_LAYER_FOREIGN),
     ];
+    let found = distributable(found, nondistributable);
     let pair = PAIRS.iter().find(|(of_oci, of_docker)| [*of_oci, *of_docker].contains(&found));
     pair.map_or(found, |(of_oci, of_docker)| if oci { of_oci } else { of_docker }).to_owned()
 }
@@ -162,6 +175,18 @@ fn history(solver: &Solver, target: &Target, built: &[Built]) -> (Vec<History>, 
         entries.push(History { created: last, ..entry.clone() });
     }
     (entries, last)
+}
+
+fn distributable(found: &str, keep: bool) -> &str {
+    match found {
+        _ if keep => found,
+        media_type::OCI_LAYER_NONDISTRIBUTABLE => media_type::OCI_LAYER,
+        media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP | media_type::DOCKER_LAYER_FOREIGN => {
+            media_type::OCI_LAYER_GZIP
+        }
+        media_type::OCI_LAYER_NONDISTRIBUTABLE_ZSTD => media_type::OCI_LAYER_ZSTD,
+        found => found,
+    }
 }
 
 /// Gives an image its names in the store, and makes its layers found as a base.
@@ -190,5 +215,31 @@ pub(crate) fn store_image(
 
 /// The platform as part of a path: `linux_arm_v7`.
 pub(crate) fn path_part(platform: &Platform) -> String {
-    platform.to_string().replace('/', "_")
+    platform.format_all().replace('/', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_that_may_not_be_pushed_become_like_others() {
+        for (found, oci, kept, wanted) in [
+            (media_type::DOCKER_LAYER_FOREIGN, true, false, media_type::OCI_LAYER_GZIP),
+            (media_type::DOCKER_LAYER_FOREIGN, true, true, media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP),
+            (media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP, false, true, media_type::DOCKER_LAYER_FOREIGN),
+            (media_type::OCI_LAYER_NONDISTRIBUTABLE, false, false, media_type::DOCKER_LAYER),
+            (media_type::OCI_LAYER_NONDISTRIBUTABLE_ZSTD, true, false, media_type::OCI_LAYER_ZSTD),
+            (media_type::OCI_LAYER_ZSTD, true, true, media_type::OCI_LAYER_ZSTD),
+        ] {
+            assert_eq!(layer_type(found, oci, kept), wanted, "{found} {oci} {kept}");
+        }
+    }
+
+    #[test]
+    fn platforms_have_a_directory_each() {
+        let part = |text: &str| path_part(&Platform::parse(text).unwrap());
+        assert_eq!(part("linux/arm"), "linux_arm_v7");
+        assert_eq!(part("windows(10.0.1)/amd64"), "windows(10.0.1)_amd64");
+    }
 }

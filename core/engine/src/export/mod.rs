@@ -5,6 +5,7 @@ mod files;
 mod image;
 mod options;
 mod outputs;
+mod placement;
 mod push;
 mod rewrite;
 mod written;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use archive::write_archive;
 pub use image::BuiltImage;
-pub(crate) use options::{ImageOptions, is_annotation};
+pub(crate) use options::{ImageOptions, is_annotation, platform_split};
 pub(crate) use outputs::Export;
+pub(crate) use placement::Placement;
 
 use crate::error::BuildError;
 

@@ -22,6 +22,8 @@ pub(crate) struct ImageOptions {
     pub(crate) oci: bool,
     /// Nothing that this build adds has a time later than `SOURCE_DATE_EPOCH`.
     pub(crate) rewrite: bool,
+    /// Layers that may not be pushed stay so; otherwise they become like any other.
+    pub(crate) nondistributable: bool,
     annotations: Vec<Annotation>,
 }
 
@@ -35,17 +37,26 @@ impl ImageOptions {
         for (name, value) in output.attributes.iter().filter(|(name, _)| is_annotation(name)) {
             parsed.extend(attribute(name, value)?);
         }
+        let oci = boolean(output, "oci-mediatypes", true)?;
+        // Both are about attestations only.
+        boolean(output, "attestation-inline", true)?;
+        if boolean(output, "oci-artifact", false)? && !oci {
+            return Err(BuildError::invalid(
+                "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"",
+            ));
+        }
         Ok(Self {
             packing: packing(output)?,
             force: boolean(output, "force-compression", false)?,
-            oci: boolean(output, "oci-mediatypes", true)?,
+            oci,
             rewrite: boolean(output, "rewrite-timestamp", false)?,
+            nondistributable: boolean(output, "prefer-nondist-layers", false)?,
             annotations: parsed,
         })
     }
 
-    /// Refuses annotations that have no place in an image for these platforms.
-    pub(crate) fn check(&self, platforms: &[&Platform]) -> Result<(), BuildError> {
+    /// Refuses annotations that have no place in an image for these platforms, which has an index or has none.
+    pub(crate) fn check(&self, platforms: &[&Platform], index: bool) -> Result<(), BuildError> {
         for annotation in &self.annotations {
             if let Some(platform) = annotation.platform.as_ref().map(Platform::format_all)
                 && !platforms.iter().any(|built| built.format_all() == platform)
@@ -60,7 +71,7 @@ impl ImageOptions {
                         "cannot export annotations with \"oci-mediatypes=false\"",
                     ));
                 }
-                Some(AnnotationKind::Index | AnnotationKind::IndexDescriptor) if platforms.len() == 1 => {
+                Some(AnnotationKind::Index | AnnotationKind::IndexDescriptor) if !index => {
                     return Err(BuildError::invalid(
                         "index annotations not supported for single platform export",
                     )
@@ -149,8 +160,30 @@ pub(crate) fn boolean(output: &Output, name: &str, default: bool) -> Result<bool
         None => Ok(default),
         Some("" | "1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
         Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
-        Some(value) => Err(BuildError::invalid(format!("non-bool value {value} specified for {name}"))),
+        Some(value) => {
+            // As BuildKit, whose compression options are read by another parser than the rest.
+            let shown = if name == "force-compression" { format!("{value} ") } else { String::new() };
+            let reason = not_boolean(value);
+            Err(BuildError::invalid(format!("non-bool value {shown}specified for {name}: {reason}")))
+        }
     }
+}
+
+/// Whether the files of each platform get a directory of their own, if an output says.
+pub(crate) fn platform_split(output: &Output) -> Result<Option<bool>, BuildError> {
+    let Some(value) = output.attributes.get("platform-split") else { return Ok(None) };
+    if value.is_empty() {
+        return Err(BuildError::invalid(format!("non-bool value for platform-split: : {}", not_boolean(""))));
+    }
+    let split = boolean(output, "platform-split", true).map_err(|_| {
+        BuildError::invalid(format!("non-bool value for platform-split: {value}: {}", not_boolean(value)))
+    });
+    split.map(Some)
+}
+
+/// What Go says of a text that is no boolean.
+fn not_boolean(value: &str) -> String {
+    format!("strconv.ParseBool: parsing {value:?}: invalid syntax")
 }
 
 #[cfg(test)]
@@ -179,7 +212,7 @@ mod tests {
         let platforms: Vec<Platform> = platforms.iter().map(|text| platform(text)).collect();
         let platforms: Vec<&Platform> = platforms.iter().collect();
         let options = ImageOptions::parse(&output, &annotations).map_err(|error| error.reason.clone())?;
-        options.check(&platforms).map_err(|error| error.reason.clone())?;
+        options.check(&platforms, platforms.len() > 1).map_err(|error| error.reason.clone())?;
         Ok(options)
     }
 
@@ -256,7 +289,28 @@ mod tests {
             error("compression-level", "high"),
             "non-integer value high specified for compression-level"
         );
-        assert_eq!(error("force-compression", "yes"), "non-bool value yes specified for force-compression");
-        assert_eq!(error("oci-mediatypes", "no"), "non-bool value no specified for oci-mediatypes");
+        let reason = |value: &str| format!("strconv.ParseBool: parsing \"{value}\": invalid syntax");
+        assert_eq!(
+            error("force-compression", "yes"),
+            format!("non-bool value yes specified for force-compression: {}", reason("yes"))
+        );
+        for name in ["oci-mediatypes", "oci-artifact", "attestation-inline", "prefer-nondist-layers"] {
+            let wanted = format!("non-bool value specified for {name}: {}", reason("no"));
+            assert_eq!(error(name, "no"), wanted);
+        }
+        assert_eq!(
+            parse(&[("oci-artifact", "true"), ("oci-mediatypes", "false")], &[]).unwrap_err(),
+            "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\""
+        );
+        let split = |value: &str| {
+            let attributes = [("platform-split".to_owned(), value.to_owned())].into();
+            let output = Output { kind: OutputKind::Tar, destination: None, attributes };
+            platform_split(&output).map_err(|error| error.reason.clone())
+        };
+        assert_eq!((split("0"), split("true")), (Ok(Some(false)), Ok(Some(true))));
+        for value in ["", "x"] {
+            let wanted = format!("non-bool value for platform-split: {value}: {}", reason(value));
+            assert_eq!(split(value), Err(wanted));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! From layers to every output that was asked for.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use rbx_oci::Reference;
@@ -11,14 +12,17 @@ use super::NewFile;
 use super::archive::{write_archive, write_layout};
 use super::files::{write_directory, write_platform_directory, write_tar};
 use super::image::{BuiltImage, assemble, path_part, store_image};
-use super::options::{ImageOptions, boolean};
+use super::options::{ImageOptions, boolean, platform_split};
+use super::placement::Placement;
 use super::push::push;
 use super::written::Written;
 use crate::engine::Stdout;
 use crate::error::{BuildError, unwritable};
+use crate::plan::Target;
 use crate::progress::Task;
 use crate::solve::Solver;
 use crate::steps::Built;
+use crate::tree::Tree;
 
 /// The last part of a build: from layers to outputs.
 pub(crate) struct Export<'a> {
@@ -42,8 +46,8 @@ impl Export<'_> {
                 OutputKind::CacheOnly => {}
                 OutputKind::Local | OutputKind::Tar => self.files(output, built, stdout)?,
                 OutputKind::Oci | OutputKind::Docker | OutputKind::Image => {
-                    let made = self.image(output, built, stdout)?;
-                    self.describe(&made, &mut result);
+                    let (made, names) = self.image(output, built, stdout)?;
+                    describe(&made, &names, &mut result);
                     image = Some(made);
                 }
             }
@@ -51,8 +55,11 @@ impl Export<'_> {
         Ok((result, image))
     }
 
+    /// The names of the request, else those of the output, as with buildx.
     fn names(&self, output: &Output) -> Result<Vec<Reference>, BuildError> {
-        let Some(names) = output.attributes.get("name") else { return Ok(self.tags.to_vec()) };
+        let Some(names) = output.attributes.get("name").filter(|_| self.tags.is_empty()) else {
+            return Ok(self.tags.to_vec());
+        };
         names
             .split(',')
             .map(|name| {
@@ -61,7 +68,12 @@ impl Export<'_> {
             .collect()
     }
 
-    fn image(&self, output: &Output, built: &[Built], stdout: &Stdout) -> Result<BuiltImage, BuildError> {
+    fn image(
+        &self,
+        output: &Output,
+        built: &[Built],
+        stdout: &Stdout,
+    ) -> Result<(BuiltImage, Vec<Reference>), BuildError> {
         let title = match output.kind {
             OutputKind::Oci => "exporting to oci image format",
             OutputKind::Docker => "exporting to docker image format",
@@ -79,28 +91,32 @@ impl Export<'_> {
         built: &[Built],
         stdout: &Stdout,
         task: &Task,
-    ) -> Result<BuiltImage, BuildError> {
+    ) -> Result<(BuiltImage, Vec<Reference>), BuildError> {
         let docker = output.kind == OutputKind::Docker;
-        if docker && self.solver.plan.targets.len() > 1 && output.destination.is_some() {
-            return Err(BuildError::invalid(
-                "docker exporter does not support exporting manifest lists, use the oci exporter instead",
-            ));
-        }
         let platforms: Vec<&Platform> =
             self.solver.plan.targets.iter().map(|target| &target.platform).collect();
         let options = ImageOptions::parse(output, self.annotations)?;
-        options.check(&platforms)?;
+        options.check(&platforms, self.solver.plan.index)?;
+        let placement = Placement::parse(output)?;
+        placement.check(names)?;
         let image = assemble(self.solver, built, &options, task)?;
+        let names = &*match output.kind {
+            OutputKind::Image => placement.names(names, image.top.digest),
+            _ => names.to_vec(),
+        };
         let store = &self.solver.store;
-        if !self.tags.is_empty() || output.kind == OutputKind::Image {
-            store_image(self.solver, &image, names)?;
-            for name in names {
-                task.done(&format!("naming to {name}"));
-            }
+        let stored = match output.kind {
+            OutputKind::Image if placement.store => placement.stored(names, image.top.digest),
+            OutputKind::Image => Vec::new(),
+            _ => self.tags.to_vec(),
+        };
+        store_image(self.solver, &image, &stored)?;
+        for name in &stored {
+            task.done(&format!("naming to {name}"));
         }
-        if output.kind == OutputKind::Image && boolean(output, "push", false)? {
-            self.push(&image, names, boolean(output, "push-by-digest", false)?, task)?;
-            names.iter().try_for_each(|name| store.set_elsewhere(&name.to_string()))?;
+        if output.kind == OutputKind::Image && placement.push {
+            self.push(&image, names, placement.by_digest, task)?;
+            stored.iter().try_for_each(|name| store.set_elsewhere(&name.to_string()))?;
         }
         let mtime = self.solver.epoch.unwrap_or(0);
         let directory = !boolean(output, "tar", true)?;
@@ -130,7 +146,7 @@ impl Export<'_> {
                 write_archive(store, &image, names, docker, mtime, "the archive", &mut *out)?;
             }
         }
-        Ok(image)
+        Ok((image, names.to_vec()))
     }
 
     fn push(
@@ -148,34 +164,17 @@ impl Export<'_> {
         tokio::runtime::Handle::current().block_on(self.solver.cancel.unless(pushing))
     }
 
-    fn describe(&self, image: &BuiltImage, result: &mut BuildResult) {
-        let digest = image.descriptor().digest.to_string();
-        let config = image.config().map(|config| config.digest.to_string());
-        result.metadata.insert("containerimage.digest".to_owned(), json!(digest));
-        result.metadata.insert("containerimage.descriptor".to_owned(), json!(image.descriptor()));
-        if let Some(config) = &config {
-            result.metadata.insert("containerimage.config.digest".to_owned(), json!(config));
-        }
-        if !self.tags.is_empty() {
-            let names: Vec<String> = self.tags.iter().map(ToString::to_string).collect();
-            result.metadata.insert("image.name".to_owned(), json!(names.join(",")));
-        }
-        result.image_digest = Some(digest);
-        result.config_digest = config;
-    }
-
     fn files(&self, output: &Output, built: &[Built], stdout: &Stdout) -> Result<(), BuildError> {
         let local = output.kind == OutputKind::Local;
         let title = if local { "exporting to client directory" } else { "exporting to client tarball" };
         let task = Task::internal(&self.solver.events, title);
         let write = || -> Result<(), BuildError> {
-            let several = self.solver.plan.targets.len() > 1;
+            let targets = &self.solver.plan.targets;
             let epoch = self.solver.epoch;
-            let split = boolean(output, "platform-split", several)?;
-            let trees = self
-                .solver
-                .plan
-                .targets
+            // As BuildKit, which reads the attribute for tars, too, and goes by the platforms alone.
+            let asked = platform_split(output)?.filter(|_| local);
+            let split = asked.unwrap_or(self.solver.plan.index);
+            let trees = targets
                 .iter()
                 .map(|target| {
                     let layers = target.root.map_or(&[][..], |root| &built[root].layers);
@@ -183,6 +182,15 @@ impl Export<'_> {
                     Ok((prefix, self.solver.readable(layers)?))
                 })
                 .collect::<Result<Vec<_>, BuildError>>()?;
+            if !split {
+                check_collisions(targets, &trees)?;
+            } else if !local
+                && let Some((twice, _)) = (1..trees.len())
+                    .find(|&at| trees[..at].iter().any(|(prefix, _)| *prefix == trees[at].0))
+                    .map(|at| &trees[at])
+            {
+                return Err(BuildError::invalid(format!("duplicate path {twice}: file exists")));
+            }
             match &output.destination {
                 Some(OutputDestination::Path(path)) if local => {
                     for (prefix, tree) in &trees {
@@ -211,4 +219,39 @@ impl Export<'_> {
         };
         task.end(write())
     }
+}
+
+/// Adds what an exporter says of its image to the answer.
+fn describe(image: &BuiltImage, names: &[Reference], result: &mut BuildResult) {
+    let digest = image.descriptor().digest.to_string();
+    let config = image.config().map(|config| config.digest.to_string());
+    result.metadata.insert("containerimage.digest".to_owned(), json!(digest));
+    result.metadata.insert("containerimage.descriptor".to_owned(), json!(image.descriptor()));
+    if let Some(config) = &config {
+        result.metadata.insert("containerimage.config.digest".to_owned(), json!(config));
+    }
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        result.metadata.insert("image.name".to_owned(), json!(names.join(",")));
+    }
+    result.image_digest = Some(digest);
+    result.config_digest = config;
+}
+
+/// Refuses files that two platforms would have at one place, in the words of BuildKit.
+fn check_collisions(targets: &[Target], trees: &[(String, Tree)]) -> Result<(), BuildError> {
+    let mut written: BTreeMap<&[u8], &Platform> = BTreeMap::new();
+    for (target, (_, tree)) in targets.iter().zip(trees) {
+        for node in tree.nodes().iter().filter(|node| !node.is_directory()) {
+            if let Some(before) = written.insert(&node.entry.path, &target.platform) {
+                return Err(BuildError::invalid(format!(
+                    "cannot overwrite {} from {} with {} when split option is disabled",
+                    String::from_utf8_lossy(&node.entry.path),
+                    before.format_all(),
+                    target.platform.format_all()
+                )));
+            }
+        }
+    }
+    Ok(())
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::try_join_all;
-use rbx_oci::{Descriptor, Digest, Reference};
+use rbx_oci::{Descriptor, Digest, Reference, media_type};
 use rbx_registry::RegistryError;
 
 use super::image::{BuiltImage, PlatformImage};
 use crate::error::BuildError;
+use crate::layer::LayerBlob;
 use crate::progress::{Part, Task};
 use crate::solve::Solver;
 
@@ -45,7 +46,7 @@ pub(crate) async fn push(
         let (top, digest) = (top.unwrap_or_default(), image.top.digest);
         for name in names {
             let part = task.part(&format!("pushing manifest for {name}@{digest}"), 0);
-            let name = if by_digest { name.with_digest(digest) } else { (*name).clone() };
+            let name = if by_digest { name.at_digest(digest) } else { (*name).clone() };
             put(solver, &name, &image.top, top).await?;
             part.done();
         }
@@ -72,7 +73,8 @@ async fn push_blobs(
 ) -> Result<(), BuildError> {
     let mut blobs: BTreeMap<Digest, (&Descriptor, Box<Open>)> = BTreeMap::new();
     for platform in &image.platforms {
-        for layer in &platform.layers {
+        let sent = |layer: &&LayerBlob| !media_type::is_nondistributable(&layer.descriptor.media_type);
+        for layer in platform.layers.iter().filter(sent) {
             let (store, opened) = (solver.store.clone(), layer.clone());
             let open = move || -> io::Result<Box<dyn Read + Send>> {
                 Ok(Box::new(opened.open(&store).map_err(io::Error::other)?))
