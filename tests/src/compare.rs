@@ -41,6 +41,17 @@ pub fn archives(left: &[Image], right: &[Image]) -> Vec<Difference> {
     report.differences
 }
 
+/// All differences of the indexes of two archives, but for digests, sizes and times; [`archives`] compares what is
+/// said of each image.
+pub fn indexes(left: &[Value], right: &[Value]) -> Vec<Difference> {
+    let mut report = Report::default();
+    report.text("indexes", &left.len().to_string(), &right.len().to_string());
+    for (number, (left, right)) in left.iter().zip(right).enumerate() {
+        report.json(&format!("index {number}"), &comparable(left), &comparable(right));
+    }
+    report.differences
+}
+
 /// All differences of two images.
 pub fn images(left: &Image, right: &Image) -> Vec<Difference> {
     let mut report = Report::default();
@@ -196,6 +207,27 @@ fn summary(entry: &Entry) -> String {
 
 fn media_type(value: &Value) -> String {
     value["mediaType"].as_str().unwrap_or_default().to_owned()
+}
+
+/// An index without what another comparison is about, and what is different in every build.
+fn comparable(index: &Value) -> Value {
+    let mut index = index.clone();
+    for descriptor in index["manifests"].as_array_mut().into_iter().flatten() {
+        let is_index =
+            descriptor["mediaType"].as_str().is_some_and(|it| it.contains("index") || it.contains("list"));
+        let annotations = annotations(descriptor);
+        let Some(descriptor) = descriptor.as_object_mut() else { continue };
+        for name in ["digest", "size", "annotations", "platform"] {
+            descriptor.remove(name);
+        }
+        if is_index {
+            descriptor.insert("annotations".to_owned(), annotations);
+        }
+    }
+    if index["annotations"].is_object() {
+        index["annotations"] = annotations(&index);
+    }
+    index
 }
 
 /// The annotations of a manifest or a descriptor, without the time of the build.

@@ -13,35 +13,62 @@
 //! - `args`: more arguments of `build`, one per line,
 //! - `output`: more attributes of the output, `name=value`, one per line,
 //! - `explained`: differences that are meant, one per line: what it begins with, ` # `, why. Each must occur;
-//! - `explained-rootless`: more of them, where an ordinary user builds, and `explained-one-id`, where that user has
-//!   no other ids.
+//! - `explained-rootless`: more of them, where an ordinary user builds, `explained-one-id`, where that user has no
+//!   other ids, and `explained-two-platforms`, where it is built for two platforms at once,
+//! - `one-platform`: why it is not built for two.
 //!
 //! Every file of the context is dated 3 February 2020 unless `prepare.sh` gave it a time before 2024.
 //!
 //! What BuildKit built is kept with the parts (`goldens/`), so the Engine runs only when a case is new or changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod goldens;
+
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
 use crate::compare::{self, Difference};
-use crate::{Engine, Image, Parts, Registry, Server, Store, User, rbx, rbx_as};
+use crate::{Image, Parts, Registry, Server, User, rbx, rbx_as};
 
-/// The files of a case that say which differences are meant.
-const EXPLAINED: [&str; 3] = ["explained", "explained-rootless", "explained-one-id"];
+/// For what a case is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Platforms {
+    /// For what its own arguments say, else for this machine.
+    Own,
+    /// For two at once.
+    Two,
+}
 
-/// Changes when goldens made before are of no use.
-const RECIPE: &str = "goldens 3";
+impl Platforms {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Own => &[],
+            Self::Two => &["--platform=linux/amd64,linux/arm64"],
+        }
+    }
+}
+
+/// The file of a case that says why it is for one platform only.
+const ONE_PLATFORM: &str = "one-platform";
+
+/// A difference that every case on a base image may have where it is built for `linux/arm64`: in the words of an
+/// `explained` file.
+const VARIANT: &str = "config.variant: nothing | \"v8\" # later BuildKits keep the base's variant where the platform \
+                       asked for names none, as here";
 
 /// What a build came to.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// It wrote images.
-    Built(Vec<Image>),
+    Built {
+        /// The images, as the indexes order them.
+        images: Vec<Image>,
+        /// The archive's indexes.
+        indexes: Vec<Value>,
+    },
     /// It failed.
     Failed {
         /// With this exit status.
@@ -87,8 +114,21 @@ impl Case {
     ///
     /// The differences that nothing explains, and the explanations that explain nothing.
     pub fn check(&self) -> Result<(), String> {
-        let (outcome, output) = self.build_with(|parts, work| rbx(parts, work.path()));
-        self.judge(&outcome, "explained", "").map_err(|report| with_output(&report, &output))
+        let (outcome, output) = self.build_with(Platforms::Own, |parts, work| rbx(parts, work.path()));
+        self.judge(Platforms::Own, &outcome, "explained", "").map_err(|report| with_output(&report, &output))
+    }
+
+    /// The same for two platforms at once, of which this machine runs one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::check`].
+    pub fn check_two_platforms(&self) -> Result<(), String> {
+        // Whoever makes goldens changes the host, and waits for those who want it left alone.
+        self.golden_for(Platforms::Two, &Parts::locate());
+        let (outcome, output) = self.build_with(Platforms::Two, |parts, work| rbx(parts, work.path()));
+        self.judge(Platforms::Two, &outcome, "explained-two-platforms", "explained")
+            .map_err(|report| with_output(&report, &output))
     }
 
     /// The same with docker-rbx run by an ordinary user who was given a range of ids.
@@ -99,7 +139,7 @@ impl Case {
     pub fn check_rootless(&self) -> Result<(), String> {
         let user = User::with_ranges();
         let (outcome, output) = self.build_as(&user);
-        self.judge(&outcome, "explained-rootless", "explained")
+        self.judge(Platforms::Own, &outcome, "explained-rootless", "explained")
             .map_err(|report| with_output(&report, &output))
     }
 
@@ -120,7 +160,8 @@ impl Case {
                 return Ok(());
             }
         }
-        self.judge(&outcome, "explained-one-id", "explained").map_err(|report| with_output(&report, &output))
+        self.judge(Platforms::Own, &outcome, "explained-one-id", "explained")
+            .map_err(|report| with_output(&report, &output))
     }
 
     /// Whether ids may matter to it: it has steps, or owners.
@@ -129,82 +170,41 @@ impl Case {
         ["RUN", "chown", "USER"].iter().any(|word| dockerfile.contains(word))
     }
 
+    /// Whether it is built for two platforms, too: where its arguments say none, and nothing is run.
+    pub fn is_for_two_platforms(&self) -> bool {
+        let read = |name| fs::read_to_string(self.directory.join(name)).unwrap_or_default();
+        let steps = read("Dockerfile").to_lowercase();
+        let has_steps = steps.contains("run") || steps.contains("onbuild");
+        !read("args").contains("--platform") && !self.directory.join(ONE_PLATFORM).exists() && !has_steps
+    }
+
     fn build_as(&self, user: &User) -> (Outcome, Output) {
-        self.build_with(|parts, work| {
+        self.build_with(Platforms::Own, |parts, work| {
             work.open_to(user);
             rbx_as(user, parts, work.path())
         })
     }
 
-    fn build_with(&self, program: impl FnOnce(&Parts, &Workspace) -> Command) -> (Outcome, Output) {
+    fn build_with(
+        &self,
+        platforms: Platforms,
+        program: impl FnOnce(&Parts, &Workspace) -> Command,
+    ) -> (Outcome, Output) {
         let parts = Parts::locate();
         let registry = Registry::with_images();
         let mut work = Workspace::new();
         let server = work.serve(self);
         let context = work.prepare(self, &registry);
         let program = program(&parts, &work);
-        let built = work.build_prepared(self, program, &["--builder", "embedded"], &registry, &context);
+        let built = work.build_prepared(
+            self,
+            program,
+            &[&["--builder", "embedded"], platforms.arguments()].concat(),
+            &registry,
+            &context,
+        );
         drop(server);
         built
-    }
-
-    /// What BuildKit makes of this case.
-    ///
-    /// # Panics
-    ///
-    /// If no Engine can be run.
-    pub fn golden(&self, parts: &Parts) -> Outcome {
-        let directory = parts.directory().join("goldens");
-        fs::create_dir_all(&directory).expect("a directory for goldens can be made");
-        let path = |case: &Self| directory.join(format!("{}-{}", case.name, case.key(parts)));
-        if !path(self).exists() {
-            // One process makes all that are missing with one Engine; the others wait for it.
-            let _lock = parts.lock("goldens");
-            let missing: Vec<Self> = Self::all().into_iter().filter(|case| !path(case).exists()).collect();
-            if !missing.is_empty() {
-                let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
-                for case in missing {
-                    let mut work = Workspace::new();
-                    let (_, output) = work.build(&case, engine.buildx(), &["--provenance=false"], &registry);
-                    work.keep(&output, &path(&case));
-                }
-                remove_stale(&directory, &Self::all().iter().map(path).collect());
-            }
-        }
-        read_outcome(&path(self))
-    }
-
-    /// Names everything that BuildKit's result depends on.
-    fn key(&self, parts: &Parts) -> String {
-        let mut hash = Sha256::new();
-        hash.update(RECIPE);
-        hash.update(crate::images::RECIPE);
-        hash.update(parts.versions());
-        let mut pending = vec![self.directory.clone()];
-        let mut files = BTreeMap::new();
-        while let Some(directory) = pending.pop() {
-            for entry in fs::read_dir(&directory).expect("a case can be read") {
-                let path = entry.expect("a case can be read").path();
-                if path.is_dir() && !path.is_symlink() {
-                    pending.push(path.clone());
-                }
-                files.insert(path.clone(), path);
-            }
-        }
-        for explained in EXPLAINED {
-            files.remove(&self.directory.join(explained));
-        }
-        for path in files.values() {
-            let name = path.strip_prefix(&self.directory).expect("a file of the case");
-            hash.update(name.as_os_str().as_encoded_bytes());
-            if path.is_file() {
-                let content = fs::read(path).expect("a case can be read");
-                hash.update([is_executable(path).into()]);
-                hash.update(content.len().to_le_bytes());
-                hash.update(content);
-            }
-        }
-        hex::encode(&hash.finalize()[..12])
     }
 
     /// Whether an outcome is like BuildKit's, aside from the differences that two files of the case explain: each of
@@ -213,20 +213,37 @@ impl Case {
     /// # Errors
     ///
     /// What is not, for a person to read.
-    fn judge(&self, outcome: &Outcome, explained: &str, possible: &str) -> Result<(), String> {
-        let differences = differences(&self.golden(&Parts::locate()), outcome);
+    fn judge(
+        &self,
+        platforms: Platforms,
+        outcome: &Outcome,
+        explained: &str,
+        possible: &str,
+    ) -> Result<(), String> {
+        let differences = differences(&self.golden_for(platforms, &Parts::locate()), outcome);
         let read = |name| match name {
             "" => String::new(),
             name => fs::read_to_string(self.directory.join(name)).unwrap_or_default(),
         };
-        explain(&differences, &read(explained), &read(possible))
+        let mut possible = read(possible);
+        if platforms == Platforms::Two {
+            possible = format!("{VARIANT}\n{possible}");
+        }
+        explain(&differences, &read(explained), &possible)
     }
 }
 
 /// How two outcomes differ; the first is BuildKit's.
 pub fn differences(left: &Outcome, right: &Outcome) -> Vec<Difference> {
     match (left, right) {
-        (Outcome::Built(left), Outcome::Built(right)) => compare::archives(left, right),
+        (
+            Outcome::Built { images: left, indexes: left_indexes },
+            Outcome::Built { images: right, indexes: right_indexes },
+        ) => {
+            let mut differences = compare::indexes(left_indexes, right_indexes);
+            differences.extend(compare::archives(left, right));
+            differences
+        }
         (
             Outcome::Failed { status: left, error: left_error },
             Outcome::Failed { status: right, error: right_error },
@@ -244,7 +261,7 @@ pub fn differences(left: &Outcome, right: &Outcome) -> Vec<Difference> {
         }
         (left, right) => {
             let say = |outcome: &Outcome| match outcome {
-                Outcome::Built(images) => format!("{} images", images.len()),
+                Outcome::Built { images, .. } => format!("{} images", images.len()),
                 Outcome::Failed { status, error } => format!("failed with {status}: {error}"),
             };
             vec![Difference { place: "outcome".to_owned(), left: Some(say(left)), right: Some(say(right)) }]
@@ -459,23 +476,6 @@ impl Workspace {
         date(&context);
         context
     }
-
-    /// Moves the result to where goldens are; complete or not there.
-    fn keep(&self, output: &Output, golden: &Path) {
-        let directory = self.path().join("golden");
-        fs::create_dir(&directory).expect("a directory can be made");
-        if output.status.success() {
-            fs::copy(self.archive(), directory.join("image.tar")).expect("the image can be kept");
-        }
-        let status = output.status.code().unwrap_or(-1);
-        fs::write(directory.join("status"), status.to_string()).expect("the exit status can be kept");
-        fs::write(directory.join("log"), &output.stderr).expect("the log can be kept");
-        let lines: Vec<String> =
-            self.addresses.iter().map(|(name, address)| format!("{name} {address}\n")).collect();
-        fs::write(directory.join("addresses"), lines.concat()).expect("the addresses can be kept");
-        run(Command::new("cp").arg("-a").arg(&directory).arg(golden.with_extension("new")));
-        fs::rename(golden.with_extension("new"), golden).expect("the golden can be put in place");
-    }
 }
 
 /// Dates everything of now as the same day.
@@ -495,7 +495,7 @@ fn date(directory: &Path) {
 
 fn read(output: &Output, archive: &Path, addresses: &[(String, String)]) -> Outcome {
     let outcome = if output.status.success() {
-        Outcome::Built(Image::read_all(archive))
+        built(archive)
     } else {
         let error = last_error(&String::from_utf8_lossy(&output.stderr));
         Outcome::Failed { status: output.status.code().unwrap_or(-1), error }
@@ -510,30 +510,18 @@ fn rename(outcome: Outcome, addresses: &[(String, String)]) -> Outcome {
     };
     match outcome {
         Outcome::Failed { status, error } => Outcome::Failed { status, error: renamed(&error) },
-        Outcome::Built(mut images) => {
+        Outcome::Built { mut images, indexes } => {
             for image in &mut images {
                 let config = renamed(&image.config.to_string());
                 image.config = serde_json::from_str(&config).expect("an address has no quotes");
             }
-            Outcome::Built(images)
+            Outcome::Built { images, indexes }
         }
     }
 }
 
-fn read_outcome(golden: &Path) -> Outcome {
-    let text = |name| fs::read_to_string(golden.join(name)).unwrap_or_default();
-    let addresses: Vec<(String, String)> = text("addresses")
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(name, address)| (name.to_owned(), address.to_owned()))
-        .collect();
-    let archive = golden.join("image.tar");
-    let outcome = if archive.exists() {
-        Outcome::Built(Image::read_all(&archive))
-    } else {
-        Outcome::Failed { status: text("status").parse().unwrap_or(-1), error: last_error(&text("log")) }
-    };
-    rename(outcome, &addresses)
+fn built(archive: &Path) -> Outcome {
+    Outcome::Built { images: Image::read_all(archive), indexes: Image::read_indexes(archive) }
 }
 
 /// What BuildKit puts before a reason and docker-rbx does not: its errors begin with the reason.
@@ -565,24 +553,10 @@ fn named_error(log: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Removes the goldens of cases as they were before.
-fn remove_stale(directory: &Path, current: &BTreeSet<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("the goldens can be read") {
-        let path = entry.expect("the goldens can be read").path();
-        if !current.contains(&path) {
-            fs::remove_dir_all(&path).expect("a stale golden can be removed");
-        }
-    }
-}
-
 fn tail(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o100 != 0)
 }
 
 fn run(command: &mut Command) {
@@ -593,7 +567,7 @@ fn run(command: &mut Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
+    use crate::{Engine, Kind, Store};
 
     fn difference(place: &str) -> Difference {
         Difference { place: place.to_owned(), left: Some("1".to_owned()), right: None }
@@ -619,7 +593,10 @@ mod tests {
         };
         assert_eq!(places(failed(1, "ERROR: a"), failed(1, "ERROR: a")), Vec::<String>::new());
         assert_eq!(places(failed(1, "ERROR: a"), failed(2, "ERROR: b")), ["exit status", "error"]);
-        assert_eq!(places(Outcome::Built(Vec::new()), failed(1, "ERROR: a")), ["outcome"]);
+        assert_eq!(
+            places(Outcome::Built { images: Vec::new(), indexes: Vec::new() }, failed(1, "ERROR: a")),
+            ["outcome"]
+        );
     }
 
     #[test]
@@ -637,7 +614,7 @@ mod tests {
         let parts = Parts::locate();
         let root = |name: &str| {
             let case = Case::all().into_iter().find(|case| case.name == name).unwrap();
-            let Outcome::Built(images) = case.golden(&parts) else { panic!("{name} was not built") };
+            let Outcome::Built { images, .. } = case.golden(&parts) else { panic!("{name} was not built") };
             images[0].root()
         };
         let files = root("special-files");

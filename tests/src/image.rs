@@ -86,6 +86,19 @@ impl Image {
         images
     }
 
+    /// Reads the indexes of an OCI archive: `index.json`, then those that it names, in order.
+    ///
+    /// # Panics
+    ///
+    /// If the archive is not one, or a digest or size in it is wrong.
+    pub fn read_indexes(archive: &Path) -> Vec<Value> {
+        let blobs = Blobs::read(archive);
+        let index: Value = serde_json::from_slice(blobs.file("index.json")).expect("index.json is JSON");
+        let mut indexes = vec![index.clone()];
+        blobs.nested(&index, &mut indexes);
+        indexes
+    }
+
     /// The root file system: all layers applied. Hard links have the content and the attributes of their file, and
     /// `link` of every name of such a file is the first of its names.
     pub fn root(&self) -> BTreeMap<String, Entry> {
@@ -134,6 +147,16 @@ impl Blobs {
                 self.walk(&value, images);
             } else {
                 images.push(self.image(descriptor.clone(), value));
+            }
+        }
+    }
+
+    fn nested(&self, index: &Value, indexes: &mut Vec<Value>) {
+        for descriptor in index["manifests"].as_array().into_iter().flatten() {
+            let value: Value = serde_json::from_slice(self.blob(descriptor)).expect("a manifest is JSON");
+            if value["manifests"].is_array() {
+                indexes.push(value.clone());
+                self.nested(&value, indexes);
             }
         }
     }

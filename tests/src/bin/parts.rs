@@ -27,7 +27,7 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             };
             match case.golden(&Parts::locate()) {
-                Outcome::Built(images) => images.iter().for_each(print),
+                Outcome::Built { images, .. } => images.iter().for_each(print),
                 Outcome::Failed { status, error } => println!("failed with {status}\n{error}"),
             }
         }

@@ -30,6 +30,7 @@ fn main() {
         [trial("corpus", Case::check), trial("rootless", Case::check_rootless)]
             .into_iter()
             .chain(case.needs_ids().then_some(one_id))
+            .chain(case.is_for_two_platforms().then(|| trial("two_platforms", Case::check_two_platforms)))
     });
     let language = Topic::all().into_iter().map(|topic| {
         Trial::test(format!("language::{}", topic.name), move || topic.check().map_err(Failed::from))
