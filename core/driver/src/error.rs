@@ -30,7 +30,7 @@ pub enum DriverError {
     #[error("cannot find docker endpoint in context {0:?}")]
     NoEndpoint(String),
     /// Not the address of an Engine.
-    #[error("unable to parse docker host `{0}`")]
+    #[error("invalid bind address format: {0}")]
     InvalidHost(String),
     /// The address of an Engine, in a way that this program cannot go.
     #[error("{reason}: {host}")]

@@ -12,10 +12,11 @@ use rbx_oci::Digest;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::contexts::context_endpoint;
 use crate::error::DriverError;
 
 /// The name of the endpoint that is no context.
-const DEFAULT: &str = "default";
+pub(super) const DEFAULT: &str = "default";
 /// Where the Engine listens unless told otherwise.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 const PLAIN_PORT: u16 = 2375;
@@ -89,23 +90,30 @@ pub struct TlsFiles {
 
 /// Finds the endpoint that is meant. Reads docker's configuration; connects to nothing.
 pub fn resolve_endpoint(choice: &EndpointChoice) -> Result<Endpoint, DriverError> {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let (flag_host, flag_context) = (given(&choice.host), given(&choice.context));
-    if flag_host.is_some() && flag_context.is_some() {
+    let name = named(choice)?;
+    context_endpoint(choice, name.as_deref().unwrap_or(DEFAULT))
+}
+
+/// A setting that is set to something.
+pub(super) fn given(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The context that is meant, if it is one.
+pub(super) fn named(choice: &EndpointChoice) -> Result<Option<String>, DriverError> {
+    let (host, context) = (given(choice.host.as_deref()), given(choice.context.as_deref()));
+    if host.is_some() && context.is_some() {
         return Err(DriverError::Conflict);
     }
-    let host = flag_host.or_else(|| given(&choice.docker_host));
-    let name = match flag_context {
-        Some(context) => Some(context),
-        None if host.is_some() => None,
-        None => match given(&choice.docker_context) {
-            Some(context) => Some(context),
-            None => current_context(choice.config_dir.as_deref())?,
-        },
-    };
-    match name.filter(|name| name != DEFAULT) {
-        Some(name) => from_context(choice, name),
-        None => from_host(choice, host),
+    if context.is_some() {
+        return Ok(context);
+    }
+    if host.or_else(|| given(choice.docker_host.as_deref())).is_some() {
+        return Ok(None);
+    }
+    match given(choice.docker_context.as_deref()) {
+        Some(context) => Ok(Some(context)),
+        None => current_context(choice.config_dir.as_deref()),
     }
 }
 
@@ -121,7 +129,7 @@ fn current_context(config_dir: Option<&Path>) -> Result<Option<String>, DriverEr
     Ok(config.and_then(|config| config.current_context).filter(|name| !name.is_empty()))
 }
 
-fn from_context(choice: &EndpointChoice, name: String) -> Result<Endpoint, DriverError> {
+pub(super) fn from_context(choice: &EndpointChoice, name: String) -> Result<Endpoint, DriverError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Context {
@@ -161,7 +169,7 @@ fn from_context(choice: &EndpointChoice, name: String) -> Result<Endpoint, Drive
     Ok(Endpoint { name, tls: tls.filter(|_| host.starts_with("tcp://")), host, configured: true })
 }
 
-fn from_host(choice: &EndpointChoice, host: Option<String>) -> Result<Endpoint, DriverError> {
+pub(super) fn from_host(choice: &EndpointChoice, host: Option<String>) -> Result<Endpoint, DriverError> {
     let tls = &choice.tls;
     let files = (tls.enabled || tls.verify).then(|| {
         let folder = tls.cert_path.as_ref().or(choice.config_dir.as_ref());
@@ -188,6 +196,11 @@ fn default_socket(choice: &EndpointChoice) -> &Path {
 
 fn default_host(choice: &EndpointChoice) -> String {
     format!("unix://{}", default_socket(choice).display())
+}
+
+/// Reads the address of an Engine, and fills in what is left out of it as docker's CLI does.
+pub fn parse_address(text: &str) -> Result<String, DriverError> {
+    parse_host(text, false)
 }
 
 /// An address in full: scheme and port are filled in as docker's CLI does.
@@ -222,7 +235,7 @@ fn parse_host(text: &str, tls: bool) -> Result<String, DriverError> {
 }
 
 /// Reads a JSON file; `None` if there is no such file.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DriverError> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DriverError> {
     let fail = |reason: String| DriverError::Configuration { path: path.to_owned(), reason };
     let mut text = Vec::new();
     match File::open(path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut text)) {
@@ -370,7 +383,7 @@ mod tests {
         assert_eq!(parsed("ssh://me@host"), "ssh://me@host");
         for bad in ["http://x", "ssh://", "tcp://x:y", "tcp://x:99999", "tcp://a b", "tcp://::1:5", "foo://"]
         {
-            assert_eq!(parsed(bad), format!("unable to parse docker host `{bad}`"));
+            assert_eq!(parsed(bad), format!("invalid bind address format: {bad}"));
         }
     }
 }

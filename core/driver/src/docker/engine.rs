@@ -120,6 +120,10 @@ impl Engine {
         &self.host
     }
 
+    pub(super) fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
     /// Asks whether the Engine is there; waits 3 seconds at most.
     pub async fn ping(&self) -> Result<(), DriverError> {
         match tokio::time::timeout(PING_TIME, self.docker.ping()).await {
@@ -227,7 +231,7 @@ fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static)
     cause
 }
 
-fn failure(host: &str, error: BollardError) -> DriverError {
+pub(super) fn failure(host: &str, error: BollardError) -> DriverError {
     let host = host.to_owned();
     match error {
         BollardError::DockerResponseServerError { message, .. }

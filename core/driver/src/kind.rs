@@ -1,0 +1,127 @@
+//! The kinds of drivers, as data.
+
+use std::fmt;
+
+/// A kind of place where images are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Driver {
+    /// This program's own engine.
+    Embedded,
+    /// The `BuildKit` in a Docker Engine.
+    Docker,
+    /// `BuildKit` in a container of an Engine.
+    DockerContainer,
+    /// `BuildKit` in pods.
+    Kubernetes,
+    /// `BuildKit` at an address.
+    Remote,
+}
+
+/// What a driver can do. The words for them are buildx's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Writes OCI archives.
+    pub oci_exporter: bool,
+    /// Writes archives for `docker load`.
+    pub docker_exporter: bool,
+    /// Writes cache elsewhere.
+    pub cache_export: bool,
+    /// Builds for several platforms at once.
+    pub multi_platform: bool,
+    /// Pushes by itself, not through the Engine.
+    pub direct_push: bool,
+    /// Images go to the Docker Engine unless they are sent elsewhere.
+    pub default_load: bool,
+}
+
+impl Driver {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Docker, Self::DockerContainer, Self::Embedded, Self::Kubernetes, Self::Remote];
+
+    /// The name, as state files and flags have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Docker => "docker",
+            Self::DockerContainer => "docker-container",
+            Self::Kubernetes => "kubernetes",
+            Self::Remote => "remote",
+        }
+    }
+
+    /// The driver of a name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|driver| driver.name() == name)
+    }
+
+    /// Whether builders of it are made by users. The others are there by themselves: the one that is embedded, and
+    /// one for each context of docker.
+    pub fn is_creatable(self) -> bool {
+        matches!(self, Self::DockerContainer | Self::Kubernetes | Self::Remote)
+    }
+
+    /// Whether this program can build with it.
+    pub fn can_build(self) -> bool {
+        self == Self::Embedded
+    }
+
+    /// What it can do. For [`Docker`](Self::Docker) that depends on whether the Engine keeps images in containerd.
+    pub fn features(self, containerd_store: bool) -> Features {
+        let all = match self {
+            Self::Docker => containerd_store,
+            Self::Embedded | Self::DockerContainer | Self::Kubernetes | Self::Remote => true,
+        };
+        Features {
+            oci_exporter: all,
+            docker_exporter: all,
+            cache_export: all,
+            multi_platform: all,
+            direct_push: all,
+            default_load: matches!(self, Self::Docker | Self::Embedded),
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Features {
+    /// Each with its name, in the order of those.
+    pub fn list(&self) -> [(&'static str, bool); 6] {
+        [
+            ("Automatically load images to the Docker Engine image store", self.default_load),
+            ("Cache export", self.cache_export),
+            ("Direct push", self.direct_push),
+            ("Docker exporter", self.docker_exporter),
+            ("Multi-platform build", self.multi_platform),
+            ("OCI exporter", self.oci_exporter),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_go_by_their_names() {
+        for driver in Driver::ALL {
+            assert_eq!(Driver::of(&driver.to_string()), Some(driver));
+        }
+        assert_eq!(Driver::of("zip"), None);
+    }
+
+    #[test]
+    fn graph_drivers_lack_what_buildx_says_they_lack() {
+        let lacking = |features: Features| -> Vec<&str> {
+            features.list().into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
+        };
+        assert_eq!(lacking(Driver::Docker.features(true)), [""; 0]);
+        assert_eq!(lacking(Driver::Docker.features(false)).len(), 5);
+        assert!(lacking(Driver::DockerContainer.features(false))[0].starts_with("Automatically load"));
+    }
+}
