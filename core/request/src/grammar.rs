@@ -26,7 +26,7 @@ mod ssh;
 
 pub use annotation::{Annotation, AnnotationKind};
 pub use call::Call;
-pub use fields::FieldsError;
+pub use fields::{FieldsError, fields};
 pub use hosts::{LOCAL_DELETE, parse_entitlements};
 pub use limits::{parse_resources, parse_size};
 pub use names::{parse_contexts, parse_pairs, parse_platforms};

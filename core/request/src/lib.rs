@@ -15,7 +15,7 @@ mod stream;
 pub use event::{Event, Log, Metadata, ProgressGroup, Stream, Vertex, VertexStatus, Warning};
 pub use grammar::{
     Annotation, AnnotationKind, Call, FieldsError, GrammarError, LOCAL_DELETE, Lookup, MAX_SECRET_LEN,
-    NumberError, OutputEntry, SecretEntry, SshEntry, parse_contexts, parse_entitlements, parse_pairs,
+    NumberError, OutputEntry, SecretEntry, SshEntry, fields, parse_contexts, parse_entitlements, parse_pairs,
     parse_platforms, parse_resources, parse_size,
 };
 pub use request::{

@@ -17,7 +17,7 @@ pub enum FieldsError {
 }
 
 /// Splits a line at commas. One line break at the end is allowed.
-pub(super) fn fields(line: &str) -> Result<Vec<String>, FieldsError> {
+pub fn fields(line: &str) -> Result<Vec<String>, FieldsError> {
     let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
     if line.is_empty() {
         return Err(FieldsError::Empty);
