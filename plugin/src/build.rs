@@ -25,16 +25,14 @@ use crate::build::interrupt::Interrupt;
 use crate::build::load::{Found, Loaded};
 use crate::build::request::Prepared;
 use crate::build::show::Show;
+use crate::builders::choose_builder;
+use crate::cli::Context;
 use crate::cli::build::BuildArgs;
-use crate::cli::{Common, Context};
 use crate::collection;
 use crate::docker::{Proxies, collection_limits, git_config, registry_config};
 use crate::env::Env;
 use crate::errors::CliError;
 use crate::rights::become_root;
-
-/// The builder that needs no creating.
-pub(crate) const EMBEDDED: &str = "embedded";
 
 /// Builds.
 pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> {
@@ -48,7 +46,7 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     let results = results::Files::new(args, env)?;
     let chosen_because = choose_builder(context, &args.common)?;
     let debug = args.common.debug || context.common.debug || called.debug();
-    let show = Show::new(args, env, chosen_because, debug)?;
+    let show = Show::new(args, env, &chosen_because, debug)?;
     let proxies = Proxies::read(config_dir.as_deref())?;
     let prepared =
         request::prepare(args, env, entries, &proxies, Box::new(io::stdin())).map_err(CliError::of_build)?;
@@ -209,21 +207,6 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Finds the builder; answers why it was chosen.
-pub(crate) fn choose_builder(context: &Context<'_>, common: &Common) -> Result<&'static str, CliError> {
-    let flag = common.builder.as_deref().or(context.common.builder.as_deref());
-    let (name, why) = match (flag.filter(|name| !name.is_empty()), context.env.filled("BUILDX_BUILDER")) {
-        (Some(name), _) => (name, "chosen by --builder"),
-        (None, Some(name)) => (name, "chosen by BUILDX_BUILDER"),
-        (None, None) => (EMBEDDED, "the default"),
-    };
-    if name == EMBEDDED {
-        return Ok(why);
-    }
-    let hint = format!("the one builder that is there yet is {EMBEDDED:?}: use --builder {EMBEDDED}");
-    Err(CliError::new(format!("no builder {name:?} found")).hint(hint))
-}
-
 /// Where the engine keeps everything.
 pub(crate) fn store_root(env: &Env) -> Result<PathBuf, CliError> {
     let data = || env.path("XDG_DATA_HOME").or_else(|| env.home().map(|home| home.join(".local/share")));
@@ -246,7 +229,7 @@ fn log_limits(env: &Env) -> LogLimits {
 }
 
 /// Says something on standard error that is no part of progress.
-fn warn(warning: &str) {
+pub(crate) fn warn(warning: &str) {
     let _ = writeln!(io::stderr(), "WARNING: {warning}");
 }
 

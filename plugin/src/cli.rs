@@ -1,10 +1,12 @@
 //! The commands, and which of them a command line means.
 
 pub(crate) mod build;
+pub(crate) mod builders;
 pub(crate) mod flags;
 mod options;
 pub(crate) mod storage;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -33,7 +35,7 @@ pub(crate) struct Entry {
     /// What follows it in its usage line.
     pub(crate) operands: &'static str,
     /// How many operands it takes.
-    pub(crate) arguments: usize,
+    pub(crate) arguments: Arguments,
     /// Left out of the list of commands.
     pub(crate) hidden: bool,
     /// Its flags.
@@ -41,14 +43,56 @@ pub(crate) struct Entry {
     run: fn(&Context<'_>, &Line) -> Result<ExitCode, CliError>,
 }
 
+/// How many operands a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arguments {
+    /// So many.
+    Exactly(usize),
+    /// So many or fewer.
+    AtMost(usize),
+    /// As many as there are.
+    Any,
+}
+
+impl Arguments {
+    /// Whether so many are right.
+    fn fit(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(wanted) => count == wanted,
+            Self::AtMost(most) => count <= most,
+            Self::Any => true,
+        }
+    }
+
+    /// Whether one more can follow so many.
+    pub(crate) fn more_than(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(most) | Self::AtMost(most) => count < most,
+            Self::Any => true,
+        }
+    }
+}
+
+impl fmt::Display for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at_most, count) = match self {
+            Self::Exactly(count) => ("", *count),
+            Self::AtMost(count) => ("at most ", *count),
+            Self::Any => return f.write_str("any arguments"),
+        };
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "{at_most}{count} argument{plural}")
+    }
+}
+
 /// The commands, in the order of their names.
-pub(crate) static ENTRIES: [Entry; 7] = [
+pub(crate) static ENTRIES: [Entry; 15] = [
     Entry {
         name: "build",
         alias: Some("b"),
         about: "Build an image from a Dockerfile",
         operands: "[OPTIONS] PATH | URL | -",
-        arguments: 1,
+        arguments: Arguments::Exactly(1),
         hidden: false,
         definition: build::BuildArgs::command,
         run: |context, line| crate::build::run(context, &parse(context, "build", line)?),
@@ -58,17 +102,27 @@ pub(crate) static ENTRIES: [Entry; 7] = [
         alias: None,
         about: "Print a script that completes command lines in bash, zsh or fish",
         operands: "SHELL",
-        arguments: 1,
+        arguments: Arguments::Exactly(1),
         hidden: true,
         definition: options::NoOptions::command,
         run: |context, line| completion::script(context, line),
+    },
+    Entry {
+        name: "create",
+        alias: None,
+        about: "Create a builder, or change one",
+        operands: "[OPTIONS] [CONTEXT|ENDPOINT]",
+        arguments: Arguments::AtMost(1),
+        hidden: false,
+        definition: builders::CreateArgs::command,
+        run: |context, line| crate::builders::create(context, &parse(context, "create", line)?),
     },
     Entry {
         name: "du",
         alias: None,
         about: "Show what the builder keeps and what that takes",
         operands: "[OPTIONS]",
-        arguments: 0,
+        arguments: Arguments::Exactly(0),
         hidden: false,
         definition: storage::DuArgs::command,
         run: |context, line| crate::storage::du(context, &parse(context, "du", line)?),
@@ -78,17 +132,47 @@ pub(crate) static ENTRIES: [Entry; 7] = [
         alias: None,
         about: "Remove from the store what its limits leave no room for",
         operands: "",
-        arguments: 0,
+        arguments: Arguments::Exactly(0),
         hidden: true,
         definition: options::NoOptions::command,
         run: |context, _| crate::collection::run(context),
+    },
+    Entry {
+        name: "inspect",
+        alias: None,
+        about: "Show a builder",
+        operands: "[NAME]",
+        arguments: Arguments::AtMost(1),
+        hidden: false,
+        definition: builders::InspectArgs::command,
+        run: |context, line| crate::builders::inspect(context, &parse(context, "inspect", line)?),
+    },
+    Entry {
+        name: "install",
+        alias: None,
+        about: "Make 'docker build' this plugin's",
+        operands: "",
+        arguments: Arguments::Exactly(0),
+        hidden: true,
+        definition: options::NoOptions::command,
+        run: |context, _| crate::alias::install(context),
+    },
+    Entry {
+        name: "ls",
+        alias: None,
+        about: "List builders",
+        operands: "",
+        arguments: Arguments::Exactly(0),
+        hidden: false,
+        definition: builders::LsArgs::command,
+        run: |context, line| crate::builders::ls(context, &parse(context, "ls", line)?),
     },
     Entry {
         name: "lsp",
         alias: None,
         about: "Run the language server for Dockerfiles on standard input and output",
         operands: "",
-        arguments: 0,
+        arguments: Arguments::Exactly(0),
         hidden: false,
         definition: options::LspOptions::command,
         run: |_, _| Ok(rbx_lsp::run()),
@@ -98,17 +182,57 @@ pub(crate) static ENTRIES: [Entry; 7] = [
         alias: None,
         about: "Remove what the builder keeps",
         operands: "[OPTIONS]",
-        arguments: 0,
+        arguments: Arguments::Exactly(0),
         hidden: false,
         definition: storage::PruneArgs::command,
         run: |context, line| crate::storage::prune(context, &parse(context, "prune", line)?),
+    },
+    Entry {
+        name: "rm",
+        alias: None,
+        about: "Remove builders",
+        operands: "[OPTIONS] [NAME...]",
+        arguments: Arguments::Any,
+        hidden: false,
+        definition: builders::RmArgs::command,
+        run: |context, line| crate::builders::rm(context, &parse(context, "rm", line)?),
+    },
+    Entry {
+        name: "stop",
+        alias: None,
+        about: "Stop a builder",
+        operands: "[NAME]",
+        arguments: Arguments::AtMost(1),
+        hidden: false,
+        definition: builders::StopArgs::command,
+        run: |context, line| crate::builders::stop(context, &parse(context, "stop", line)?),
+    },
+    Entry {
+        name: "uninstall",
+        alias: None,
+        about: "Make 'docker build' buildx's again",
+        operands: "",
+        arguments: Arguments::Exactly(0),
+        hidden: true,
+        definition: options::NoOptions::command,
+        run: |context, _| crate::alias::uninstall(context),
+    },
+    Entry {
+        name: "use",
+        alias: None,
+        about: "Choose the builder that is used",
+        operands: "[OPTIONS] NAME",
+        arguments: Arguments::AtMost(1),
+        hidden: false,
+        definition: builders::UseArgs::command,
+        run: |context, line| crate::builders::use_builder(context, &parse(context, "use", line)?),
     },
     Entry {
         name: "version",
         alias: None,
         about: "Show version information",
         operands: "",
-        arguments: 0,
+        arguments: Arguments::Exactly(0),
         hidden: false,
         definition: options::NoOptions::command,
         run: |_, _| print(&version::line()),
@@ -158,8 +282,10 @@ fn dispatch(called: &Called, env: &Env) -> Result<ExitCode, CliError> {
     };
     match name.as_str() {
         "help" => return explain(called, env, &line.rest),
-        "__complete" => return print_completion(&completion::answer(&line.rest, true)),
-        "__completeNoDesc" => return print_completion(&completion::answer(&line.rest, false)),
+        "__complete" | "__completeNoDesc" => {
+            let builders = || crate::builders::names(called, env);
+            return print_completion(&completion::answer(&line.rest, name == "__complete", &builders));
+        }
         _ => {}
     }
     let Some(entry) = entry(name) else {
@@ -171,7 +297,7 @@ fn dispatch(called: &Called, env: &Env) -> Result<ExitCode, CliError> {
     if root.common.help || line.flags.iter().any(|flag| flag == "--help") {
         return print(&help::command(called, entry, help::width(env)));
     }
-    if line.operands.len() != entry.arguments {
+    if !entry.arguments.fit(line.operands.len()) {
         let path = called.path_to(entry.name);
         return Err(CliError::operands(&called.binary, &path, entry.operands, entry.arguments));
     }

@@ -47,8 +47,8 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What the last of `words`, which is not ended yet, could become.
-pub(crate) fn answer(words: &[String], described: bool) -> Answer {
+/// What the last of `words`, which is not ended yet, could become. `builders` names those that there are.
+pub(crate) fn answer(words: &[String], described: bool, builders: &dyn Fn() -> Vec<String>) -> Answer {
     let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
     let root = Root::command();
     let mut definition = root.clone();
@@ -71,9 +71,9 @@ pub(crate) fn answer(words: &[String], described: bool) -> Answer {
         }
     }
     let (words, directive) = match (flag, last.split_once('='), entry) {
-        (Some(flag), ..) => values(&flag, last),
+        (Some(flag), ..) => values(&flag, last, builders),
         (None, Some((name, value)), _) if name.starts_with("--") => match needs_value(&definition, name) {
-            Some(flag) => values(&flag, value),
+            Some(flag) => values(&flag, value, builders),
             None => (Vec::new(), Directive::NoFiles),
         },
         (None, ..) if last.starts_with('-') => (flag_names(&definition, last), Directive::NoFiles),
@@ -83,8 +83,10 @@ pub(crate) fn answer(words: &[String], described: bool) -> Answer {
                 shown.map(|entry| (entry.name, entry.about)).chain([("help", "Help about any command")]);
             (starting(commands, last), Directive::NoFiles)
         }
-        (None, _, Some(entry)) if operands < entry.arguments => match entry.name {
+        (None, _, Some(entry)) if entry.arguments.more_than(operands) => match entry.name {
             "completion" => (starting(SHELLS.map(|shell| (shell, "")), last), Directive::NoFiles),
+            "inspect" | "rm" | "stop" | "use" => (names(builders, last), Directive::NoFiles),
+            "create" => (Vec::new(), Directive::NoFiles),
             _ => (Vec::new(), Directive::Directories),
         },
         (None, ..) => (Vec::new(), Directive::NoFiles),
@@ -111,12 +113,13 @@ fn needs_value(command: &Command, word: &str) -> Option<Arg> {
 }
 
 /// What a flag's value can be.
-fn values(flag: &Arg, begun: &str) -> (Vec<(String, String)>, Directive) {
+fn values(flag: &Arg, begun: &str, builders: &dyn Fn() -> Vec<String>) -> (Vec<(String, String)>, Directive) {
     let known: &[&str] = match flag.get_long().unwrap_or_default() {
         "progress" => &["auto", "none", "plain", "quiet", "rawjson", "tty"],
         "network" => &["default", "host", "none"],
         "call" => &["build", "check", "outline", "targets"],
-        "builder" => &[crate::build::EMBEDDED],
+        "builder" => return (names(builders, begun), Directive::NoFiles),
+        "driver" => &["docker-container", "remote"],
         "platform" => &[
             "linux/386",
             "linux/amd64",
@@ -151,6 +154,11 @@ fn flag_names(command: &Command, begun: &str) -> Vec<(String, String)> {
     names.push(("--help".to_owned(), "Print usage".to_owned()));
     names.retain(|(name, _)| name.starts_with(begun));
     names
+}
+
+fn names(builders: &dyn Fn() -> Vec<String>, begun: &str) -> Vec<(String, String)> {
+    let names = builders().into_iter().filter(|name| name.starts_with(begun));
+    names.map(|name| (name, String::new())).collect()
 }
 
 fn starting<'a>(words: impl IntoIterator<Item = (&'a str, &'a str)>, begun: &str) -> Vec<(String, String)> {
@@ -194,22 +202,28 @@ mod tests {
 
     fn ask(words: &[&str]) -> String {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        answer(&words, true).to_string()
+        answer(&words, true, &|| vec!["mine".to_owned(), "embedded".to_owned()]).to_string()
     }
 
     #[test]
     fn commands_are_completed() {
         assert_snapshot!(ask(&[""]), @r"
         build	Build an image from a Dockerfile
+        create	Create a builder, or change one
         du	Show what the builder keeps and what that takes
+        inspect	Show a builder
+        ls	List builders
         lsp	Run the language server for Dockerfiles on standard input and output
         prune	Remove what the builder keeps
+        rm	Remove builders
+        stop	Stop a builder
+        use	Choose the builder that is used
         version	Show version information
         help	Help about any command
         :4
         ");
         let words = ["--builder".to_owned(), "x".to_owned(), "bu".to_owned()];
-        assert_eq!(answer(&words, false).to_string(), "build\n:4\n");
+        assert_eq!(answer(&words, false, &Vec::new).to_string(), "build\n:4\n");
         assert_eq!(ask(&["no-such", ""]), ":4\n");
     }
 
@@ -227,7 +241,9 @@ mod tests {
     fn values_and_operands_are_completed() {
         assert_eq!(ask(&["build", "--progress", "p"]), "plain\n:4\n");
         assert_eq!(ask(&["build", "--progress=r"]), "rawjson\n:4\n");
-        assert_eq!(ask(&["build", "--builder", ""]), "embedded\n:4\n");
+        assert_eq!(ask(&["build", "--builder", ""]), "mine\nembedded\n:4\n");
+        assert_eq!(ask(&["rm", "embedded", "m"]), "mine\n:4\n");
+        assert_eq!(ask(&["use", "mine", ""]), ":4\n");
         assert_eq!(ask(&["build", "-f", ""]), ":0\n");
         assert_eq!(ask(&["build", "-qf", ""]), ":0\n");
         assert_eq!(ask(&["build", "--target", ""]), ":4\n");

@@ -19,7 +19,7 @@ use crate::errors::CliError;
 use crate::version::VERSION;
 
 /// The plugin's name: `docker rbx`.
-const NAME: &str = "rbx";
+pub(crate) const NAME: &str = "rbx";
 /// Set by docker to what it was called as itself; its presence means that docker runs the program.
 pub(crate) const RUN_BY_DOCKER: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
 /// The command by which docker asks a program what plugin it is.

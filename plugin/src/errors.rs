@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use rbx_engine::{BuildError, FailureKind};
 use rbx_request::SourceRange;
 
+use crate::cli::Arguments;
+
 /// The exit code of wrong flags when docker runs the program.
 const USAGE: u8 = 125;
 /// The exit code of a command that the user interrupted.
@@ -47,13 +49,17 @@ impl CliError {
         Self::Failed(Failure { message: message.into(), ..Failure::default() })
     }
 
-    /// The wrong number of operands.
-    pub(crate) fn operands(binary: &str, path: &str, operands: &str, wanted: usize) -> Self {
-        let plural = if wanted == 1 { "" } else { "s" };
-        Self::new(format!(
-            "{binary}: '{path}' requires {wanted} argument{plural}\n\n{}",
-            usage(path, operands)
-        ))
+    /// The wrong number of operands; `wanted` says which it had to be.
+    pub(crate) fn operands(binary: &str, path: &str, operands: &str, wanted: Arguments) -> Self {
+        Self::new(format!("{binary}: '{path}' requires {wanted}\n\n{}", usage(path, operands)))
+    }
+
+    /// What it says, without what might help.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Flag { message, .. } => message,
+            Self::Failed(failure) => &failure.message,
+        }
     }
 
     /// Says what the user can do.

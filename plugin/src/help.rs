@@ -136,9 +136,15 @@ mod tests {
 
         Commands:
           build       Build an image from a Dockerfile
+          create      Create a builder, or change one
           du          Show what the builder keeps and what that takes
+          inspect     Show a builder
+          ls          List builders
           lsp         Run the language server for Dockerfiles on standard input and output
           prune       Remove what the builder keeps
+          rm          Remove builders
+          stop        Stop a builder
+          use         Choose the builder that is used
           version     Show version information
 
         Run 'docker rbx COMMAND --help' for more information on a command.

@@ -1,6 +1,8 @@
 //! docker-rbx: builds container images for many platforms from one machine, as a plugin of the docker CLI or alone.
 
+mod alias;
 mod build;
+mod builders;
 mod cli;
 mod collection;
 mod completion;

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use rbx_engine::{BuildError, BuiltImages, Failure, FailureKind, Policy, Storage, UsageRecord};
 
 use crate::build::interrupt::Interrupt;
-use crate::build::{choose_builder, log_debug, store_root};
+use crate::build::{log_debug, store_root};
+use crate::builders::choose_builder;
 use crate::cli::storage::{DuArgs, PruneArgs};
 use crate::cli::{Common, Context};
 use crate::docker::prune_filters;

@@ -12,6 +12,11 @@ pub(crate) fn tabs(text: &str) -> String {
     align(text, 1, 1, |cell, width| "\t".repeat(width.next_multiple_of(8).saturating_sub(cell).div_ceil(8)))
 }
 
+/// Aligns cells, which end in tabs, with spaces: a space after the longest cell of each column.
+pub(crate) fn columns(text: &str) -> String {
+    align(text, 0, 1, |cell, width| " ".repeat(width - cell))
+}
+
 /// A column is a row of lines, without a gap, that have a cell at its place. What follows the last tab of a line is
 /// no cell.
 fn align(text: &str, least: usize, padding: usize, pad: impl Fn(usize, usize) -> String) -> String {
@@ -56,6 +61,10 @@ mod tests {
         );
         // A line without the column ends it.
         assert_eq!(spaces("a\tb\n\nabcdefghijk\tb"), "a         b\n\nabcdefghijk   b");
+        assert_eq!(
+            columns("Name:\tx\n\nStatus:\ty\nA:\n\tb:\tc\n\tde:\tf"),
+            "Name: x\n\nStatus: y\nA:\n b:  c\n de: f"
+        );
         assert_eq!(tabs("Shared:\t1\nReclaimable:\t2\n"), "Shared:\t\t1\nReclaimable:\t2\n");
         assert_eq!(tabs("Total:\t0B\n"), "Total:\t0B\n");
     }

@@ -27,6 +27,11 @@ impl Template {
         run::run(&self.nodes, value, run::Functions::All, name)
     }
 
+    /// The same, where `{{json .}}` is another value.
+    pub(crate) fn run_as(&self, value: &Value, json: &Value, name: &str) -> Result<String, String> {
+        run::run_as(&self.nodes, value, json, name)
+    }
+
     /// Writes the template for the titles of columns, which most functions leave as they are.
     pub(crate) fn run_header(&self, titles: &Value) -> Result<String, String> {
         run::run(&self.nodes, titles, run::Functions::Header, "header")

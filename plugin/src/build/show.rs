@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use rbx_builder::EMBEDDED;
 use rbx_progress::{Colors, Mode, Options, Summary, display};
 use rbx_request::EventReceiver;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::EMBEDDED;
 use crate::cli::build::BuildArgs;
 use crate::env::Env;
 use crate::errors::CliError;

@@ -13,6 +13,7 @@ use rbx_request::parse_size;
 use rbx_source::GitConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::env::Env;
 use crate::errors::CliError;
@@ -99,6 +100,18 @@ impl Proxies {
         let Some(config_dir) = config_dir else { return Ok(Self::default()) };
         let mut config: DockerConfig = read_json(&config_dir.join("config.json"))?;
         Ok(config.proxies.remove("default").unwrap_or_default())
+    }
+
+    /// Those that are set, as variables, in the way that buildx shows them of a node.
+    pub(crate) fn as_map(&self) -> Value {
+        let values = [
+            ("HTTP_PROXY", &self.http),
+            ("HTTPS_PROXY", &self.https),
+            ("NO_PROXY", &self.none),
+            ("FTP_PROXY", &self.ftp),
+        ];
+        let set = values.into_iter().filter(|(_, value)| !value.is_empty());
+        Value::Object(set.map(|(name, value)| (name.to_owned(), value.as_str().into())).collect())
     }
 
     /// Adds those that `build_args` do not have yet, in both spellings.

@@ -17,6 +17,8 @@ pub(super) enum Functions {
 
 struct Run<'a> {
     root: &'a Value,
+    /// The root as JSON, if that is something else.
+    json: Option<&'a Value>,
     functions: Functions,
     /// What errors call the type of the root.
     name: &'a str,
@@ -24,7 +26,13 @@ struct Run<'a> {
 
 pub(super) fn run(nodes: &[Node], root: &Value, functions: Functions, name: &str) -> Result<String, String> {
     let mut out = String::new();
-    Run { root, functions, name }.nodes(nodes, root, &mut out)?;
+    Run { root, json: None, functions, name }.nodes(nodes, root, &mut out)?;
+    Ok(out)
+}
+
+pub(super) fn run_as(nodes: &[Node], root: &Value, json: &Value, name: &str) -> Result<String, String> {
+    let mut out = String::new();
+    Run { root, json: Some(json), functions: Functions::All, name }.nodes(nodes, root, &mut out)?;
     Ok(out)
 }
 
@@ -127,6 +135,7 @@ impl Run<'_> {
                 value.clone()
             }
             ("json", [value]) => {
+                let value = self.json.filter(|_| value == self.root).unwrap_or(value);
                 Value::from(if value.is_object() { sorted(value) } else { value.to_string() })
             }
             ("lower", [value]) => Value::from(string(value)?.to_lowercase()),

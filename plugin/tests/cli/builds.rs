@@ -115,6 +115,13 @@ fn builders_that_are_not_there_yet_are_errors() {
     assert!(refused.stderr.starts_with("ERROR: no builder \"mine\" found\nHint: "), "{}", refused.stderr);
     let by_variable = ran(world.build(&["context"]).env("BUILDX_BUILDER", "mine"));
     assert!(by_variable.stderr.starts_with("ERROR: no builder \"mine\" found\n"), "{}", by_variable.stderr);
+    let of_docker = world.rbx(&["build", "--builder", "default", "context"]);
+    assert_eq!(of_docker.code, Some(1));
+    assert_eq!(
+        of_docker.stderr,
+        "ERROR: the docker driver cannot build yet: builder \"default\" (chosen by --builder)\n\
+         Hint: --builder embedded needs no other\n"
+    );
     let chosen =
         world.rbx(&["--builder=embedded", "build", "--progress=plain", &world.base(), "context"]).well();
     assert!(chosen.stderr.contains("embedded driver (chosen by --builder; "), "{}", chosen.stderr);

@@ -1,0 +1,96 @@
+//! `inspect`.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use rbx_builder::{BuilderError, Loaded, LoadedNode, Status};
+
+use super::{Place, platforms};
+use crate::cli::builders::InspectArgs;
+use crate::cli::{Context, print};
+use crate::errors::CliError;
+use crate::table;
+use crate::units::go_time;
+
+pub(crate) fn inspect(context: &Context<'_>, args: &InspectArgs) -> Result<ExitCode, CliError> {
+    let place = Place::new(context.called, context.env)?;
+    let builder = place.choose(context, &args.common, args.name.as_deref())?.builder;
+    let debug = args.common.debug || context.common.debug || context.called.debug();
+    let loaded = place.load(context, vec![builder], args.timeout)?;
+    if args.bootstrap {
+        loaded.iter().try_for_each(is_booted)?;
+    }
+    print(&loaded.iter().map(|loaded| describe(loaded, debug)).collect::<String>())
+}
+
+/// Refuses what would have to be booted.
+fn is_booted(loaded: &Loaded) -> Result<(), CliError> {
+    let down =
+        loaded.nodes.iter().any(|node| node.status.as_ref().is_ok_and(|status| *status != Status::Running));
+    match loaded.builder.known_driver() {
+        Some(driver) if down => {
+            let hint = format!("`docker buildx inspect --bootstrap {}` boots it", loaded.builder.name);
+            Err(CliError::from(BuilderError::NotThere { driver, what: "boot builders" }).hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn describe(loaded: &Loaded, debug: bool) -> String {
+    let builder = &loaded.builder;
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name}:\t{}", rbx_progress::clean(value));
+    };
+    line("Name", &builder.name);
+    line("Driver", &builder.driver);
+    if let Some(time) = builder.last_activity {
+        line("Last Activity", &go_time(i64::try_from(time.as_nanosecond()).unwrap_or(0)));
+    }
+    if let Some(error) = &loaded.error {
+        line("Error", error);
+    } else {
+        text.push_str("\nNodes:\n");
+        let nodes: Vec<String> = loaded.nodes.iter().map(|node| describe_node(node, debug)).collect();
+        text.push_str(&nodes.join("\n"));
+    }
+    table::columns(&text)
+}
+
+fn describe_node(loaded: &LoadedNode, debug: bool) -> String {
+    let node = &loaded.node;
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "{name}:\t{}", rbx_progress::clean(value));
+        }
+    };
+    line("Name", &node.name);
+    line("Endpoint", &node.endpoint);
+    let options = node.driver_opts.iter().flatten().map(|(key, value)| format!("{key}={value:?}"));
+    line("Driver Options", &options.collect::<Vec<_>>().join(" "));
+    let status = match &loaded.status {
+        Ok(status) => status,
+        Err(error) => {
+            line("Error", error);
+            return text;
+        }
+    };
+    line("Status", &status.to_string());
+    line("BuildKit daemon flags", &node.flags.clone().unwrap_or_default().join(" "));
+    line("BuildKit version", &loaded.version);
+    line("Platforms", &platforms::marked(&node.platforms(), &loaded.platforms).join(", "));
+    if debug {
+        text.push_str("Features:\n");
+        for (name, has) in loaded.features.list() {
+            let _ = writeln!(text, "\t{name}:\t{has}");
+        }
+    }
+    for (name, content) in node.files() {
+        let _ = writeln!(text, "File#{}:", rbx_progress::clean(name));
+        for line in String::from_utf8_lossy(content).split('\n') {
+            let _ = writeln!(text, "\t> {}", rbx_progress::clean(line));
+        }
+    }
+    text
+}
