@@ -106,9 +106,8 @@ impl Build<'_> {
             found = load::find(&prepared, context) => found?,
             () = interrupt.happened() => return Err(BuildError::cancelled().into()),
         };
-        if let Some(warning) = prepared.warning {
-            warn(warning);
-        }
+        let warnings = prepared.warning.map(str::to_owned).into_iter();
+        warnings.chain(loads.iter().filter_map(Found::warning)).for_each(|warning| warn(&warning));
         let log_limits = log_limits(context.env);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let config = Config { root: store.clone(), registry, git, steps, threads, log_limits, rights };
@@ -126,7 +125,7 @@ impl Build<'_> {
 
         let (outcome, loaded) = built?;
         finish(&prepared, &results, &show, &summary, outcome, &loaded)?;
-        if let Some(why) = &loaded.not_loaded {
+        if let Some(why) = &loaded.left_out {
             show.note(&kept(context, &prepared, &store, why));
         }
         Ok(())
@@ -172,7 +171,10 @@ fn finish(
         result.config_digest = None;
         result.metadata.remove("containerimage.config.digest");
     }
-    let id = result.config_digest.as_deref().or(result.image_digest.as_deref()).unwrap_or_default();
+    // The ID that an Engine knows is of use there, and it knows no index that it did not take.
+    let in_engine = loaded.image_id.as_deref().filter(|_| loaded.partial);
+    let id = in_engine.or(result.config_digest.as_deref()).or(result.image_digest.as_deref());
+    let id = id.unwrap_or_default();
     for note in &result.notes {
         show.note(note);
     }

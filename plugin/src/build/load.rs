@@ -4,9 +4,10 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rbx_driver::docker::{Engine as DockerEngine, LoadEvent, resolve_endpoint};
+use rbx_driver::docker::{Engine as DockerEngine, EngineInfo, LoadEvent, resolve_endpoint};
 use rbx_engine::{Engine, Outcome};
 use rbx_oci::{Digest, Reference};
+use rbx_platform::Platform;
 use rbx_request::{Event, EventSender, Vertex, VertexStatus};
 use tokio_util::io::SyncIoBridge;
 
@@ -24,15 +25,22 @@ const WITHOUT_ENGINE: &str =
 /// Where an image is to go.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// To this Engine.
-    Engine {
-        /// The Engine.
-        engine: DockerEngine,
-        /// The image's names there.
-        names: Vec<Reference>,
-    },
+    /// To an Engine.
+    Engine(Box<Taker>),
     /// Nowhere, for this reason.
     Nowhere(String),
+}
+
+/// An Engine that takes an image.
+#[derive(Debug)]
+pub(crate) struct Taker {
+    engine: DockerEngine,
+    /// The image's names there.
+    names: Vec<Reference>,
+    /// The one platform of several that it takes.
+    only: Option<Platform>,
+    /// It was not asked for.
+    by_default: bool,
 }
 
 /// What came of loads.
@@ -40,19 +48,30 @@ pub(crate) enum Found {
 pub(crate) struct Loaded {
     /// The image's ID in the Engine that took it last.
     pub(crate) image_id: Option<String>,
-    /// Why the image was not loaded though it would have been.
-    pub(crate) not_loaded: Option<String>,
+    /// Why the image, or some of it, was not loaded though it would have been.
+    pub(crate) left_out: Option<String>,
+    /// That is the ID of one platform of several.
+    pub(crate) partial: bool,
+}
+
+impl Found {
+    /// What the user is told before the build.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let Self::Engine(taker) = self else { return None };
+        let only = taker.only.as_ref().filter(|_| !taker.by_default)?;
+        let host = taker.engine.host();
+        Some(format!(
+            "the Docker Engine at {host} keeps images of one platform, since its containerd image store is off: only \
+             {only} is loaded"
+        ))
+    }
 }
 
 /// Finds the Engines that are to take the image, before anything is built.
 pub(crate) async fn find(prepared: &Prepared, context: &Context<'_>) -> Result<Vec<Found>, CliError> {
     let mut found = Vec::new();
     for load in &prepared.loads {
-        found.push(
-            find_asked(load, prepared, context)
-                .await
-                .map_err(|error| error.of_build().hint(WITHOUT_ENGINE))?,
-        );
+        found.push(find_asked(load, prepared, context).await.map_err(CliError::of_build)?);
     }
     match prepared.keep {
         Keep::Nowhere => {}
@@ -63,25 +82,71 @@ pub(crate) async fn find(prepared: &Prepared, context: &Context<'_>) -> Result<V
 }
 
 async fn find_asked(load: &Load, prepared: &Prepared, context: &Context<'_>) -> Result<Found, CliError> {
-    let failed = |error: rbx_driver::DriverError| CliError::new(error.to_string());
+    let failed = |error: rbx_driver::DriverError| CliError::new(error.to_string()).hint(WITHOUT_ENGINE);
     let mut choice = context.called.endpoint(context.env);
     if let Some(context) = &load.context {
         choice.context = Some(context.clone());
         choice.host = None;
     }
     let names = match &load.names {
-        None => prepared.request.tags.clone(),
-        Some(names) => names
+        Some(names) if prepared.request.tags.is_empty() => names
             .split(',')
             .map(|name| Reference::parse(name).map_err(|error| CliError::new(format!("{error}: {name:?}"))))
             .collect::<Result<_, _>>()?,
+        _ => prepared.request.tags.clone(),
     };
     let engine = DockerEngine::connect(&resolve_endpoint(&choice).map_err(failed)?).map_err(failed)?;
     engine.ping().await.map_err(failed)?;
-    if prepared.request.platforms.len() > 1 && !engine.info().await.map_err(failed)?.containerd_store {
-        return Err(CliError::new("docker exporter does not currently support exporting manifest lists"));
+    let only = match taken(&engine, prepared).await.map_err(failed)? {
+        Taken::All => None,
+        Taken::One(platform) => Some(platform),
+        Taken::None(runs) => {
+            let reason = "docker exporter does not currently support exporting manifest lists";
+            return Err(CliError::new(reason).hint(format!(
+                "the Docker Engine keeps images of one platform, and none of these is for {runs}: load them one by \
+                 one, or turn on its containerd image store"
+            )));
+        }
+    };
+    Ok(Found::Engine(Box::new(Taker { engine, names, only, by_default: false })))
+}
+
+/// What an Engine takes of an image.
+enum Taken {
+    All,
+    /// This one of several platforms, which it runs.
+    One(Platform),
+    /// Nothing: of several platforms it takes the one it runs, which is not among them.
+    None(Platform),
+}
+
+async fn taken(engine: &DockerEngine, prepared: &Prepared) -> Result<Taken, rbx_driver::DriverError> {
+    let platforms = &prepared.request.platforms;
+    if platforms.len() < 2 {
+        return Ok(Taken::All);
     }
-    Ok(Found::Engine { engine, names })
+    let info = engine.info().await?;
+    if info.containerd_store {
+        return Ok(Taken::All);
+    }
+    let runs = platform_of(&info);
+    Ok(match rbx_platform::best(&runs, platforms.iter()) {
+        Some(at) => Taken::One(platforms[at].clone()),
+        None => Taken::None(runs),
+    })
+}
+
+/// The platform that an Engine runs. It says the kernel's name for its machine.
+fn platform_of(info: &EngineInfo) -> Platform {
+    let architecture = match info.architecture.as_str() {
+        "i486" | "i586" | "i686" => "386",
+        "armv5tel" | "armv5tejl" => "arm/v5",
+        "armv6l" => "arm/v6",
+        "armv7l" => "arm/v7",
+        "armv8l" => "arm/v8",
+        other => other,
+    };
+    Platform::parse(&format!("{}/{architecture}", info.os)).unwrap_or_else(|_| Platform::host())
 }
 
 /// The Engine that takes every tagged image, if it answers.
@@ -94,13 +159,19 @@ async fn find_default(prepared: &Prepared, context: &Context<'_>) -> Found {
     let answers = async {
         let engine = DockerEngine::connect(&endpoint)?;
         engine.ping().await?;
-        let several = prepared.request.platforms.len() > 1;
-        let refuses = several && !engine.info().await?.containerd_store;
-        Ok::<_, rbx_driver::DriverError>((engine, refuses))
+        let taken = taken(&engine, prepared).await?;
+        Ok::<_, rbx_driver::DriverError>((engine, taken))
+    };
+    let found = |engine, only| {
+        let names = prepared.request.tags.clone();
+        Found::Engine(Box::new(Taker { engine, names, only, by_default: true }))
     };
     match answers.await {
-        Ok((_, true)) => Found::Nowhere("the Docker Engine takes no images of several platforms".to_owned()),
-        Ok((engine, false)) => Found::Engine { engine, names: prepared.request.tags.clone() },
+        Ok((engine, Taken::All)) => found(engine, None),
+        Ok((engine, Taken::One(platform))) => found(engine, Some(platform)),
+        Ok((_, Taken::None(_))) => {
+            Found::Nowhere("the Docker Engine takes no images of several platforms".to_owned())
+        }
         Err(_) => Found::Nowhere(format!("no Docker Engine answers at {}", endpoint.host)),
     }
 }
@@ -113,14 +184,24 @@ pub(crate) async fn load(
     events: &EventSender,
     loaded: &mut Loaded,
 ) -> Result<(), CliError> {
-    let (docker, names) = match found {
-        Found::Engine { engine, names } => (engine, names),
+    let Taker { engine: docker, names, only, by_default } = match found {
+        Found::Engine(taker) => *taker,
         Found::Nowhere(why) => {
-            loaded.not_loaded = Some(why);
+            loaded.left_out = Some(why);
             return Ok(());
         }
     };
     let Some(image) = outcome.image.clone() else { return Ok(()) };
+    let image = match &only {
+        None => image,
+        Some(platform) => image.for_platform(platform).ok_or_else(|| {
+            CliError::new(format!("no image was built for {platform}, which the Docker Engine takes"))
+        })?,
+    };
+    loaded.partial = only.is_some();
+    if let (Some(platform), true) = (&only, by_default) {
+        loaded.left_out = Some(format!("the Docker Engine takes one platform, and has it for {platform}"));
+    }
     let task = Task::start(events, &docker);
     let digests: Vec<String> = [Some(image.descriptor()), image.config()]
         .into_iter()
@@ -129,7 +210,9 @@ pub(crate) async fn load(
         .collect();
     if let Some(id) = has(&docker, &names, &digests).await {
         task.end(true, None);
-        engine.set_elsewhere(&names)?;
+        if only.is_none() {
+            engine.set_elsewhere(&names)?;
+        }
         loaded.image_id = Some(id);
         return Ok(());
     }
@@ -153,7 +236,9 @@ pub(crate) async fn load(
     };
     task.end(false, result.as_ref().err().map(|_| "failed to load the image"));
     let answer = result?;
-    engine.set_elsewhere(&names)?;
+    if only.is_none() {
+        engine.set_elsewhere(&names)?;
+    }
     loaded.image_id = match names.first() {
         Some(name) => docker.inspect_image(&name.to_string()).await.ok().flatten().map(|image| image.id),
         None => answer.into_iter().rfind(|line| line.starts_with("sha256:")),

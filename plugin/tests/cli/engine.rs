@@ -75,15 +75,29 @@ fn images_of_several_platforms_go_where_they_are_taken() {
 
     let loading = Loading::new(Store::Graph);
     loading.world.write("context/Dockerfile", "FROM base\nCOPY Dockerfile /\n");
+    // This Engine has room for one, and gets its own.
+    let kept = loading.build(&words).well();
+    let last = kept.stderr.lines().last().unwrap();
+    assert!(last.contains("the Docker Engine takes one platform, and has it for linux/amd64"), "{last}");
+    assert!(last.ends_with(" -o type=oci,dest=image.tar"), "{last}");
+    let architecture = ["image", "inspect", "--format={{.Architecture}}", "both"];
+    assert_eq!(loading.docker(&architecture).well().stdout, "amd64\n");
+    let asked = loading.build(&[&words[..], &["--load", "--iidfile=id"]].concat()).well();
+    let first = asked.stderr.lines().next().unwrap();
+    assert!(first.starts_with("WARNING: the Docker Engine at unix://"), "{first}");
+    assert!(first.ends_with("its containerd image store is off: only linux/amd64 is loaded"), "{first}");
+    assert_eq!(loading.world.read("id"), loading.id("both"));
+
+    let words = ["--platform=linux/s390x,linux/arm64", "-t", "neither", "context"];
     let kept = loading.build(&words).well();
     let last = kept.stderr.lines().last().unwrap();
     assert!(last.contains("the Docker Engine takes no images of several platforms"), "{last}");
-    assert!(last.ends_with(" -o type=oci,dest=image.tar"), "{last}");
     let refused = loading.build(&[&words[..], &["--load"]].concat());
     assert_eq!(refused.code, Some(1));
     assert!(
         refused.stderr.starts_with(
-            "ERROR: failed to build: docker exporter does not currently support exporting manifest lists\n"
+            "ERROR: failed to build: docker exporter does not currently support exporting manifest lists\n\
+             Hint: the Docker Engine keeps images of one platform, and none of these is for linux/amd64: "
         ),
         "{}",
         refused.stderr
