@@ -194,27 +194,31 @@ fn undo(lock: &mut File) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    /// What the machine has, while nobody changes it.
+    fn state() -> State {
+        let _lock = take(true);
+        State::now()
+    }
+
     const LINE: &[u8] = b":rbx-test-lock:E::rbxtest::/bin/true:";
 
     #[test]
     fn handlers_are_there_as_long_as_they_are_held() {
-        let before = {
-            let untouched = Untouched::hold();
-            untouched.assert_same();
-            format!("{:?}", untouched.before)
-        };
+        let before = state();
         let mut registered = Registered::hold();
         registered.register(LINE);
         let text = fs::read_to_string(entry("rbx-test-lock")).unwrap();
         assert!(text.starts_with("enabled\ninterpreter /bin/true\n"), "{text}");
         drop(registered);
         let untouched = Untouched::hold();
-        assert_eq!(format!("{:?}", untouched.before), before);
+        assert_eq!(untouched.before, before);
         assert!(!untouched.handlers().contains(&"rbx-test-lock".to_owned()));
+        untouched.assert_same();
     }
 
     #[test]
     fn what_a_killed_test_left_is_removed() {
+        let before = state();
         let mut registered = Registered::hold();
         registered.register(LINE);
         // As if the process had been killed: the lock is gone, the handler is not.
@@ -224,14 +228,33 @@ mod tests {
         lock.unlock().unwrap();
         let untouched = Untouched::hold();
         assert!(!entry("rbx-test-lock").exists());
-        untouched.assert_same();
+        assert_eq!(untouched.before, before);
+    }
+
+    #[test]
+    fn what_the_machine_mounted_stays_without_the_handlers() {
+        let before = state();
+        let mut registered = Registered::hold();
+        registered.register(LINE);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let flags = MountFlags::empty();
+        rustix::mount::mount("binfmt_misc", elsewhere.path(), "binfmt_misc", flags, None).unwrap();
+        let there = elsewhere.path().join("rbx-test-lock").exists();
+        undo(&mut registered.lock).unwrap();
+        let (left, mounted) = (elsewhere.path().join("rbx-test-lock").exists(), is_mounted());
+        rustix::mount::unmount(elsewhere.path(), UnmountFlags::DETACH).unwrap();
+        assert!(there && !left);
+        assert_eq!(mounted, !before.mounts.is_empty(), "a mount of the machine's own stays, and no other");
     }
 
     #[test]
     fn a_handler_of_somebody_else_is_left_alone() {
+        let before = state();
         let mut registered = Registered::hold();
         registered.register(LINE);
         let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| registered.register(LINE)));
         assert!(again.is_err());
+        drop(registered);
+        assert_eq!(state(), before);
     }
 }

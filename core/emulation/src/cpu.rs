@@ -34,3 +34,23 @@ pub(crate) fn version() -> u8 {
 pub(crate) fn version() -> u8 {
     1
 }
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    #[test]
+    fn the_version_is_what_the_kernel_says_of_the_cpu() {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")).unwrap();
+        let flags: Vec<&str> = flags.split_whitespace().collect();
+        let has = |names: &str| names.split(' ').all(|name| flags.contains(&name));
+        // In the kernel's names: `pni` is SSE3, `abm` has LZCNT.
+        let versions = [
+            "cx16 lahf_lm popcnt pni ssse3 sse4_1 sse4_2",
+            "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
+            "avx512f avx512bw avx512cd avx512dq avx512vl",
+        ];
+        let wanted = 1 + versions.iter().take_while(|names| has(names)).count();
+        assert_eq!(usize::from(super::version()), wanted);
+    }
+}

@@ -83,7 +83,11 @@ impl Handler {
     /// The kernel takes at most 1920 bytes; a longer path of an interpreter is its `EINVAL`.
     pub fn register_line(&self) -> Vec<u8> {
         let interpreter = self.interpreter.as_os_str().as_bytes();
-        let fixed = [self.name.as_bytes(), interpreter, self.flags.as_bytes()];
+        let extension = match &self.pattern {
+            Pattern::Magic { .. } => "",
+            Pattern::Extension(extension) => extension,
+        };
+        let fixed = [self.name.as_bytes(), interpreter, self.flags.as_bytes(), extension.as_bytes()];
         // A path may have any byte but zero, and with it what separates the fields.
         let free = |byte: &u8| !fixed.iter().any(|field| field.contains(byte));
         let separator = b":|,;~^!%".iter().copied().find(free).unwrap_or(1);

@@ -14,6 +14,8 @@
 
 mod architecture;
 mod cpu;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod handler;
 mod machine;
 mod missing;

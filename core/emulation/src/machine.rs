@@ -468,6 +468,10 @@ mod tests {
 
         let world = World::new().with_handler("a", "enabled", "F");
         assert_eq!(arm(&world), both("host a F"));
+        // The first kernel with namespaces for handlers, and the last without.
+        let first = World::new().with_qemu("qemu-aarch64", &qemu);
+        assert_eq!(first.says("6.7.0", "linux/arm64"), both("namespace qemu-aarch64"));
+        assert!(first.says("6.6.99", "linux/arm64")[0].starts_with("the host has no handler"));
         let world = world.set(|settings| settings.qemu_image = Some("q".to_owned()));
         assert_eq!(arm(&world), both("namespace q"));
         assert_eq!(old(&world), both("host a F"));

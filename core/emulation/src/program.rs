@@ -3,15 +3,15 @@
 use crate::Architecture;
 use crate::architecture::EXECUTABLE;
 
-/// What [`Architecture::program`] exits with.
-pub(crate) const STATUS: i32 = 42;
-
 /// Where the program lies in memory: on a page boundary whatever the size of pages is.
 const BASE: u32 = 0x0040_0000;
 const ALIGNMENT: u32 = 0x0001_0000;
 
 impl Architecture {
-    /// A static program of this architecture that does nothing but exit with status 42: an ELF header, one segment,
+    /// What [`program`](Self::program) exits with.
+    pub const STATUS: i32 = 42;
+
+    /// A static program of this architecture that does nothing but exit with [`STATUS`](Self::STATUS): an ELF header, one segment,
     /// and three instructions.
     pub fn program(self) -> Vec<u8> {
         let code = self.code();

@@ -115,7 +115,7 @@ fn version(output: &str) -> Option<String> {
 }
 
 /// Whether a program of this architecture names no dynamic linker.
-fn is_static(file: &mut (impl Read + Seek), host: Option<Architecture>) -> Result<bool, Unusable> {
+pub(crate) fn is_static(file: &mut (impl Read + Seek), host: Option<Architecture>) -> Result<bool, Unusable> {
     let host = host.ok_or(Unusable::Foreign)?;
     let mut header = [0; 64];
     let mut read = |at: u64, buffer: &mut [u8]| {
@@ -196,6 +196,11 @@ mod tests {
                 assert!(is_static_on(architecture, &program[..end]).is_err(), "{architecture} {end}");
             }
         }
+        let mut endless = Architecture::Amd64.program();
+        endless[56..58].fill(0xff);
+        assert_eq!(is_static_on(Architecture::Amd64, &endless), Err(Unusable::Malformed));
+        endless.resize(1 << 22, 0);
+        assert_eq!(is_static_on(Architecture::Amd64, &endless), Err(Unusable::Malformed));
         let shell = fs::read("/bin/sh").unwrap();
         assert_eq!(is_static_on(own(), &shell), Ok(false));
         assert_eq!(is_static_on(own(), b"#!/bin/sh\nexec qemu-aarch64 \"$@\"\n"), Err(Unusable::Foreign));

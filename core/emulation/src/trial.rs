@@ -32,7 +32,6 @@ mod linux {
     use rustix::process::{Pid, PidfdFlags};
 
     use crate::Architecture;
-    use crate::program::STATUS;
 
     /// How long a program may take that does nothing: enough for QEMU on a machine that is busy.
     const LIMIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
@@ -73,7 +72,7 @@ mod linux {
 
     fn runs(command: &mut Command) -> io::Result<bool> {
         match finish(command, LIMIT) {
-            Ok(status) => Ok(status.code() == Some(STATUS)),
+            Ok(status) => Ok(status.code() == Some(Architecture::STATUS)),
             // There is no such format; or its interpreter is gone.
             Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::NOEXEC | Errno::NOENT | Errno::INVAL | Errno::LOOP | Errno::LIBBAD) => Ok(false),

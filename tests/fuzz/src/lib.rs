@@ -9,6 +9,7 @@ mod archives;
 mod bytes;
 mod dockerfile;
 mod documents;
+mod emulation;
 mod expansion;
 mod ignore;
 mod layers;
@@ -19,13 +20,14 @@ mod store;
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("parser", dockerfile::run),
     ("expansion", expansion::run),
     ("ignore", ignore::run),
     ("archives", archives::run),
     ("layers", layers::run),
     ("documents", documents::run),
+    ("emulation", emulation::run),
     ("requests", requests::run),
     ("store", store::run),
 ];

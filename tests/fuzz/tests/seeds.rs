@@ -111,7 +111,17 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn every_target_is_tested() {
     let names: Vec<&str> = rbx_fuzz::TARGETS.iter().map(|(name, _)| *name).collect();
-    let tested = ["parser", "expansion", "ignore", "archives", "layers", "documents", "requests", "store"];
+    let tested = [
+        "parser",
+        "expansion",
+        "ignore",
+        "archives",
+        "layers",
+        "documents",
+        "emulation",
+        "requests",
+        "store",
+    ];
     assert_eq!(names, tested);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     for name in names {
@@ -147,6 +157,11 @@ fn layers() {
 #[test]
 fn documents() {
     check("documents", 2000);
+}
+
+#[test]
+fn emulation() {
+    check("emulation", 3000);
 }
 
 #[test]
