@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod builders;
+pub(crate) mod check;
 pub(crate) mod flags;
 mod options;
 pub(crate) mod storage;
@@ -86,7 +87,7 @@ impl fmt::Display for Arguments {
 }
 
 /// The commands, in the order of their names.
-pub(crate) static ENTRIES: [Entry; 15] = [
+pub(crate) static ENTRIES: [Entry; 16] = [
     Entry {
         name: "build",
         alias: Some("b"),
@@ -96,6 +97,16 @@ pub(crate) static ENTRIES: [Entry; 15] = [
         hidden: false,
         definition: build::BuildArgs::command,
         run: |context, line| crate::build::run(context, &parse(context, "build", line)?),
+    },
+    Entry {
+        name: "check",
+        alias: None,
+        about: "Check Dockerfiles for each platform they are built for",
+        operands: "[OPTIONS] [PATH...]",
+        arguments: Arguments::Any,
+        hidden: false,
+        definition: check::CheckArgs::command,
+        run: |context, line| crate::check::run(context, &parse(context, "check", line)?),
     },
     Entry {
         name: "completion",

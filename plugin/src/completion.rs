@@ -85,6 +85,7 @@ pub(crate) fn answer(words: &[String], described: bool, builders: &dyn Fn() -> V
         }
         (None, _, Some(entry)) if entry.arguments.more_than(operands) => match entry.name {
             "completion" => (starting(SHELLS.map(|shell| (shell, "")), last), Directive::NoFiles),
+            "check" => (Vec::new(), Directive::Default),
             "inspect" | "rm" | "stop" | "use" => (names(builders, last), Directive::NoFiles),
             "create" => (Vec::new(), Directive::NoFiles),
             _ => (Vec::new(), Directive::Directories),
@@ -114,6 +115,10 @@ fn needs_value(command: &Command, word: &str) -> Option<Arg> {
 
 /// What a flag's value can be.
 fn values(flag: &Arg, begun: &str, builders: &dyn Fn() -> Vec<String>) -> (Vec<(String, String)>, Directive) {
+    if flag.get_long() == Some("explain") {
+        let rules = rbx_lint::RULES.iter().map(|rule| (rule.name, rule.summary));
+        return (starting(rules.chain([("all", "Every rule in a line")]), begun), Directive::NoFiles);
+    }
     let known: &[&str] = match flag.get_long().unwrap_or_default() {
         "progress" => &["auto", "none", "plain", "quiet", "rawjson", "tty"],
         "network" => &["default", "host", "none"],
@@ -209,6 +214,7 @@ mod tests {
     fn commands_are_completed() {
         assert_snapshot!(ask(&[""]), @r"
         build	Build an image from a Dockerfile
+        check	Check Dockerfiles for each platform they are built for
         create	Create a builder, or change one
         du	Show what the builder keeps and what that takes
         inspect	Show a builder
@@ -251,5 +257,8 @@ mod tests {
         assert_eq!(ask(&["build", "--pull", ""]), ":16\n");
         assert_eq!(ask(&["build", ".", ""]), ":4\n");
         assert_eq!(ask(&["completion", "z"]), "zsh\n:4\n");
+        assert_eq!(ask(&["check", "a", ""]), ":0\n");
+        assert_eq!(ask(&["check", "--platform=linux/s"]), "linux/s390x\n:4\n");
+        assert!(ask(&["check", "--explain", "platform-arg-d"]).starts_with("platform-arg-default\t"));
     }
 }

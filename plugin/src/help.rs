@@ -47,7 +47,11 @@ pub(crate) fn command(called: &Called, entry: &Entry, width: usize) -> String {
     if let Some(alias) = entry.alias {
         let _ = writeln!(text, "Aliases:\n  {path}, {}\n", called.path_to(alias));
     }
-    text.push_str(&options(&(entry.definition)(), width));
+    let definition = (entry.definition)();
+    text.push_str(&options(&definition, width));
+    if let Some(after) = definition.get_after_help() {
+        let _ = writeln!(text, "\n{after}");
+    }
     text
 }
 
@@ -136,6 +140,7 @@ mod tests {
 
         Commands:
           build       Build an image from a Dockerfile
+          check       Check Dockerfiles for each platform they are built for
           create      Create a builder, or change one
           du          Show what the builder keeps and what that takes
           inspect     Show a builder

@@ -3,6 +3,7 @@
 mod alias;
 mod build;
 mod builders;
+mod check;
 mod cli;
 mod collection;
 mod completion;

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod builds;
+mod check;
 mod engine;
 mod hostile;
 mod interrupts;

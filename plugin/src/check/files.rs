@@ -1,0 +1,95 @@
+//! The Dockerfiles of a directory.
+
+use std::path::{Path, PathBuf};
+
+use ignore::WalkBuilder;
+
+/// Ends of names that are those of other files than Dockerfiles: ignore files, templates, what editors leave.
+const OTHERS: [&str; 13] = [
+    "bak",
+    "dockerignore",
+    "erb",
+    "in",
+    "j2",
+    "jinja",
+    "jinja2",
+    "md",
+    "orig",
+    "rej",
+    "swp",
+    "template",
+    "tmpl",
+];
+
+/// The Dockerfiles in a directory and below, in order. What git ignores is left out, and so are hidden directories;
+/// links are not followed.
+pub(super) fn dockerfiles(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    for entry in WalkBuilder::new(directory).build() {
+        let entry = entry.map_err(|error| format!("{error}: failed to search {}", directory.display()))?;
+        let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_str().is_some_and(is_dockerfile) {
+            found.push(entry.into_path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a file of that name is a Dockerfile.
+fn is_dockerfile(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let is_keyword = |part: &str| matches!(part, "dockerfile" | "containerfile");
+    match name.split_once('.') {
+        None => is_keyword(&name),
+        Some((first, rest)) => {
+            let last = name.rsplit('.').next().unwrap_or_default();
+            is_keyword(last) || is_keyword(first) && !OTHERS.contains(&last) && !rest.ends_with('~')
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockerfiles_are_known_by_their_names() {
+        for name in [
+            "Dockerfile",
+            "dockerfile",
+            "Containerfile",
+            "Dockerfile.dev",
+            "api.Dockerfile",
+            "Dockerfile.a.b",
+        ] {
+            assert!(is_dockerfile(name), "{name}");
+        }
+        for name in [
+            "Dockerfiles",
+            "Dockerfile.dockerignore",
+            "Dockerfile.j2",
+            "Dockerfile~",
+            "Dockerfile.x~",
+            "a.txt",
+        ] {
+            assert!(!is_dockerfile(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn directories_are_searched() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["Dockerfile", "b/Dockerfile.dev", ".hidden/Dockerfile", "out/Dockerfile", "b/notes"] {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::create_dir(directory.path().join(".git")).unwrap();
+        std::fs::write(directory.path().join(".gitignore"), "out\n").unwrap();
+        std::os::unix::fs::symlink("/", directory.path().join("root")).unwrap();
+        let found = dockerfiles(directory.path()).unwrap();
+        let names: Vec<_> = found.iter().map(|path| path.strip_prefix(directory.path()).unwrap()).collect();
+        assert_eq!(names, [Path::new("Dockerfile"), Path::new("b/Dockerfile.dev")]);
+    }
+}
