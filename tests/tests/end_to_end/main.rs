@@ -1,6 +1,7 @@
 //! docker-rbx as its users run it, on real parts. Each case of the corpus and each topic of the language is a
 //! test of its own.
 
+mod check;
 mod flood;
 mod full;
 mod inside;
@@ -36,6 +37,7 @@ fn main() {
         Trial::test(format!("language::{}", topic.name), move || topic.check().map_err(Failed::from))
     });
     let trials = corpus
+        .chain(check::trials())
         .chain(flood::trials())
         .chain(full::trials())
         .chain(language)
