@@ -282,7 +282,7 @@ impl Solver {
         if let Some(helper) = self.helper.get() {
             return Ok(helper);
         }
-        let helper = Helper::start().map_err(|error| crate::steps::refused(&error))?;
+        let helper = Helper::start(&[]).map_err(|error| crate::steps::refused(&error))?;
         // Of two steps that come at once, the second one's helper ends unused.
         Ok(self.helper.get_or_init(|| helper))
     }

@@ -16,6 +16,9 @@ pub enum SandboxError {
         /// What to do about it: one line for the user.
         remedy: String,
     },
+    /// An emulator cannot be registered: it is missing, no static program, or the kernel does not take it.
+    #[error("an emulator cannot be used: {0}")]
+    Emulator(String),
     /// The helper process could not be started.
     #[error("the sandbox helper did not start: {0}")]
     Start(#[source] io::Error),

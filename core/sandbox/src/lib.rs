@@ -6,6 +6,9 @@
 //! namespaces, which mounts the step's root, gives up what Docker's default profile takes away and executes the
 //! command. No daemon, no bundle on disk, no second executable.
 //!
+//! A helper that is given emulators runs steps for other CPUs, too: it registers them in a user namespace of its own,
+//! and nothing of that is seen on the host.
+//!
 //! A process that is not root calls [`become_root`] before, while it has one thread.
 //!
 //! Everything in a root file system is hostile here: paths are resolved inside it one component at a time or by

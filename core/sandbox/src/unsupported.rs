@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::path::Path;
 
+use rbx_emulation::Qemu;
+
 use crate::{Capabilities, Exit, Output, Rights, SandboxError, Step};
 
 /// The first call of `main` in a program that runs steps. Nothing to do here.
@@ -24,7 +26,7 @@ pub struct Helper(Infallible);
 
 impl Helper {
     /// Says that steps cannot run here.
-    pub fn start() -> Result<Self, SandboxError> {
+    pub fn start(_emulators: &[Qemu]) -> Result<Self, SandboxError> {
         Err(SandboxError::Unsupported)
     }
 

@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use super::command::Command;
 use super::failure::{During, Failure, Result, Stage};
 use super::group::{Group, Groups};
+use super::limits::Inherited;
 use super::oci::Bundle;
 use super::root::{self, Root};
-use super::sys;
 use super::user::Ids;
-use crate::{Network, Rlimit, Security, Step};
+use super::{limits, sys};
+use crate::{Network, Security, Step};
 
 /// What the helper hears from a step's process before it becomes the command: JSON values, one a line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     /// A user namespace of one id does not let anybody drop groups.
     pub(super) may_set_groups: bool,
     pub(super) filter: Vec<libc::sock_filter>,
+    /// What limits were before the helper raised them for itself.
+    pub(super) inherited: Option<Inherited>,
 }
 
 /// The descriptors of a step.
@@ -239,9 +242,10 @@ fn become_command(
     }
     let directory = if step.working_dir.is_empty() { "/" } else { &step.working_dir };
     let entered = enter_directory(directory);
-    for limit in &step.rlimits {
-        set_limit(limit)?;
+    if let Some(inherited) = &shared.inherited {
+        inherited.restore();
     }
+    step.rlimits.iter().try_for_each(limits::set)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     sys::reset_signals();
 
@@ -307,29 +311,4 @@ fn drop_bounding(kept: CapabilitySet) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn set_limit(limit: &Rlimit) -> Result<()> {
-    let resource = match limit.name.as_str() {
-        "as" => Resource::As,
-        "core" => Resource::Core,
-        "cpu" => Resource::Cpu,
-        "data" => Resource::Data,
-        "fsize" => Resource::Fsize,
-        "locks" => Resource::Locks,
-        "memlock" => Resource::Memlock,
-        "msgqueue" => Resource::Msgqueue,
-        "nice" => Resource::Nice,
-        "nofile" => Resource::Nofile,
-        "nproc" => Resource::Nproc,
-        "rss" => Resource::Rss,
-        "rtprio" => Resource::Rtprio,
-        "rttime" => Resource::Rttime,
-        "sigpending" => Resource::Sigpending,
-        "stack" => Resource::Stack,
-        other => return Err(Failure::new(Stage::Other, format!("invalid ulimit type: {other}"))),
-    };
-    let bound = |value: u64| (value != u64::MAX).then_some(value);
-    rustix::process::setrlimit(resource, Limit { current: bound(limit.soft), maximum: bound(limit.hard) })
-        .during(Stage::Other, || format!("setting the limit {} to {}:{}", limit.name, limit.soft, limit.hard))
 }

@@ -19,6 +19,12 @@ pub(super) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     Namespaces,
+    /// Making the user namespace of a helper with emulators.
+    UserNamespace,
+    /// Mounting `binfmt_misc` in it.
+    Binfmt,
+    /// Registering an emulator.
+    Emulator,
     Overlay,
     Mount,
     Group,
@@ -45,21 +51,43 @@ impl Failure {
 const CONTAINER: &str = "in a container, start it with --privileged, or with --cap-add SYS_ADMIN \
                          --security-opt seccomp=unconfined --security-opt apparmor=unconfined";
 
-impl From<Failure> for SandboxError {
-    fn from(failure: Failure) -> Self {
-        let refused = |reason: &str, remedy: &str| Self::Refused {
+/// What is left where no emulator can be registered in a namespace.
+const HOST_HANDLERS: &str = "register QEMU on the host in its place, for example with the package qemu-user-binfmt \
+                             (qemu-user-static), or with docker run --privileged --rm tonistiigi/binfmt --install all";
+
+impl Failure {
+    /// What it is for the caller. `emulating` says whether it comes from a helper with emulators.
+    pub(super) fn explain(self, emulating: bool) -> SandboxError {
+        use SandboxError::{Emulator, Exec, Ids, Setup, Source, User};
+        let failure = self;
+        let refused = |reason: &str, remedy: &str| SandboxError::Refused {
             reason: format!("{reason}: {}", failure.message),
             remedy: remedy.to_owned(),
         };
         let errno = failure.errno.map(Errno::from_raw_os_error);
         match (failure.stage, errno) {
-            (Stage::User, _) => Self::User(failure.message),
-            (Stage::Exec, _) => Self::Exec(failure.message),
-            (Stage::Source, _) => Self::Source(failure.message),
+            (Stage::User, _) => User(failure.message),
+            (Stage::Exec, _) => Exec(failure.message),
+            (Stage::Source, _) => Source(failure.message),
             (Stage::Ids, Some(Errno::INVAL)) => {
-                Self::Ids(format!("the user namespace has no such id: {}", failure.message))
+                Ids(format!("the user namespace has no such id: {}", failure.message))
             }
-            (Stage::Proc, Some(Errno::PERM)) if rootless::in_user_namespace() => refused(
+            (Stage::UserNamespace, Some(errno)) => {
+                Kernel::of_this_system().refusal("making a user namespace for emulators", errno)
+            }
+            (Stage::Binfmt, Some(Errno::PERM | Errno::ACCESS)) => refused(
+                &format!(
+                    "emulators can be registered in a user namespace from Linux 6.7 on, and this is {}",
+                    rustix::system::uname().release().to_string_lossy()
+                ),
+                HOST_HANDLERS,
+            ),
+            (Stage::Binfmt, Some(Errno::NODEV)) => refused(
+                "the kernel has no binfmt_misc",
+                "load it: sudo modprobe binfmt_misc; or use a kernel with CONFIG_BINFMT_MISC",
+            ),
+            (Stage::Emulator, _) => Emulator(failure.message),
+            (Stage::Proc, Some(Errno::PERM)) if emulating || rootless::in_user_namespace() => refused(
                 "no /proc can be mounted for a step where parts of /proc are hidden, as container engines do",
                 rootless::UNCONFINED,
             ),
@@ -69,6 +97,8 @@ impl From<Failure> for SandboxError {
             ) => {
                 if !rustix::process::geteuid().is_root() {
                     refused("build steps need root", "run as root, for example with sudo")
+                } else if emulating && !rootless::in_user_namespace() {
+                    refused("this system does not let a user namespace make mounts", HOST_HANDLERS)
                 } else if rootless::in_user_namespace() {
                     Kernel::of_this_system().refusal(&failure.message, errno)
                 } else {
@@ -105,7 +135,7 @@ impl From<Failure> for SandboxError {
             (Stage::Filter, Some(Errno::NOSYS | Errno::INVAL)) => {
                 refused("the kernel has no seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")
             }
-            _ => Self::Setup(failure.message),
+            _ => Setup(failure.message),
         }
     }
 }

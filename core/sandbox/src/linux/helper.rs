@@ -1,6 +1,7 @@
 //! The helper process: takes steps from a socket and clones a process for each.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -8,14 +9,16 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::child::{self, Report, Shared, Streams};
+use super::emulators::{self, Emulator};
 use super::failure::{During, Failure, Stage};
 use super::group::{Group, Groups};
+use super::limits::Inherited;
 use super::protocol::{self, Reply, Request};
 use super::sys::{self, Side};
-use super::{MARKER, oci, resolve};
+use super::{MARKER, identity, oci, resolve};
 use crate::{Network, Step, seccomp};
 
 /// The first call of `main` in a program that runs steps.
@@ -37,29 +40,64 @@ fn start() -> i32 {
         return 1;
     }
     let socket = rustix::stdio::stdin();
-    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_PARENT;
-    // SAFETY: `main` has called `enter` before anything else, so this is the only thread.
-    match unsafe { sys::clone(flags) } {
-        Ok(Side::Parent { pid, .. }) => {
-            let started = reply(socket, &Reply::Started { pid: pid.as_raw_nonzero().get() });
-            i32::from(started.is_err())
-        }
-        Ok(Side::Child) => match serve(socket) {
-            Ok(()) => 0,
-            Err(failure) => {
-                // Without an owner there is nobody to tell.
-                let _ = reply(socket, &Reply::Refused(failure));
-                1
-            }
-        },
-        Err(errno) => {
-            let failure = Err::<(), _>(errno).during(Stage::Namespaces, || "making namespaces".to_owned());
-            if let Err(failure) = failure {
-                let _ = reply(socket, &Reply::Refused(failure));
-            }
+    let Ok(Some((Request::Start { emulators }, _))) = protocol::receive(socket) else {
+        // An owner that is gone.
+        return 1;
+    };
+    let made = if emulators.is_empty() { make_plain(socket) } else { make_emulating(socket, &emulators) };
+    match made {
+        Ok(()) => 0,
+        Err(failure) => {
+            // Without an owner there is nobody to tell.
+            let _ = reply(socket, &Reply::Refused(failure));
             1
         }
     }
+}
+
+const HELPER: libc::c_int = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_PARENT;
+
+/// Makes a helper that has all the rights of this process.
+fn make_plain(socket: BorrowedFd<'_>) -> Result<(), Failure> {
+    // SAFETY: `main` has called `enter` before anything else, so this is the only thread.
+    let side = unsafe { sys::clone(HELPER) };
+    match side.during(Stage::Namespaces, || "making namespaces".to_owned())? {
+        Side::Parent { pid, .. } => started(socket, pid),
+        Side::Child => serve(socket, &[], None),
+    }
+}
+
+/// Makes a helper in a user namespace of its own, with the ids that this one has. Only a process that stays outside can
+/// map them: this one.
+fn make_emulating(socket: BorrowedFd<'_>, emulators: &[Emulator]) -> Result<(), Failure> {
+    let what = || "making a user namespace".to_owned();
+    let (mapped, map) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(Stage::Other, what)?;
+    let inherited = Inherited::raise();
+    // SAFETY: as in `make_plain`.
+    match unsafe { sys::clone(HELPER | libc::CLONE_NEWUSER) }.during(Stage::UserNamespace, what)? {
+        Side::Parent { pid, .. } => {
+            // Whatever happens now, the owner has to bury it.
+            started(socket, pid)?;
+            identity::map(pid)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                .during(Stage::UserNamespace, || "mapping ids".to_owned())?;
+            rustix::io::write(&map, b"!").map(drop).during(Stage::Other, what)
+        }
+        Side::Child => {
+            drop(map);
+            // Without its ids it can do nothing. If they were refused, the other process tells why.
+            if File::from(mapped).read_exact(&mut [0]).is_err() {
+                sys::exit(1);
+            }
+            serve(socket, emulators, Some(inherited))
+        }
+    }
+}
+
+fn started(socket: BorrowedFd<'_>, pid: Pid) -> Result<(), Failure> {
+    reply(socket, &Reply::Started { pid: pid.as_raw_nonzero().get() })
+        .map_err(|error| Failure::new(Stage::Other, format!("telling of the helper: {error}")))
 }
 
 fn reply(socket: BorrowedFd<'_>, reply: &Reply) -> io::Result<()> {
@@ -78,7 +116,12 @@ struct Job {
     group: Option<Group>,
 }
 
-fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
+/// Serves steps until the owner is gone. With `emulators` this is the first process of a user namespace.
+fn serve(
+    socket: BorrowedFd<'_>,
+    emulators: &[Emulator],
+    inherited: Option<Inherited>,
+) -> Result<(), Failure> {
     let what = || "preparing the helper".to_owned();
     // Beside the end of the socket, the sign that the owner is gone. It reaches this process as SIGKILL.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(Stage::Other, what)?;
@@ -88,11 +131,16 @@ fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
     // What is unmounted on the host is unmounted here, and nothing goes the other way.
     let downstream = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change(c"/", downstream).during(Stage::Mount, what)?;
+    if let Some(inherited) = &inherited {
+        inherited.lower();
+    }
+    // They are there for as long as this is open.
+    let _registered = if emulators.is_empty() { None } else { Some(emulators::register(emulators)?) };
     let filter = seccomp::default_profile()
         .ok_or_else(|| Failure::new(Stage::Filter, "there is no seccomp profile for this CPU"))?;
     let setgroups = std::fs::read_to_string("/proc/self/setgroups").unwrap_or_default();
     let may_set_groups = setgroups.trim() != "deny";
-    let mut shared = Shared { groups: Groups::new(), may_set_groups, filter };
+    let mut shared = Shared { groups: Groups::new(), may_set_groups, filter, inherited };
 
     let mut jobs: BTreeMap<u64, Job> = BTreeMap::new();
     // From here on a lost socket is the normal end.
@@ -114,6 +162,8 @@ fn serve(socket: BorrowedFd<'_>) -> Result<(), Failure> {
                         Ok(job) => drop(jobs.insert(id, job)),
                         Err(failure) => reply(socket, &Reply::Failed { id, failure })?,
                     },
+                    // It comes once.
+                    Some((Request::Start { .. }, _)) => {}
                     Some((Request::Kill { id }, _)) => {
                         if let Some(job) = jobs.get(&id) {
                             // It may have ended a moment ago; that is heard next.
@@ -224,7 +274,7 @@ fn read_reports(jobs: &mut BTreeMap<u64, Job>, id: u64) {
 fn end(id: u64, mut job: Job) -> Reply {
     if let Some(status) = job.status.take() {
         // Nobody holds the other end any more.
-        let _ = std::fs::File::from(status).read_to_end(&mut job.reports);
+        let _ = File::from(status).read_to_end(&mut job.reports);
     }
     let mut stubs = Vec::new();
     let mut started = false;

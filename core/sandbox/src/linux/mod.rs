@@ -6,9 +6,12 @@
 mod cgroup;
 mod child;
 mod command;
+mod emulators;
 mod failure;
 mod group;
 mod helper;
+mod identity;
+mod limits;
 mod mount;
 mod oci;
 mod owner;

@@ -9,11 +9,13 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use rbx_emulation::Qemu;
 use rustix::fs::CWD;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use rustix::process::{Pid, WaitOptions};
 
 use super::MARKER;
+use super::emulators::Emulator;
 use super::mount::{self, READ_ONLY};
 use super::protocol::{self, Reply, Request};
 use crate::{Exit, Output, SandboxError, Step};
@@ -26,6 +28,7 @@ type Outcome = Result<Exit, SandboxError>;
 #[derive(Debug)]
 pub struct Helper {
     shared: Arc<Shared>,
+    emulating: bool,
     /// Starts the helper, hears it and buries it. The kernel ends the helper with the *thread* that started it, so
     /// that has to be one that lasts.
     keeper: Option<JoinHandle<()>>,
@@ -52,23 +55,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Helper {
     /// Starts the helper; [`enter`](crate::enter) must be the first call of this program's `main`.
     ///
-    /// Fails with [`SandboxError::Setup`] where namespaces are refused: [`probe`](crate::probe) knows why.
-    pub fn start() -> Result<Self, SandboxError> {
+    /// With `emulators` (static programs; at most one for an architecture) it runs the programs of their architectures,
+    /// too, even those that the CPU runs. It is then in a user namespace of its own, which has the ids of this
+    /// process's, and registers the emulators there; nothing of that can be seen outside, and nothing is left after
+    /// it. Its steps have fewer rights: see [`Step`]. It needs Linux 6.7.
+    ///
+    /// Fails with [`SandboxError::Refused`] where namespaces are refused, and with [`SandboxError::Emulator`] where an
+    /// emulator is of no use.
+    pub fn start(emulators: &[Qemu]) -> Result<Self, SandboxError> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(start_error)?;
         let reader = ours.try_clone().map_err(SandboxError::Start)?;
+        let emulating = !emulators.is_empty();
+        let request = Request::Start { emulators: emulators.iter().map(Emulator::new).collect() };
+        let message = serde_json::to_vec(&request).map_err(SandboxError::Describe)?;
+        protocol::send(&ours, &message, &[]).map_err(SandboxError::Start)?;
         let shared = Arc::new(Shared { socket: Mutex::new(ours), waiting: Mutex::default() });
         let (announce, announced) = mpsc::channel();
         let keeper = std::thread::Builder::new()
             .name("rbx-sandbox".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || keep(theirs, &reader, &shared, &announce)
+                move || keep(theirs, &reader, &shared, emulating, &announce)
             })
             .map_err(SandboxError::Start)?;
         match announced.recv() {
-            Ok(Ok(())) => Ok(Self { shared, keeper: Some(keeper) }),
+            Ok(Ok(())) => Ok(Self { shared, emulating, keeper: Some(keeper) }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(SandboxError::Lost),
         }
@@ -76,6 +89,14 @@ impl Helper {
 
     /// Starts a step. That its command could not be executed is heard from [`Running::wait`].
     pub fn run(&self, step: &Step, output: &Output) -> Result<Running, SandboxError> {
+        if let Some(runtime) = step.runtime.as_ref().filter(|_| self.emulating) {
+            // runc and crun take a user namespace that has every id for none, and would make device nodes.
+            return Err(SandboxError::Refused {
+                reason: format!("{} cannot run steps where emulators are registered", runtime.display()),
+                remedy: "leave --oci-runtime and RBX_OCI_RUNTIME away, or register QEMU on the host"
+                    .to_owned(),
+            });
+        }
         let (sender, outcome) = mpsc::channel();
         let id = {
             let mut waiting = lock(&self.shared.waiting);
@@ -168,8 +189,14 @@ fn start_error(errno: rustix::io::Errno) -> SandboxError {
 }
 
 /// The keeper thread: starts the helper and hands its replies on until it ends.
-fn keep(theirs: OwnedFd, socket: &OwnedFd, shared: &Shared, announce: &Sender<Result<(), SandboxError>>) {
-    match spawn(theirs).and_then(|()| greet(socket)) {
+fn keep(
+    theirs: OwnedFd,
+    socket: &OwnedFd,
+    shared: &Shared,
+    emulating: bool,
+    announce: &Sender<Result<(), SandboxError>>,
+) {
+    match spawn(theirs).and_then(|()| greet(socket, emulating)) {
         Ok(pid) => {
             let _ = announce.send(Ok(()));
             while let Ok(Some((reply, _))) = protocol::receive::<Reply>(socket) {
@@ -177,7 +204,7 @@ fn keep(theirs: OwnedFd, socket: &OwnedFd, shared: &Shared, announce: &Sender<Re
                     Reply::Exited { id, code, signal, out_of_memory } => {
                         (id, Ok(Exit { code, signal, out_of_memory }))
                     }
-                    Reply::Failed { id, failure } => (id, Err(failure.into())),
+                    Reply::Failed { id, failure } => (id, Err(failure.explain(emulating))),
                     Reply::Started { .. } | Reply::Ready | Reply::Refused(_) => continue,
                 };
                 if let Some(waiter) = lock(&shared.waiting).steps.remove(&id) {
@@ -220,7 +247,7 @@ fn spawn(socket: OwnedFd) -> Result<(), SandboxError> {
 }
 
 /// Hears the helper's first words and returns its process.
-fn greet(socket: &OwnedFd) -> Result<Pid, SandboxError> {
+fn greet(socket: &OwnedFd, emulating: bool) -> Result<Pid, SandboxError> {
     let mut pid = None;
     let mut ready = false;
     let mut refusal = None;
@@ -233,7 +260,8 @@ fn greet(socket: &OwnedFd) -> Result<Pid, SandboxError> {
             Some(_) => {}
             None => {
                 pid.into_iter().for_each(bury);
-                return Err(refusal.map_or(SandboxError::Lost, SandboxError::from));
+                let refusal = refusal.map(|failure| failure.explain(emulating));
+                return Err(refusal.unwrap_or(SandboxError::Lost));
             }
         }
         if let Some(pid) = pid.filter(|_| ready) {

@@ -13,7 +13,7 @@ use crate::{Capabilities, ControlGroup, Network, Output, RootFs, SandboxError, S
 ///
 /// Where they cannot, [`SandboxError::Refused`] names the setting that is in the way and the remedy.
 pub fn probe(directory: &Path) -> Result<Capabilities, SandboxError> {
-    let helper = Helper::start()?;
+    let helper = Helper::start(&[])?;
     let trees = Trees::make(directory).map_err(|error| SandboxError::Refused {
         reason: format!("no directory can be made in {}: {error}", directory.display()),
         remedy: "choose a directory for the store that root can write to".to_owned(),

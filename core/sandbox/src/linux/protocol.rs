@@ -11,6 +11,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::emulators::Emulator;
 use super::failure::Failure;
 use crate::Step;
 
@@ -20,6 +21,8 @@ const LONGEST: usize = 256 << 20;
 /// From the caller to the helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
+    /// The first message: the emulators that steps need. With any, the helper has a user namespace of its own.
+    Start { emulators: Vec<Emulator> },
     /// Run a step; standard output and error come with it.
     Run { id: u64, step: Box<Step> },
     /// End a step. One that has ended already is not an error.

@@ -221,19 +221,33 @@ impl Builder {
         if self.own_devices {
             mount::bind(&self.scratch, name, attributes)
         } else {
-            mount::bind(CWD, format!("/dev/{name}"), attributes)
+            // Its owner and mode are the host's, and root of a user namespace may have the right to change them.
+            mount::bind(CWD, format!("/dev/{name}"), attributes.union(READ_ONLY))
         }
     }
 
     fn mount_sys(&self, cgroups: &Layout, group: Option<&Group>) -> Result<OwnedFd> {
         let attributes = if self.sandboxed { INERT.union(READ_ONLY) } else { INERT };
-        let sys = match mount::filesystem("sysfs", &[], attributes) {
+        let what = || "mounting /sys".to_owned();
+        let (sys, bound) = match mount::filesystem("sysfs", &[], attributes) {
             // It belongs to the network, and the host's network is not the user namespace's.
-            Err(Errno::PERM) => mount::bind(CWD, "/sys", INERT.union(READ_ONLY)),
-            sys => sys,
+            Err(Errno::PERM) => (mount::bind(CWD, "/sys", INERT.union(READ_ONLY)), true),
+            sys => (sys, false),
         };
-        let sys = sys.during(Stage::Mount, || "mounting /sys".to_owned())?;
-        mount::attach(&sys, self.system_place("sys")?).during(Stage::Mount, || "mounting /sys".to_owned())?;
+        let sys = sys.during(Stage::Mount, what)?;
+        if bound {
+            // What is mounted there later on is not for the step.
+            sys::make_private(&sys).during(Stage::Mount, what)?;
+        }
+        mount::attach(&sys, self.system_place("sys")?).during(Stage::Mount, what)?;
+        if bound {
+            // Nor is what is there already: the kernel's own insides, which root of a user namespace with the ids of
+            // the host could read. In such a namespace mounts cannot be taken apart, but covered.
+            self.mask(
+                &sys,
+                &mounts_below_sys(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()),
+            )?;
+        }
         match mount::place(&sys, "fs/cgroup") {
             // A kernel without control groups.
             Err(Errno::NOENT) => {}
@@ -355,8 +369,10 @@ impl Builder {
                 };
                 let (number, closed) = (makedev(*major, *minor), Mode::empty());
                 match rustix::fs::mknodat(&self.scratch, &*name, kind, closed, number) {
-                    // Without the right to make one; then `chmod` in the step cannot change the host's either.
-                    Err(Errno::PERM) => mount::bind(CWD, source, silent).during(Stage::Mount, what),
+                    // Without the right to make one it is the host's, which `chmod` in the step is not to change.
+                    Err(Errno::PERM) => {
+                        mount::bind(CWD, source, silent.union(READ_ONLY)).during(Stage::Mount, what)
+                    }
                     made => {
                         let (owner, group) =
                             (rustix::fs::Uid::from_raw(*uid), rustix::fs::Gid::from_raw(*gid));
@@ -397,8 +413,9 @@ impl Builder {
     }
 
     /// Hides `paths`: files behind the null device, directories behind an empty one.
-    fn mask(&self, dir: &OwnedFd, paths: &[&str]) -> Result<()> {
+    fn mask(&self, dir: &OwnedFd, paths: &[impl AsRef<str>]) -> Result<()> {
         for path in paths {
+            let path = path.as_ref();
             let what = || format!("masking {path}");
             let place = match open_inside(dir, path, OFlags::PATH) {
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
@@ -476,6 +493,15 @@ fn make_own_devices(dir: &OwnedFd) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// The places of mounts below `/sys`, from there, by `/proc/self/mountinfo`; but for those of control groups, which a
+/// step sees otherwise.
+fn mounts_below_sys(mountinfo: &str) -> Vec<String> {
+    let places = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)?.strip_prefix("/sys/"));
+    // The kernel writes a space as \040 and the like. No file system of its own has one in its place, and what else
+    // somebody has mounted there is not found then, and not covered.
+    places.filter(|place| !place.starts_with("fs/cgroup")).map(str::to_owned).collect()
 }
 
 /// Whether this process's user namespace has a group.

@@ -104,15 +104,24 @@ struct MountAttr {
 /// Sets `attributes` on the mount whose root `mount` is, and on all below it if `recursive`.
 pub(super) fn mount_setattr(mount: impl AsFd, attributes: u64, recursive: bool) -> Result<()> {
     let attr = MountAttr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    set_mount(mount, &attr, if recursive { libc::AT_RECURSIVE } else { 0 })
+}
+
+/// Has nothing that is mounted elsewhere appear in `mount` and in those below it.
+pub(super) fn make_private(mount: impl AsFd) -> Result<()> {
+    let attr = MountAttr { attr_set: 0, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    set_mount(mount, &attr, libc::AT_RECURSIVE)
+}
+
+fn set_mount(mount: impl AsFd, attr: &MountAttr, flags: libc::c_int) -> Result<()> {
     // SAFETY: the path ends in NUL, `attr` is a valid `mount_attr` of the size given, and both outlive the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            flags,
-            &raw const attr,
+            libc::AT_EMPTY_PATH | flags,
+            ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     })

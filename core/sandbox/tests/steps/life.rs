@@ -194,7 +194,7 @@ fn steps_at_once(world: &World) {
 
 fn helper_ends_when_dropped(world: &World) {
     let before = helper_of(std::process::id());
-    let helper = Helper::start().expect("another helper");
+    let helper = Helper::start(&[]).expect("another helper");
     let own = helper_of(std::process::id()).expect("its process");
     assert_ne!(before, Some(own));
     let mark = mark();
@@ -255,7 +255,7 @@ fn nothing_outlives_the_helper(world: &World) {
 }
 
 fn helper_outlives_the_thread_that_asked(world: &World) {
-    let helper = thread::spawn(Helper::start).join().expect("a thread").expect("a helper");
+    let helper = thread::spawn(|| Helper::start(&[])).join().expect("a thread").expect("a helper");
     thread::sleep(Duration::from_millis(50));
     let (output, ..) = crate::world::pipes();
     let running = helper.run(&world.step("step", "exit 4"), &output).expect("a step");

@@ -212,7 +212,7 @@ fn groups_of_killed_helpers_are_removed(world: &World) {
     assert!(!of_name(&groups(), name).is_empty());
     // While it runs, another helper leaves it alone.
     let sweep = |round: &str| {
-        let helper = Helper::start().expect("a helper");
+        let helper = Helper::start(&[]).expect("a helper");
         let (output, ..) = crate::world::pipes();
         helper.run(&world.step(round, "true"), &output).expect("a step").wait().expect("an end");
     };

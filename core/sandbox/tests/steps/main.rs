@@ -3,6 +3,7 @@
 //! The test program is also its own helper, and the owner that is killed, so it has a `main` of its own.
 
 mod command;
+mod emulation;
 mod escapes;
 mod files;
 mod life;
@@ -49,7 +50,10 @@ fn trials() -> Vec<Trial> {
         })
     };
     let tests = all().chain(
-        [limits::TESTS, runtime::TESTS, escapes::TESTS, rootless::TESTS].into_iter().flatten().copied(),
+        [limits::TESTS, runtime::TESTS, escapes::TESTS, rootless::TESTS, emulation::TESTS]
+            .into_iter()
+            .flatten()
+            .copied(),
     );
     let mut trials: Vec<Trial> = tests.map(trial).collect();
     // A measurement, for a quiet machine and release code.

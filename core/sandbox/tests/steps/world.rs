@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 
+use rbx_emulation::Qemu;
 use rbx_sandbox::{
     ControlGroup, Exit, Helper, Network, Output, RootFs, Running, SandboxError, Security, Step,
 };
@@ -18,6 +19,9 @@ pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 /// Where worlds are made; the build's directory if nothing else is said.
 pub(crate) static PLACE: OnceLock<PathBuf> = OnceLock::new();
+
+/// The emulators of every world's helper; none if nothing else is said.
+pub(crate) static EMULATORS: OnceLock<Vec<Qemu>> = OnceLock::new();
 
 /// A directory with a base image in it; every step gets trees of its own beside it.
 pub(crate) struct World {
@@ -53,10 +57,15 @@ fn busybox() -> PathBuf {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::emulating(EMULATORS.get().map_or(&[], Vec::as_slice))
+    }
+
+    /// A world whose helper has these emulators.
+    pub(crate) fn emulating(emulators: &[Qemu]) -> Self {
         let place = PLACE.get().map_or(Path::new(env!("CARGO_TARGET_TMPDIR")), PathBuf::as_path);
         let dir = TempDir::new_in(place).expect("a directory");
-        make_base(&dir.path().join("base"));
-        Self { dir, helper: Helper::start().expect("a helper") }
+        make_base(&dir.path().join("base"), &busybox());
+        Self { dir, helper: Helper::start(emulators).expect("a helper") }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -164,14 +173,14 @@ fn text(fd: OwnedFd) -> String {
     text
 }
 
-fn make_base(base: &Path) {
+/// Makes an image of a static busybox for any CPU.
+pub(crate) fn make_base(base: &Path, program: &Path) {
     for directory in ["bin", "etc", "tmp", "home/bob", "dev", "proc", "sys"] {
         fs::create_dir_all(base.join(directory)).expect("a directory");
     }
     fs::set_permissions(base.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("a mode");
-    let busybox = busybox();
-    fs::copy(&busybox, base.join("bin/busybox")).expect("busybox");
-    let applets = Command::new(&busybox).arg("--list").output().expect("busybox runs").stdout;
+    fs::copy(program, base.join("bin/busybox")).expect("busybox");
+    let applets = Command::new(busybox()).arg("--list").output().expect("busybox runs").stdout;
     for applet in String::from_utf8(applets).expect("names").lines().filter(|name| *name != "busybox") {
         symlink("busybox", base.join("bin").join(applet)).expect("a link");
     }
