@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One thing that happened during a build.
 ///
@@ -21,7 +21,8 @@ pub enum Event {
 }
 
 /// A node of the build graph: one step, as people see it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Vertex {
     /// Identity within the build, `sha256:…`.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -50,7 +51,8 @@ pub struct Vertex {
 }
 
 /// Several vertices that people see as one line.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProgressGroup {
     /// Identity of the group.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -61,7 +63,8 @@ pub struct ProgressGroup {
 }
 
 /// Progress of a countable part of a vertex.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct VertexStatus {
     /// Identity within the vertex, such as a layer's digest.
     pub id: String,
@@ -77,7 +80,7 @@ pub struct VertexStatus {
     /// Units done.
     pub current: u64,
     /// When this was said.
-    #[serde(serialize_with = "go_time")]
+    #[serde(serialize_with = "go_time", deserialize_with = "from_go_time")]
     pub timestamp: Option<Timestamp>,
     /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,13 +95,18 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// The time that stands for none in Go: the first of year 1.
+const GO_ZERO: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
 /// A time that Go does not leave out; where there is none, its zero time.
 #[expect(clippy::ref_option, reason = "serde hands a reference")]
 fn go_time<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => time.serialize(serializer),
-        None => serializer.serialize_str("0001-01-01T00:00:00Z"),
-    }
+    time.unwrap_or(GO_ZERO).serialize(serializer)
+}
+
+fn from_go_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let time = Option::<Timestamp>::deserialize(deserializer)?;
+    Ok(time.filter(|time| *time != GO_ZERO))
 }
 
 /// Which descriptor a step wrote to.

@@ -7,6 +7,7 @@
 
 mod event;
 mod grammar;
+mod received;
 mod request;
 mod result;
 mod status;
@@ -18,10 +19,11 @@ pub use grammar::{
     NumberError, OutputEntry, SecretEntry, SshEntry, fields, parse_contexts, parse_entitlements, parse_pairs,
     parse_platforms, parse_resources, parse_size,
 };
+pub use received::parse_status;
 pub use request::{
     AddHost, ArchiveStream, Attestation, BuildRequest, CacheEntry, ContextSource, DockerfileSource, Network,
     NoCache, Output, OutputDestination, OutputKind, Secret, SecretSource, SshForward, Ulimit,
 };
-pub use result::{BuildResult, SourceRange};
+pub use result::{BuildFailure, BuildResult, SourceRange};
 pub use status::{SolveStatus, solve_status};
 pub use stream::{EventReceiver, EventSender, events};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::Metadata;
 
 /// Lines of a file that an error or a warning is about.
@@ -29,4 +31,27 @@ pub struct BuildResult {
     pub metadata: Metadata,
     /// Lines for the user once all is done, such as where the image is and how to take it out.
     pub notes: Vec<String>,
+}
+
+/// Why a build failed, as a program that started it reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildFailure {
+    /// The reason, in one line.
+    pub reason: String,
+    /// What the user can do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The step that failed, as its [`Vertex`](crate::Vertex) is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The file that the reason is about, as people name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The lines of that file, first and last, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<(u32, u32)>,
+    /// Nothing failed: whoever started the build ended it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
 }
