@@ -36,6 +36,14 @@ use crate::rights::become_root;
 
 /// Builds.
 pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> {
+    let ended = build(context, args);
+    if let Err(error) = &ended {
+        results::write_failure(error, args, context.env);
+    }
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+fn build(context: &Context<'_>, args: &BuildArgs) -> Result<(), CliError> {
     let (env, called) = (context.env, context.called);
     let config_dir = called.config_dir(env);
     for warning in args.old.warnings() {
@@ -80,7 +88,7 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     if due {
         collection::start(context, &store, debug);
     }
-    ended.map(|()| ExitCode::SUCCESS)
+    ended
 }
 
 /// All that one build needs.

@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 
 use rbx_engine::{BuildError, FailureKind};
-use rbx_request::SourceRange;
+use rbx_request::{BuildFailure, SourceRange};
 
 use crate::cli::Arguments;
 
 /// The exit code of wrong flags when docker runs the program.
 const USAGE: u8 = 125;
+/// What the message of a build's failure begins with.
+const OF_BUILD: &str = "failed to build: ";
 /// The exit code of a command that the user interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -27,7 +29,7 @@ pub(crate) enum CliError {
         plugin: bool,
     },
     /// Anything else.
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 /// Why something failed.
@@ -39,6 +41,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// The place in a Dockerfile.
     pub(crate) source: Option<SourceRange>,
+    /// The step that failed, as progress names it.
+    pub(crate) step: Option<String>,
     /// The user interrupted the command.
     pub(crate) interrupted: bool,
 }
@@ -46,7 +50,7 @@ pub(crate) struct Failure {
 impl CliError {
     /// An error that is its message.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self::Failed(Failure { message: message.into(), ..Failure::default() })
+        Self::Failed(Box::new(Failure { message: message.into(), ..Failure::default() }))
     }
 
     /// The wrong number of operands; `wanted` says which it had to be.
@@ -73,7 +77,7 @@ impl CliError {
     /// The same as a failure of the build itself.
     pub(crate) fn of_build(mut self) -> Self {
         if let Self::Failed(failure) = &mut self {
-            failure.message.insert_str(0, "failed to build: ");
+            failure.message.insert_str(0, OF_BUILD);
         }
         self
     }
@@ -104,6 +108,22 @@ impl CliError {
     }
 }
 
+impl From<&CliError> for BuildFailure {
+    fn from(error: &CliError) -> Self {
+        match error {
+            CliError::Flag { message, .. } => Self { reason: tame(message), ..Self::default() },
+            CliError::Failed(failure) => Self {
+                reason: tame(failure.message.strip_prefix(OF_BUILD).unwrap_or(&failure.message)),
+                hint: failure.hint.as_deref().map(tame),
+                step: failure.step.clone(),
+                file: failure.source.as_ref().map(|source| source.file.clone()),
+                lines: failure.source.as_ref().map(|source| (source.first, source.last)),
+                cancelled: failure.interrupted,
+            },
+        }
+    }
+}
+
 /// A message without what could direct a terminal: names of files, registries and Dockerfiles are in it.
 fn tame(message: &str) -> String {
     message.split('\n').map(rbx_progress::clean).collect::<Vec<_>>().join("\n")
@@ -118,12 +138,13 @@ fn usage(path: &str, operands: &str) -> String {
 impl From<BuildError> for CliError {
     fn from(error: BuildError) -> Self {
         let error = rbx_engine::Failure::from(error);
-        Self::Failed(Failure {
+        Self::Failed(Box::new(Failure {
             message: error.reason,
             hint: error.hint,
             source: error.source_range,
+            step: error.step,
             interrupted: error.kind == FailureKind::Cancelled,
-        })
+        }))
         .of_build()
     }
 }
@@ -187,7 +208,7 @@ mod tests {
                 first: 2,
                 last: 2,
             }),
-            step: None,
+            step: Some("[2/2] COPY".to_owned()),
             hint: Some("stages have names".to_owned()),
         });
         assert_snapshot!(report(&error.clone().into()), @r"
@@ -201,7 +222,10 @@ mod tests {
         Hint: stages have names
         exit code 1
         ");
+        let failure = serde_json::to_string(&BuildFailure::from(&CliError::from(error))).unwrap();
+        assert_snapshot!(failure, @r#"{"reason":"no such stage","hint":"stages have names","step":"[2/2] COPY","file":"Dockerfile","lines":[2,2]}"#);
         let cancelled = BuildError::cancelled();
+        assert!(BuildFailure::from(&CliError::from(cancelled.clone())).cancelled);
         assert_snapshot!(report(&cancelled.into()), @r"
         ERROR: failed to build: context canceled
         exit code 130

@@ -130,10 +130,10 @@ fn work<T: Send + 'static>(
 /// Such an error is no failure to build.
 pub(crate) fn failed(error: BuildError) -> CliError {
     let error = Failure::from(error);
-    CliError::Failed(crate::errors::Failure {
+    CliError::Failed(Box::new(crate::errors::Failure {
         message: error.reason,
         hint: error.hint,
-        source: None,
         interrupted: error.kind == FailureKind::Cancelled,
-    })
+        ..crate::errors::Failure::default()
+    }))
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rbx_progress::Summary;
-use rbx_request::{Event, Metadata, solve_status};
+use rbx_request::{BuildFailure, Event, Metadata, solve_status};
 use serde_json::Value;
 
 use crate::cli::build::BuildArgs;
@@ -57,6 +57,14 @@ impl Files {
             write_whole(path, text.as_bytes()).map_err(|error| failed(&error, "write", path))?;
         }
         Ok(())
+    }
+}
+
+/// Writes why a build failed to the file of `--failure-file`. Nobody is there to be told if that fails, too.
+pub(crate) fn write_failure(error: &CliError, args: &BuildArgs, env: &Env) {
+    if let Some(path) = args.failure_file.as_deref().filter(|path| !path.is_empty()) {
+        let text = serde_json::to_string(&BuildFailure::from(error)).unwrap_or_default();
+        let _ = write_whole(&env.cwd.join(path), text.as_bytes());
     }
 }
 

@@ -60,6 +60,11 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) check: bool,
 
+    /// Write why the build failed to this file, as JSON
+    // For programs that start the build, such as the language server.
+    #[arg(long, value_name = "string", hide = true)]
+    pub(crate) failure_file: Option<String>,
+
     /// Path of the Dockerfile (default: "PATH/Dockerfile")
     #[arg(long, short, value_name = "string", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<String>,
