@@ -1,43 +1,37 @@
 //! The task that owns the documents.
 //!
 //! Messages reach it in the order in which the client sent them, so that a request is answered on the text as it
-//! was when the client asked, however many edits came right before.
+//! was when the client asked, however many edits came right before. It works nothing out itself: what takes time
+//! is done by whoever holds a snapshot.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rbx_dockerfile::{Dockerfile, Span};
+use rbx_platform::Platform;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tower_lsp::ls_types::{
-    Position, PublishDiagnosticsParams, Range, TextDocumentContentChangeEvent, TextDocumentItem, Uri,
-};
+use tower_lsp::ls_types::{Position, Range, TextDocumentContentChangeEvent, TextDocumentItem, Uri};
 
-use crate::features::diagnostics;
-use crate::text::{Encoding, Text};
+use crate::capabilities::Abilities;
+use crate::configuration::Configuration;
+use crate::failures::{self, Built, Failure};
+use crate::platforms::Platforms;
+use crate::text::Text;
 
 /// Diagnostics are published when a document has not changed for this long …
 const SETTLE: Duration = Duration::from_millis(30);
 /// … or has changed for this long without a pause.
 const LONGEST: Duration = Duration::from_millis(300);
 
-/// What the client can do, as far as it matters.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Settings {
-    /// The units of columns.
-    pub(crate) encoding: Encoding,
-    /// Outlines may be trees.
-    pub(crate) nested_symbols: bool,
-    /// Texts may be Markdown.
-    pub(crate) markdown: bool,
-}
-
 /// What is told or asked of the task.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// The client introduced itself.
-    Configure(Settings),
+    Introduce(Abilities),
+    /// The user set something.
+    Configure(Arc<Configuration>),
     /// A document was opened.
     Open(TextDocumentItem),
     /// A document was edited.
@@ -46,59 +40,75 @@ pub(crate) enum Message {
     Close(Uri),
     /// A document as it is now is wanted; nothing is answered if it is not open.
     Snapshot(Uri, oneshot::Sender<Arc<Snapshot>>),
+    /// A build of a document, as it was then, has ended.
+    Built(Arc<Snapshot>, Built),
 }
 
 /// A document at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
+    /// Its name.
+    pub(crate) uri: Uri,
     /// What the client calls this state of the document.
     pub(crate) version: i32,
     /// What is written.
     pub(crate) text: Text,
-    /// What it means.
-    pub(crate) tree: Dockerfile,
     /// What the client can do.
-    pub(crate) settings: Settings,
+    pub(crate) abilities: Abilities,
+    /// What the user set.
+    pub(crate) configuration: Arc<Configuration>,
+    /// What files are built for where nobody says it.
+    pub(crate) default_platforms: Arc<[Platform]>,
+    /// What is left of builds that failed.
+    pub(crate) failures: Vec<Failure>,
+    tree: OnceLock<Dockerfile>,
 }
 
 impl Snapshot {
+    /// What it means.
+    pub(crate) fn tree(&self) -> &Dockerfile {
+        self.tree.get_or_init(|| rbx_dockerfile::parse(self.text.as_str()))
+    }
+
+    /// What it is built for.
+    pub(crate) fn platforms(&self) -> Platforms {
+        Platforms::of(self.tree(), &self.configuration, &self.default_platforms)
+    }
+
     /// Where a span is, as the client counts.
     pub(crate) fn range(&self, span: Span) -> Range {
-        self.text.range(span.range(), self.settings.encoding)
+        self.text.range(span.range(), self.abilities.encoding)
     }
 
     /// The byte at a place.
     pub(crate) fn offset(&self, position: Position) -> u32 {
-        u32::try_from(self.text.offset(position, self.settings.encoding)).unwrap_or(u32::MAX)
+        u32::try_from(self.text.offset(position, self.abilities.encoding)).unwrap_or(u32::MAX)
     }
+}
+
+/// A document whose diagnostics are to be published anew.
+#[derive(Debug)]
+pub(crate) struct Dirty {
+    /// Its name.
+    pub(crate) uri: Uri,
+    /// What it is now; none if it was closed.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
 }
 
 struct Document {
     version: i32,
     text: Text,
+    failures: Vec<Failure>,
     snapshot: Option<Arc<Snapshot>>,
-}
-
-impl Document {
-    fn snapshot(&mut self, settings: Settings) -> Arc<Snapshot> {
-        let make = || {
-            Arc::new(Snapshot {
-                version: self.version,
-                text: self.text.clone(),
-                tree: rbx_dockerfile::parse(self.text.as_str()),
-                settings,
-            })
-        };
-        Arc::clone(self.snapshot.get_or_insert_with(make))
-    }
 }
 
 /// Owns the documents until the other end of `inbox` is dropped.
 pub(crate) async fn own(
     mut inbox: mpsc::UnboundedReceiver<Message>,
-    publish: mpsc::UnboundedSender<PublishDiagnosticsParams>,
+    dirty: mpsc::UnboundedSender<Dirty>,
+    default_platforms: Vec<Platform>,
 ) {
-    let mut documents = Documents::default();
+    let mut documents = Documents::new(default_platforms);
     loop {
         let message = match documents.due() {
             Some(due) => tokio::time::timeout_at(due, inbox.recv()).await,
@@ -108,17 +118,18 @@ pub(crate) async fn own(
             Ok(Some(message)) => documents.take(message),
             Ok(None) => break,
             Err(_) => {
-                for params in documents.diagnostics() {
-                    let _ = publish.send(params);
+                for document in documents.dirty() {
+                    let _ = dirty.send(document);
                 }
             }
         }
     }
 }
 
-#[derive(Default)]
 struct Documents {
-    settings: Settings,
+    abilities: Abilities,
+    configuration: Arc<Configuration>,
+    default_platforms: Arc<[Platform]>,
     open: HashMap<Uri, Document>,
     /// Documents whose diagnostics are out of date.
     dirty: BTreeSet<Uri>,
@@ -127,11 +138,29 @@ struct Documents {
 }
 
 impl Documents {
+    fn new(default_platforms: Vec<Platform>) -> Self {
+        Self {
+            abilities: Abilities::default(),
+            configuration: Arc::default(),
+            default_platforms: default_platforms.into(),
+            open: HashMap::new(),
+            dirty: BTreeSet::new(),
+            changed: None,
+        }
+    }
+
     fn take(&mut self, message: Message) {
         match message {
-            Message::Configure(settings) => self.settings = settings,
+            Message::Introduce(abilities) => self.abilities = abilities,
+            Message::Configure(configuration) => {
+                if configuration != self.configuration {
+                    self.configuration = configuration;
+                    self.touch_all();
+                }
+            }
             Message::Open(item) => {
-                let document = Document { version: item.version, text: Text::new(item.text), snapshot: None };
+                let text = Text::new(item.text);
+                let document = Document { version: item.version, text, failures: Vec::new(), snapshot: None };
                 self.open.insert(item.uri.clone(), document);
                 self.touch(item.uri);
             }
@@ -140,8 +169,13 @@ impl Documents {
                     tracing::warn!(uri = uri.as_str(), "edit of a document that is not open");
                     return;
                 };
+                let encoding = self.abilities.encoding;
                 for change in changes {
-                    document.text.change(change, self.settings.encoding);
+                    let old = (!document.failures.is_empty()).then(|| document.text.as_str().to_owned());
+                    document.text.change(change, encoding);
+                    if let Some(old) = old {
+                        failures::change(&mut document.failures, &old, document.text.as_str());
+                    }
                 }
                 document.version = version;
                 document.snapshot = None;
@@ -153,10 +187,45 @@ impl Documents {
                 }
             }
             Message::Snapshot(uri, answer) => {
-                if let Some(document) = self.open.get_mut(&uri) {
-                    let _ = answer.send(document.snapshot(self.settings));
+                if let Some(snapshot) = self.snapshot(&uri) {
+                    let _ = answer.send(snapshot);
                 }
             }
+            Message::Built(of, built) => {
+                if let Some(document) = self.open.get_mut(&of.uri) {
+                    let now = document.text.as_str();
+                    failures::take(&mut document.failures, built, of.text.as_str(), now);
+                    document.snapshot = None;
+                    self.touch(of.uri.clone());
+                }
+            }
+        }
+    }
+
+    fn snapshot(&mut self, uri: &Uri) -> Option<Arc<Snapshot>> {
+        let document = self.open.get_mut(uri)?;
+        let make = || {
+            Arc::new(Snapshot {
+                uri: uri.clone(),
+                version: document.version,
+                text: document.text.clone(),
+                abilities: self.abilities,
+                configuration: Arc::clone(&self.configuration),
+                default_platforms: Arc::clone(&self.default_platforms),
+                failures: document.failures.clone(),
+                tree: OnceLock::new(),
+            })
+        };
+        Some(Arc::clone(document.snapshot.get_or_insert_with(make)))
+    }
+
+    fn touch_all(&mut self) {
+        let uris: BTreeSet<Uri> = self.open.keys().cloned().collect();
+        for uri in uris {
+            if let Some(document) = self.open.get_mut(&uri) {
+                document.snapshot = None;
+            }
+            self.touch(uri);
         }
     }
 
@@ -171,20 +240,10 @@ impl Documents {
         self.changed.map(|(first, last)| (last + SETTLE).min(first + LONGEST))
     }
 
-    /// The diagnostics of the documents that changed; none of those that were closed.
-    fn diagnostics(&mut self) -> Vec<PublishDiagnosticsParams> {
+    /// The documents whose diagnostics are out of date.
+    fn dirty(&mut self) -> Vec<Dirty> {
         self.changed = None;
-        let mut all = Vec::new();
-        for uri in std::mem::take(&mut self.dirty) {
-            let (diagnostics, version) = match self.open.get_mut(&uri) {
-                Some(document) => {
-                    let snapshot = document.snapshot(self.settings);
-                    (diagnostics::diagnostics(&snapshot), Some(snapshot.version))
-                }
-                None => (Vec::new(), None),
-            };
-            all.push(PublishDiagnosticsParams { uri, diagnostics, version });
-        }
-        all
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty.into_iter().map(|uri| Dirty { snapshot: self.snapshot(&uri), uri }).collect()
     }
 }

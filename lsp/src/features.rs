@@ -2,5 +2,6 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod hover;
+pub(crate) mod lenses;
 mod manual;
 pub(crate) mod symbols;

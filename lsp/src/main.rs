@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     rbx_sandbox::enter();
-    rbx_lsp::run()
+    rbx_lsp::run(rbx_lsp::Surroundings::gather())
 }

@@ -186,7 +186,7 @@ pub(crate) static ENTRIES: [Entry; 16] = [
         arguments: Arguments::Exactly(0),
         hidden: false,
         definition: options::LspOptions::command,
-        run: |_, _| Ok(rbx_lsp::run()),
+        run: |context, _| Ok(crate::editor::serve(context)),
     },
     Entry {
         name: "prune",

@@ -8,6 +8,7 @@ mod cli;
 mod collection;
 mod completion;
 mod docker;
+mod editor;
 mod env;
 mod errors;
 mod help;

@@ -10,10 +10,10 @@ use crate::features::manual::{self, Entry};
 pub(crate) fn hover(snapshot: &Snapshot, position: Position) -> Option<Hover> {
     let offset = snapshot.offset(position);
     let (entry, span) = directive_at(snapshot, offset).or_else(|| {
-        let instruction = snapshot.tree.instruction_at(offset)?;
+        let instruction = snapshot.tree().instruction_at(offset)?;
         instruction_at(instruction, offset)
     })?;
-    let contents = if snapshot.settings.markdown {
+    let contents = if snapshot.abilities.markdown {
         MarkupContent { kind: MarkupKind::Markdown, value: markdown(entry) }
     } else {
         MarkupContent { kind: MarkupKind::PlainText, value: plain(entry) }
@@ -22,7 +22,7 @@ pub(crate) fn hover(snapshot: &Snapshot, position: Position) -> Option<Hover> {
 }
 
 fn directive_at(snapshot: &Snapshot, offset: u32) -> Option<(&'static Entry, Span)> {
-    let directives = &snapshot.tree.directives;
+    let directives = &snapshot.tree().directives;
     let named =
         [("syntax", &directives.syntax), ("escape", &directives.escape), ("check", &directives.check)];
     named.into_iter().find_map(|(name, directive)| {

@@ -13,7 +13,7 @@ const SHOWN: usize = 80;
 /// The outline as a tree if the client knows trees, else as a list.
 pub(crate) fn symbols(snapshot: &Snapshot, uri: &Uri) -> DocumentSymbolResponse {
     let entries = entries(snapshot);
-    if snapshot.settings.nested_symbols {
+    if snapshot.abilities.nested_symbols {
         let tree = entries.into_iter().map(|entry| entry.into_symbol(snapshot)).collect();
         return DocumentSymbolResponse::Nested(tree);
     }
@@ -41,11 +41,11 @@ struct Entry {
 
 /// Instructions before the first stage, then the stages.
 fn entries(snapshot: &Snapshot) -> Vec<Entry> {
-    let instructions = &snapshot.tree.instructions;
+    let instructions = &snapshot.tree().instructions;
     let first = instructions.iter().position(|instruction| instruction.keyword == Keyword::From);
     let before = &instructions[..first.unwrap_or(instructions.len())];
     let mut entries: Vec<Entry> = before.iter().map(entry).collect();
-    entries.extend(snapshot.tree.stages().enumerate().filter_map(|(number, stage)| {
+    entries.extend(snapshot.tree().stages().enumerate().filter_map(|(number, stage)| {
         let (from, rest) = stage.split_first()?;
         let mut name = format!("stage {number}");
         let mut selection = from.keyword_span;

@@ -1,5 +1,8 @@
 //! The server as clients see it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod builds;
+mod client;
 mod neovim;
+mod platforms;
 mod protocol;

@@ -1,145 +1,13 @@
 //! Sessions as a client has them: what it sends, and what it gets.
 
-use std::time::Duration;
-
 use std::fmt::Write as _;
 
 use insta::{assert_json_snapshot, assert_snapshot};
-use rbx_lsp::{Ended, serve};
+use rbx_lsp::Ended;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
-use tokio::task::JoinHandle;
+use tokio::io::AsyncWriteExt;
 
-const URI: &str = "file:///work/Dockerfile";
-
-/// An editor.
-struct Client {
-    input: BufReader<ReadHalf<DuplexStream>>,
-    output: WriteHalf<DuplexStream>,
-    server: JoinHandle<Ended>,
-    last_id: i64,
-    /// Notifications that came while an answer was awaited.
-    notifications: Vec<Value>,
-}
-
-impl Client {
-    fn connect() -> Self {
-        let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let (input, output) = tokio::io::split(theirs);
-        let server = tokio::spawn(serve(input, output));
-        let (input, output) = tokio::io::split(ours);
-        Self { input: BufReader::new(input), output, server, last_id: 0, notifications: Vec::new() }
-    }
-
-    /// A client that knows everything, with a document open.
-    async fn with(text: &str) -> Self {
-        let mut client = Self::connect();
-        client
-            .initialize(json!({
-                "textDocument": {
-                    "documentSymbol": { "hierarchicalDocumentSymbolSupport": true },
-                    "hover": { "contentFormat": ["markdown", "plaintext"] },
-                }
-            }))
-            .await;
-        client.open(text).await;
-        client
-    }
-
-    async fn initialize(&mut self, capabilities: Value) -> Value {
-        let answer = self.request("initialize", json!({ "capabilities": capabilities })).await;
-        self.notify("initialized", json!({})).await;
-        answer
-    }
-
-    async fn open(&mut self, text: &str) {
-        let item = json!({ "uri": URI, "languageId": "dockerfile", "version": 1, "text": text });
-        self.notify("textDocument/didOpen", json!({ "textDocument": item })).await;
-    }
-
-    async fn send(&mut self, message: &Value) {
-        self.output.write_all(framed(message).as_bytes()).await.unwrap();
-    }
-
-    async fn notify(&mut self, method: &str, params: Value) {
-        self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params })).await;
-    }
-
-    async fn request(&mut self, method: &str, params: Value) -> Value {
-        self.last_id += 1;
-        let id = self.last_id;
-        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })).await;
-        self.answer(id).await
-    }
-
-    async fn answer(&mut self, id: i64) -> Value {
-        loop {
-            let message = self.receive().await;
-            if message["id"] == id {
-                return message.get("result").or(message.get("error")).cloned().unwrap_or_default();
-            }
-            self.notifications.push(message);
-        }
-    }
-
-    async fn notification(&mut self, method: &str) -> Value {
-        loop {
-            if let Some(at) = self.notifications.iter().position(|message| message["method"] == method) {
-                return self.notifications.remove(at)["params"].take();
-            }
-            let message = self.receive().await;
-            self.notifications.push(message);
-        }
-    }
-
-    async fn receive(&mut self) -> Value {
-        let read = async {
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                assert!(self.input.read_line(&mut line).await.unwrap() > 0, "the server went away");
-                match line.trim_end().split_once(": ") {
-                    Some(("Content-Length", value)) => length = value.parse().unwrap(),
-                    Some(_) => {}
-                    None => break,
-                }
-            }
-            let mut body = vec![0; length];
-            self.input.read_exact(&mut body).await.unwrap();
-            serde_json::from_slice(&body).unwrap()
-        };
-        tokio::time::timeout(Duration::from_secs(20), read).await.expect("the server says nothing")
-    }
-
-    async fn symbols(&mut self) -> Value {
-        self.request("textDocument/documentSymbol", json!({ "textDocument": { "uri": URI } })).await
-    }
-
-    async fn hover(&mut self, line: u32, character: u32) -> Value {
-        let position = json!({ "line": line, "character": character });
-        self.request("textDocument/hover", json!({ "textDocument": { "uri": URI }, "position": position }))
-            .await
-    }
-
-    async fn end(mut self) -> Ended {
-        assert_eq!(self.request("shutdown", Value::Null).await, Value::Null);
-        self.send(&json!({ "jsonrpc": "2.0", "method": "exit" })).await;
-        tokio::time::timeout(Duration::from_secs(20), self.server).await.unwrap().unwrap()
-    }
-}
-
-fn framed(message: &Value) -> String {
-    let body = message.to_string();
-    format!("Content-Length: {}\r\n\r\n{body}", body.len())
-}
-
-fn edit(version: i32, from: (u32, u32), to: (u32, u32), text: &str) -> Value {
-    let place = |(line, character)| json!({ "line": line, "character": character });
-    json!({
-        "textDocument": { "uri": URI, "version": version },
-        "contentChanges": [{ "range": { "start": place(from), "end": place(to) }, "text": text }],
-    })
-}
+use crate::client::{Client, URI, edit, framed};
 
 /// The names of an outline, children in parentheses.
 fn names(symbols: &Value) -> String {
@@ -182,7 +50,15 @@ async fn the_server_says_what_it_can() {
           "change": 2
         },
         "hoverProvider": true,
-        "documentSymbolProvider": true
+        "documentSymbolProvider": true,
+        "codeLensProvider": {},
+        "executeCommandProvider": {
+          "commands": [
+            "rbx.build",
+            "rbx.cancel",
+            "rbx.platforms"
+          ]
+        }
       },
       "serverInfo": {
         "name": "rbx-lsp",

@@ -1,0 +1,80 @@
+//! What the client can do, and what the server says it can.
+
+use tower_lsp::ls_types::{
+    ClientCapabilities, CodeLensOptions, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf,
+    PositionEncodingKind, ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind,
+    TextDocumentSyncOptions, WorkDoneProgressOptions,
+};
+
+use crate::commands;
+use crate::text::Encoding;
+
+/// What the client can do, as far as it matters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Abilities {
+    /// The units of columns.
+    pub(crate) encoding: Encoding,
+    /// Outlines may be trees.
+    pub(crate) nested_symbols: bool,
+    /// Texts may be Markdown.
+    pub(crate) markdown: bool,
+    /// Work may be shown as progress.
+    pub(crate) progress: bool,
+    /// It can be asked for its configuration.
+    pub(crate) configuration: bool,
+    /// It tells of changes to its configuration once it is asked to.
+    pub(crate) watches_configuration: bool,
+    /// It can be told to ask for lenses again.
+    pub(crate) refreshes_lenses: bool,
+}
+
+impl Abilities {
+    /// Those that a client introduces itself with.
+    pub(crate) fn of(client: &ClientCapabilities) -> Self {
+        let encodings = client.general.as_ref().and_then(|general| general.position_encodings.as_ref());
+        let utf8 = encodings.is_some_and(|known| known.contains(&PositionEncodingKind::UTF8));
+        let document = client.text_document.as_ref();
+        let symbols = document.and_then(|document| document.document_symbol.as_ref());
+        let hover = document.and_then(|document| document.hover.as_ref());
+        let formats = hover.and_then(|hover| hover.content_format.as_ref());
+        let window = client.window.as_ref();
+        let workspace = client.workspace.as_ref();
+        let watches = workspace.and_then(|workspace| workspace.did_change_configuration);
+        let lenses = workspace.and_then(|workspace| workspace.code_lens.as_ref());
+        Self {
+            encoding: if utf8 { Encoding::Utf8 } else { Encoding::Utf16 },
+            nested_symbols: symbols.and_then(|symbols| symbols.hierarchical_document_symbol_support)
+                == Some(true),
+            markdown: formats.is_some_and(|formats| formats.contains(&MarkupKind::Markdown)),
+            progress: window.and_then(|window| window.work_done_progress) == Some(true),
+            configuration: workspace.and_then(|workspace| workspace.configuration) == Some(true),
+            watches_configuration: watches.and_then(|watches| watches.dynamic_registration) == Some(true),
+            refreshes_lenses: lenses.and_then(|lenses| lenses.refresh_support) == Some(true),
+        }
+    }
+
+    /// What a server says it can that counts columns as this client wants.
+    pub(crate) fn answer(self) -> ServerCapabilities {
+        let encoding = match self.encoding {
+            Encoding::Utf8 => PositionEncodingKind::UTF8,
+            Encoding::Utf16 => PositionEncodingKind::UTF16,
+        };
+        let sync = TextDocumentSyncOptions {
+            open_close: Some(true),
+            change: Some(TextDocumentSyncKind::INCREMENTAL),
+            ..TextDocumentSyncOptions::default()
+        };
+        ServerCapabilities {
+            position_encoding: Some(encoding),
+            text_document_sync: Some(TextDocumentSyncCapability::Options(sync)),
+            document_symbol_provider: Some(OneOf::Left(true)),
+            hover_provider: Some(HoverProviderCapability::Simple(true)),
+            code_lens_provider: Some(CodeLensOptions { resolve_provider: None }),
+            execute_command_provider: Some(ExecuteCommandOptions {
+                commands: commands::NAMES.map(str::to_owned).to_vec(),
+                work_done_progress_options: WorkDoneProgressOptions::default(),
+            }),
+            ..ServerCapabilities::default()
+        }
+    }
+}

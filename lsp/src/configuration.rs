@@ -1,0 +1,120 @@
+//! What the user sets: for which platforms files are built, and how.
+
+use rbx_platform::Platform;
+use rbx_request::parse_platforms;
+use serde_json::Value;
+
+/// The section of the client's configuration.
+pub(crate) const SECTION: &str = "rbx";
+
+/// What the user set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Configuration {
+    /// `platforms`: what files are built for that do not say so themselves.
+    pub(crate) platforms: Vec<Platform>,
+    /// `context`: the build context, from the root of the project; else it is the directory of the Dockerfile.
+    pub(crate) context: Option<String>,
+    /// `program`: the `docker-rbx` that builds.
+    pub(crate) program: Option<String>,
+    /// `buildFlags`: more flags of `docker-rbx build`.
+    pub(crate) build_flags: Vec<String>,
+}
+
+impl Configuration {
+    /// Takes what the client sent: an object of settings, or one that has them in its member `rbx`. What is not in it
+    /// stays as it was, and so does what is wrong; answers a line about each of these.
+    pub(crate) fn apply(&mut self, sent: &Value) -> Vec<String> {
+        let settings = sent.get(SECTION).unwrap_or(sent);
+        let setting = |name: &str| settings.get(name).filter(|value| !value.is_null());
+        let mut complaints = Vec::new();
+        if let Some(value) = setting("platforms") {
+            let platforms = list(value)
+                .ok_or_else(|| "neither a text nor a list of texts".to_owned())
+                .and_then(|texts| platforms(&texts));
+            match platforms {
+                Ok(platforms) => self.platforms = platforms,
+                Err(reason) => complaints.push(format!("{SECTION}.platforms: {reason}")),
+            }
+        }
+        if let Some(value) = setting("buildFlags") {
+            match value.as_array().and_then(|_| list(value)) {
+                Some(flags) => self.build_flags = flags,
+                None => complaints.push(format!("{SECTION}.buildFlags: not a list of texts")),
+            }
+        }
+        for (name, field) in [("context", &mut self.context), ("program", &mut self.program)] {
+            match setting(name).map(Value::as_str) {
+                Some(Some(text)) => *field = Some(text.to_owned()).filter(|text| !text.is_empty()),
+                Some(None) => complaints.push(format!("{SECTION}.{name}: not a text")),
+                None => {}
+            }
+        }
+        complaints
+    }
+}
+
+/// A text, or a list of texts.
+fn list(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(values) => values.iter().map(|value| value.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+/// Platforms as `--platform` takes them, each once.
+pub(crate) fn platforms(texts: &[String]) -> Result<Vec<Platform>, String> {
+    let filled: Vec<&String> = texts.iter().filter(|text| !text.trim().is_empty()).collect();
+    let parsed = parse_platforms(&filled, &Platform::host()).map_err(|error| error.to_string())?;
+    let mut platforms = Vec::new();
+    for platform in parsed {
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_taken_one_by_one() {
+        let mut configuration = Configuration::default();
+        let sent =
+            json!({ "rbx": { "platforms": "arm64,linux/arm64", "buildFlags": ["-t", "x"], "other": 1 } });
+        assert_eq!(configuration.apply(&sent), Vec::<String>::new());
+        assert_eq!(
+            configuration.apply(&json!({ "platforms": ["linux/amd64", "amd64"], "context": "." })),
+            [""; 0]
+        );
+        assert_eq!(configuration.platforms, [Platform::parse("linux/amd64").unwrap()]);
+        assert_eq!(configuration.build_flags, ["-t", "x"]);
+        assert_eq!(configuration.context.as_deref(), Some("."));
+        configuration.apply(&json!({ "context": "", "platforms": [], "program": null }));
+        assert_eq!((configuration.context, configuration.platforms), (None, vec![]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_and_passed_over() {
+        let mut configuration = Configuration::default();
+        configuration.apply(&json!({ "platforms": "linux/amd64" }));
+        let before = configuration.clone();
+        let sent = json!({ "platforms": ["linux/a/b/c"], "context": 1, "program": [], "buildFlags": "-t x" });
+        insta::assert_snapshot!(configuration.apply(&sent).join("\n"), @r#"
+        rbx.platforms: "linux/a/b/c": cannot parse platform specifier: invalid argument
+        rbx.buildFlags: not a list of texts
+        rbx.context: not a text
+        rbx.program: not a text
+        "#);
+        insta::assert_snapshot!(configuration.apply(&json!({ "platforms": [1] })).join("\n"), @"rbx.platforms: neither a text nor a list of texts");
+        assert_eq!(configuration, before);
+        for nothing in [json!(null), json!([]), json!("x"), json!({ "rbx": null })] {
+            assert_eq!(configuration.apply(&nothing), [""; 0], "{nothing}");
+        }
+        assert_eq!(configuration, before);
+    }
+}
