@@ -54,6 +54,17 @@ impl Parts {
         self.directory.join("busybox").join(debian_architecture).join("usr/bin/busybox")
     }
 
+    /// A Neovim that is newer than the machine's.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn neovim(&self) -> PathBuf {
+        let program = self.directory.join("neovim/nvim");
+        assert!(program.exists(), "the parts have no Neovim: run `cargo xtask parts`");
+        program
+    }
+
     /// `PATH` with the parts first, then what the machine has.
     pub fn path(&self) -> OsString {
         let mut path = OsString::from(self.directory.join("root/usr/bin"));

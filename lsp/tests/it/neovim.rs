@@ -14,7 +14,11 @@ fn neovim_shows_findings_outline_and_explanations() {
         return;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../editors/neovim/test/run.sh");
-    let run = Command::new("sh").arg(script).arg(env!("CARGO_BIN_EXE_rbx-lsp")).arg(nvim).output().unwrap();
+    let run = Command::new("sh")
+        .arg(script)
+        .args(["language", &nvim, env!("CARGO_BIN_EXE_rbx-lsp")])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{said}");
     assert!(said.contains("ok: Neovim"), "{said}");

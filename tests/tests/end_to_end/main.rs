@@ -2,6 +2,7 @@
 //! test of its own.
 
 mod check;
+mod editor;
 mod flood;
 mod full;
 mod inside;
@@ -38,6 +39,7 @@ fn main() {
     });
     let trials = corpus
         .chain(check::trials())
+        .chain(editor::trials())
         .chain(flood::trials())
         .chain(full::trials())
         .chain(language)

@@ -4,6 +4,8 @@
 //! They are Debian packages of a later release than the machine's, unpacked into one directory and not installed.
 //! The archive's address is the one that the machine's own apt uses.
 
+mod neovim;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,6 +53,7 @@ pub(crate) fn fetch(house: &House) -> Outcome {
         },
         Ok,
     )?;
+    neovim::fetch(parts)?;
     println!("parts in {}:", parts.display());
     for line in versions.lines().skip(1) {
         let (package, version) = line.split_once(' ').unwrap_or((line, ""));

@@ -1,4 +1,6 @@
 --- The language server for Dockerfiles in Neovim 0.7 and newer.
+local builds = require('rbx.builds')
+
 local M = {}
 
 --- What `setup` takes.
@@ -6,11 +8,22 @@ local M = {}
 ---@field cmd string[]? The server. If none is given: `rbx-lsp`, else `docker rbx lsp`, whichever there is.
 ---@field filetypes string[]? File types the server is started for.
 ---@field root_markers string[]? Files and directories that mark the root of a project.
+---@field settings rbx.Settings? For what files are built, and how.
+---@field lenses boolean? Show what can be built at the top of files.
 ---@field capabilities table? What a completion plugin adds to the client's capabilities.
 ---@field on_attach function? Called with client and buffer when the server is attached to a buffer.
+
+--- What the server is told.
+---@class rbx.Settings
+---@field platforms string[]? What files are built for that do not say so themselves.
+---@field context string? The build context, from the root of the project; else it is the Dockerfile's directory.
+---@field buildFlags string[]? More flags of `docker rbx build`.
+---@field program string? The `docker-rbx` that builds.
 local defaults = {
   filetypes = { 'dockerfile' },
   root_markers = { 'docker-bake.hcl', 'docker-bake.json', 'compose.yaml', 'docker-compose.yml', '.git' },
+  settings = {},
+  lenses = true,
 }
 
 ---@return string[]?
@@ -44,15 +57,11 @@ end
 --- Clients by root, for Neovim 0.7, which does not look for one itself.
 local clients = {}
 
-local function attach(options, buffer)
-  local file = vim.api.nvim_buf_get_name(buffer)
-  local config = {
+local function attach(options, config, buffer)
+  config = vim.tbl_extend('force', config, {
     name = 'rbx',
-    cmd = options.cmd,
-    root_dir = find_root(file, options.root_markers),
-    capabilities = options.capabilities,
-    on_attach = options.on_attach,
-  }
+    root_dir = find_root(vim.api.nvim_buf_get_name(buffer), options.root_markers),
+  })
   if vim.lsp.start then
     vim.lsp.start(config, { bufnr = buffer })
     return
@@ -67,36 +76,55 @@ local function attach(options, buffer)
   end
 end
 
-local function on_filetype(filetypes, callback)
-  local group = vim.api.nvim_create_augroup('rbx', { clear = true })
-  vim.api.nvim_create_autocmd('FileType', { group = group, pattern = filetypes, callback = callback })
-end
-
 --- Starts the server for Dockerfiles that are opened from now on. May be called again with other options.
 ---@param options rbx.Options?
 function M.setup(options)
   options = vim.tbl_extend('force', defaults, options or {})
   options.cmd = options.cmd or find_command()
+  local group = vim.api.nvim_create_augroup('rbx', { clear = true })
+  local function on(event, pattern, callback)
+    vim.api.nvim_create_autocmd(event, { group = group, pattern = pattern, callback = callback })
+  end
   if not options.cmd then
-    on_filetype(options.filetypes, function()
+    on('FileType', options.filetypes, function()
       local text = 'rbx: neither rbx-lsp nor docker is on the PATH: Dockerfiles are not checked'
       vim.notify_once(text, vim.log.levels.WARN)
     end)
     return
   end
+  local config = {
+    cmd = options.cmd,
+    capabilities = options.capabilities,
+    -- Both, since older versions tell the server nothing of the latter.
+    init_options = options.settings,
+    settings = { rbx = options.settings },
+    handlers = builds.handlers,
+    on_attach = options.on_attach,
+  }
+  if vim.fn.has('nvim-0.8') == 1 then
+    on('LspAttach', '*', function(event)
+      local client = vim.lsp.get_client_by_id(event.data.client_id)
+      if client and client.name == 'rbx' then
+        builds.attach(client, event.buf, options.lenses)
+      end
+    end)
+  else
+    config.on_attach = function(client, buffer)
+      builds.attach(client, buffer, options.lenses)
+      if options.on_attach then
+        options.on_attach(client, buffer)
+      end
+    end
+  end
   if vim.fn.has('nvim-0.11') == 1 then
-    vim.lsp.config('rbx', {
-      cmd = options.cmd,
-      filetypes = options.filetypes,
-      root_markers = options.root_markers,
-      capabilities = options.capabilities,
-      on_attach = options.on_attach,
-    })
+    config.filetypes = options.filetypes
+    config.root_markers = options.root_markers
+    vim.lsp.config('rbx', config)
     vim.lsp.enable('rbx')
     return
   end
-  on_filetype(options.filetypes, function(event)
-    attach(options, event.buf)
+  on('FileType', options.filetypes, function(event)
+    attach(options, config, event.buf)
   end)
 end
 
