@@ -16,13 +16,14 @@ use rbx_builder::{
     endpoint_key, load, stop_node,
 };
 use rbx_driver::docker::{EndpointChoice, Engine, context_endpoint, current_context};
+use rbx_emulation::Machine;
 use rbx_platform::Platform;
 
 use crate::build::interrupt::Interrupt;
 use crate::build::{store_root, warn};
 use crate::cli::builders::{StopArgs, UseArgs};
 use crate::cli::{Common, Context};
-use crate::docker::Called;
+use crate::docker::{Called, emulation_settings};
 use crate::env::Env;
 use crate::errors::CliError;
 use crate::version::VERSION;
@@ -77,7 +78,7 @@ impl Place {
         builders: Vec<Builder>,
         limit: Duration,
     ) -> Result<Vec<Loaded>, CliError> {
-        let embedded = embedded(context.env);
+        let embedded = embedded(context);
         wait(context, async { Ok(load(builders, &self.endpoints, &embedded, limit).await) })
     }
 }
@@ -94,16 +95,31 @@ fn owner(directory: &Path, env: &Env) -> Option<(u32, u32)> {
     (below && known.get(5).map(Path::new) == Some(home)).then_some((user.parse().ok()?, group.parse().ok()?))
 }
 
-fn embedded(env: &Env) -> Embedded {
+/// What the embedded engine builds here, by the CPU and by emulation. Nothing is tried that would take long: `doctor`
+/// does.
+fn embedded(context: &Context<'_>) -> Embedded {
+    let env = context.env;
+    let settings = emulation_settings(context.called.config_dir(env).as_deref());
+    // Settings that are wrong are told by commands that need them.
+    let platforms = settings.map_or_else(
+        |_| vec![Platform::host()],
+        |settings| {
+            let machine = Machine::inspect(&settings);
+            machine.platforms().into_iter().filter(|platform| machine.means(platform).is_ok()).collect()
+        },
+    );
     Embedded {
         store: store_root(env).map(|root| root.display().to_string()).unwrap_or_default(),
         version: VERSION.to_owned(),
-        platforms: vec![Platform::host()],
+        platforms,
     }
 }
 
 /// Does what waits for others, until it is done or the user ends it.
-fn wait<T>(context: &Context<'_>, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+pub(crate) fn wait<T>(
+    context: &Context<'_>,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -122,6 +138,17 @@ pub(crate) fn names(called: &Called, env: &Env) -> Vec<String> {
     let builders =
         Place::new(called, env).ok().and_then(|place| builders(&place.state, &place.endpoints).ok());
     builders.into_iter().flatten().map(|builder| builder.name).collect()
+}
+
+/// Every builder, or the one that was named, and how its nodes are.
+pub(crate) fn all(context: &Context<'_>, common: &Common, limit: Duration) -> Result<Vec<Loaded>, CliError> {
+    let place = Place::new(context.called, context.env)?;
+    let named = common.builder.as_deref().or(context.common.builder.as_deref());
+    let wanted = match named.filter(|name| !name.is_empty()) {
+        Some(_) => vec![place.choose(context, common, None)?.builder],
+        None => builders(&place.state, &place.endpoints)?,
+    };
+    place.load(context, wanted, limit)
 }
 
 /// Finds the builder for a command that needs its driver; answers why it is the embedded one.

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod builders;
 pub(crate) mod check;
+pub(crate) mod doctor;
 pub(crate) mod flags;
 mod options;
 pub(crate) mod storage;
@@ -87,7 +88,7 @@ impl fmt::Display for Arguments {
 }
 
 /// The commands, in the order of their names.
-pub(crate) static ENTRIES: [Entry; 16] = [
+pub(crate) static ENTRIES: [Entry; 17] = [
     Entry {
         name: "build",
         alias: Some("b"),
@@ -127,6 +128,16 @@ pub(crate) static ENTRIES: [Entry; 16] = [
         hidden: false,
         definition: builders::CreateArgs::command,
         run: |context, line| crate::builders::create(context, &parse(context, "create", line)?),
+    },
+    Entry {
+        name: "doctor",
+        alias: None,
+        about: "Show what can be built here, and what is missing",
+        operands: "[OPTIONS]",
+        arguments: Arguments::Exactly(0),
+        hidden: false,
+        definition: doctor::DoctorArgs::command,
+        run: |context, line| crate::doctor::run(context, &parse(context, "doctor", line)?),
     },
     Entry {
         name: "du",

@@ -9,7 +9,9 @@ use clap::CommandFactory;
 use rbx_driver::docker::{EndpointChoice, TlsChoice};
 use serde_json::json;
 
-pub(crate) use config::{Proxies, collection_limits, git_config, prune_filters, registry_config};
+pub(crate) use config::{
+    Proxies, collection_limits, emulation_settings, git_config, prune_filters, registry_config,
+};
 pub(crate) use socket::watch;
 
 use crate::cli::flags::{self, Mixed};

@@ -142,6 +142,7 @@ mod tests {
           build       Build an image from a Dockerfile
           check       Check Dockerfiles for each platform they are built for
           create      Create a builder, or change one
+          doctor      Show what can be built here, and what is missing
           du          Show what the builder keeps and what that takes
           inspect     Show a builder
           ls          List builders
@@ -241,6 +242,23 @@ mod tests {
               --target string                 Build this stage
               --ulimit ulimit                 Limit processes of steps (format:
                                               "type=soft[:hard]")
+        "##);
+    }
+
+    #[test]
+    fn doctor_is_explained() {
+        assert_snapshot!(command(&by_docker(), cli::entry("doctor").unwrap(), 80), @r##"
+        Usage:  docker rbx doctor [OPTIONS]
+
+        Show what can be built here, and what is missing
+
+        Options:
+              --builder string     Use this builder instance
+          -D, --debug              Enable debug logging
+              --format string      Format the output ("pretty", "json", or a Go
+                                   template) (default "pretty")
+              --timeout duration   How long to wait for the Docker Engine
+                                   (default "20s")
         "##);
     }
 

@@ -9,6 +9,7 @@ mod collection;
 mod completion;
 mod docker;
 mod editor;
+mod doctor;
 mod env;
 mod errors;
 mod help;

@@ -7,7 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rbx_emulation::Registration;
 use rbx_engine::{Limits, Space};
+use rbx_oci::Reference;
+use rbx_platform::Platform;
 use rbx_registry::Credentials;
 use rbx_request::parse_size;
 use rbx_source::GitConfig;
@@ -18,6 +21,9 @@ use serde_json::Value;
 use crate::env::Env;
 use crate::errors::CliError;
 use crate::version::VERSION;
+
+/// Where packages put QEMU, and where people do.
+const QEMU_DIRECTORIES: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 /// The proxies that docker's `config.json` sets for builds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -50,6 +56,36 @@ struct DockerConfig {
 struct RbxConfig {
     registries: BTreeMap<String, RegistrySettings>,
     gc: GcSettings,
+    emulation: EmulationSettings,
+}
+
+/// How steps for platforms of other machines are run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EmulationSettings {
+    registration: RegistrationSetting,
+    qemu: QemuSettings,
+    /// Platforms that are emulated even where the CPU runs them.
+    always: Vec<String>,
+}
+
+/// Where emulators may be registered.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RegistrationSetting {
+    #[default]
+    Auto,
+    Namespace,
+    Host,
+    None,
+}
+
+/// Where QEMU is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct QemuSettings {
+    image: Option<String>,
+    directories: Option<Vec<PathBuf>>,
 }
 
 /// When the store is collected by itself, in the words of docker's `daemon.json`.
@@ -157,6 +193,46 @@ pub(crate) fn collection_limits(config_dir: Option<&Path>) -> Result<Option<Limi
     Ok(Some(limits).filter(|_| gc.enabled))
 }
 
+/// How steps for platforms of other machines are run, as `rbx/config.json` has it.
+pub(crate) fn emulation_settings(config_dir: Option<&Path>) -> Result<rbx_emulation::Settings, CliError> {
+    let path = config_dir.map(|directory| directory.join("rbx/config.json"));
+    let RbxConfig { emulation, .. } = match &path {
+        Some(path) => read_json(path)?,
+        None => RbxConfig::default(),
+    };
+    let file = path.unwrap_or_default();
+    let wrong = |reason: &dyn std::fmt::Display, setting: &str| {
+        CliError::new(format!("{reason}: emulation.{setting} in {}", file.display()))
+    };
+    let standard = rbx_emulation::Settings::default();
+    let QemuSettings { image, directories } = emulation.qemu;
+    let directories = directories.unwrap_or_else(|| QEMU_DIRECTORIES.map(PathBuf::from).to_vec());
+    if let Some(relative) = directories.iter().find(|path| !path.is_absolute()) {
+        return Err(wrong(&format!("not an absolute path: {:?}", relative.display()), "qemu.directories"));
+    }
+    let qemu_image = match image {
+        Some(name) if name.is_empty() => None,
+        Some(name) => {
+            Reference::parse(&name).map_err(|error| wrong(&error, "qemu.image"))?;
+            Some(name)
+        }
+        None => standard.qemu_image,
+    };
+    let always = emulation.always.iter().map(|platform| Platform::parse(platform));
+    Ok(rbx_emulation::Settings {
+        registration: match emulation.registration {
+            RegistrationSetting::Auto => Registration::Auto,
+            RegistrationSetting::Namespace => Registration::Namespace,
+            RegistrationSetting::Host => Registration::Host,
+            RegistrationSetting::None => Registration::None,
+        },
+        qemu_directories: directories,
+        qemu_image,
+        always: always.collect::<Result<_, _>>().map_err(|error| wrong(&error, "always"))?,
+        ..rbx_emulation::Settings::default()
+    })
+}
+
 /// The filters that docker's `config.json` adds to those of `prune`.
 pub(crate) fn prune_filters(config_dir: Option<&Path>) -> Result<Vec<(String, String)>, CliError> {
     let Some(config_dir) = config_dir else { return Ok(Vec::new()) };
@@ -254,6 +330,47 @@ mod tests {
         assert_eq!(config.proxies.https.as_deref(), Some("http://p:1"));
         assert_eq!(config.proxies.no_proxy.as_deref(), Some("lan"));
         assert_eq!(config.proxies.http, None);
+    }
+
+    fn emulation(text: &str) -> Result<rbx_emulation::Settings, String> {
+        let directory = directory(&[("rbx/config.json", text)]);
+        emulation_settings(Some(directory.path())).map_err(|error| {
+            let mut text = Vec::new();
+            error.report(&mut text).unwrap();
+            let path = directory.path().display().to_string();
+            String::from_utf8(text).unwrap().replace(&path, "DIR").trim_end().to_owned()
+        })
+    }
+
+    #[test]
+    fn emulation_is_set_up() {
+        let usual = emulation("{}").unwrap();
+        assert_eq!(emulation_settings(None).unwrap(), usual);
+        assert_eq!(usual.registration, Registration::Auto);
+        assert_eq!(usual.qemu_directories, [Path::new("/usr/bin"), Path::new("/usr/local/bin")]);
+        assert_eq!(usual.qemu_image.as_deref(), Some("tonistiigi/binfmt"));
+        let text = r#"{"emulation": {
+            "registration": "host",
+            "qemu": {"image": "mine/qemu:1", "directories": ["/opt/qemu"]},
+            "always": ["linux/386", "arm"]
+        }}"#;
+        let set = emulation(text).unwrap();
+        assert_eq!(set.registration, Registration::Host);
+        assert_eq!(set.qemu_directories, [Path::new("/opt/qemu")]);
+        assert_eq!(set.qemu_image.as_deref(), Some("mine/qemu:1"));
+        let always: Vec<String> = set.always.iter().map(ToString::to_string).collect();
+        assert_eq!(always, ["linux/386", "linux/arm/v7"]);
+        assert_eq!(emulation(r#"{"emulation": {"qemu": {"image": ""}}}"#).unwrap().qemu_image, None);
+    }
+
+    #[test]
+    fn what_emulation_cannot_be_is_an_error() {
+        let refused = |text: &str| emulation(&format!(r#"{{"emulation": {text}}}"#)).unwrap_err();
+        insta::assert_snapshot!(refused(r#"{"registration": "everywhere"}"#), @"ERROR: unknown variant `everywhere`, expected one of `auto`, `namespace`, `host`, `none` at line 1 column 43: failed to read DIR/rbx/config.json");
+        insta::assert_snapshot!(refused(r#"{"qemu": {"image": "UPPER"}}"#), @"ERROR: invalid reference format: repository name (library/UPPER) must be lowercase: emulation.qemu.image in DIR/rbx/config.json");
+        insta::assert_snapshot!(refused(r#"{"qemu": {"directories": ["bin"]}}"#), @r#"ERROR: not an absolute path: "bin": emulation.qemu.directories in DIR/rbx/config.json"#);
+        insta::assert_snapshot!(refused(r#"{"always": ["linux/x86/y/z"]}"#), @r#"ERROR: "linux/x86/y/z": cannot parse platform specifier: invalid argument: emulation.always in DIR/rbx/config.json"#);
+        insta::assert_snapshot!(refused(r#"{"allways": []}"#), @"ERROR: unknown field `allways`, expected one of `registration`, `qemu`, `always` at line 1 column 24: failed to read DIR/rbx/config.json");
     }
 
     #[test]
