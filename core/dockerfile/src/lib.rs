@@ -46,6 +46,7 @@ pub use instruction::{
 pub use line::{Line, LineKind};
 pub use op::{Command, Copy, From, Healthcheck, InlineFile, Op, Remote, Run, Source};
 pub use parse::parse;
+pub use path::slashed;
 pub use run::{Device, Mount, MountKind, Network, Security, Sharing};
 pub use span::{LineIndex, Span};
 pub use stage::{Base, BaseFacts, Evaluation, Scope, Stage, Step};

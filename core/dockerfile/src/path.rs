@@ -2,19 +2,24 @@
 
 use rbx_platform::Platform;
 
-/// A working directory after `WORKDIR path`.
+/// A working directory after `WORKDIR path`, with slashes on any system.
 pub(crate) fn join(current: &str, path: &str, platform: &Platform) -> String {
     if platform.os == "windows" {
-        let slashed = |path: &str| {
-            let path = path.replace('\\', "/");
-            match path.as_bytes() {
-                [drive, b':', ..] if drive.is_ascii_alphabetic() => path[2..].to_owned(),
-                _ => path,
-            }
-        };
-        return join_slashed(&slashed(current), &clean(&slashed(path))).replace('/', "\\");
+        return join_slashed(&slashed(current, platform), &clean(&slashed(path, platform)));
     }
     join_slashed(current, path)
+}
+
+/// A path of the image with slashes and without a drive, which paths of Windows may have otherwise.
+pub fn slashed(path: &str, platform: &Platform) -> String {
+    if platform.os != "windows" {
+        return path.to_owned();
+    }
+    let path = path.replace('\\', "/");
+    match path.as_bytes() {
+        [drive, b':', ..] if drive.is_ascii_alphabetic() => path[2..].to_owned(),
+        _ => path,
+    }
 }
 
 fn join_slashed(current: &str, path: &str) -> String {
@@ -83,7 +88,9 @@ mod tests {
         ] {
             assert_eq!(join(current, path, &linux), expected, "{current} {path}");
         }
-        assert_eq!(join("C:\\app", "src", &windows), "\\app\\src");
-        assert_eq!(join("", "C:\\app\\..\\b", &windows), "\\b");
+        assert_eq!(join("C:\\app", "src", &windows), "/app/src");
+        assert_eq!(join("", "C:\\app\\..\\b", &windows), "/b");
+        assert_eq!(slashed("C:\\app\\", &windows), "/app/");
+        assert_eq!(slashed("C:\\app\\", &linux), "C:\\app\\");
     }
 }

@@ -143,13 +143,36 @@ pub struct Step {
 
 impl Step {
     /// The name of the step's vertex in progress output, such as `[build 2/5] RUN make`. `platform` is put before the
-    /// stage's name where more than one is built.
+    /// stage's name where more than one is built, with the one that the step can see it builds for if that is another:
+    /// `[linux/amd64->arm64 build 2/5] RUN make`.
     pub fn vertex_name(&self, stage: &Stage, platform: Option<&Platform>) -> String {
         let on_build = if self.on_build { "ONBUILD " } else { "" };
+        let platform = platform.map(|own| format!("{}{}", own.format_all(), self.target(own)));
         match self.vertex {
-            Some(number) => format!("{}{on_build}{}", stage.prefix(number, platform), self.text),
+            Some(number) => format!("{}{on_build}{}", stage.numbered(number, platform.as_deref()), self.text),
             None => self.text.clone(),
         }
+    }
+
+    /// What the arguments in scope say the step builds for, where that is another architecture or system.
+    fn target(&self, own: &Platform) -> String {
+        let get = |name| self.run_env.get(name).map(str::to_owned);
+        let whole = get("TARGETPLATFORM").and_then(|text| Platform::parse(&text).ok());
+        let target = whole.unwrap_or_else(|| Platform {
+            os: get("TARGETOS").unwrap_or_else(|| own.os.clone()),
+            architecture: get("TARGETARCH").unwrap_or_else(|| own.architecture.clone()),
+            variant: get("TARGETVARIANT").filter(|variant| !variant.is_empty()),
+            os_version: None,
+        });
+        let target = target.normalized();
+        if target.os != own.os {
+            return format!("->{}", target.format_all());
+        }
+        if target.architecture == own.architecture {
+            return String::new();
+        }
+        let variant = target.variant.map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!("->{}{variant}", target.architecture)
     }
 
     /// What the image's history says of the step, and whether that entry is without a layer. `None` for `ONBUILD`,
@@ -211,10 +234,14 @@ impl Step {
 impl Stage {
     /// The prefix of a vertex's name, such as `[build 2/5] `; the base's number is 1.
     pub fn prefix(&self, number: usize, platform: Option<&Platform>) -> String {
+        self.numbered(number, platform.map(Platform::format_all).as_deref())
+    }
+
+    fn numbered(&self, number: usize, platform: Option<&str>) -> String {
         if self.vertex_count == 0 {
             return String::new();
         }
-        let platform = platform.map(|platform| format!("{} ", platform.format_all())).unwrap_or_default();
+        let platform = platform.map(|platform| format!("{platform} ")).unwrap_or_default();
         let name =
             if self.display_name.is_empty() { String::new() } else { format!("{} ", self.display_name) };
         let width = self.vertex_count.to_string().len();

@@ -341,7 +341,11 @@ impl Build<'_> {
         match named {
             NamedContext::Image(reference) => {
                 let shown = Reference::parse(&reference).map_or(reference.clone(), |it| it.to_string());
-                let task = Task::internal(self.events, &format!("[internal] load metadata for {shown}"));
+                // As with steps: which platform, where there are several.
+                let several = self.request.platforms.len() > 1;
+                let of = if several { format!("{} ", platform.format_all()) } else { String::new() };
+                let name = format!("[{of}internal] load metadata for {shown}");
+                let task = Task::internal(self.events, &name);
                 task.end(images.resolve(&reference, platform).await)
             }
             NamedContext::Layout { path, name: wanted } => {

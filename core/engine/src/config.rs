@@ -99,7 +99,10 @@ impl ImagePlan {
     pub(crate) fn end_stage(&mut self, stage: &Stage) {
         let run = &mut self.config.config;
         run.env = stage.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        run.working_dir = stage.working_dir.to_string();
+        // Windows has its own way to write paths.
+        let backslashes = stage.platform.os == "windows";
+        let directory = &stage.working_dir;
+        run.working_dir = if backslashes { directory.replace('/', "\\") } else { directory.to_string() };
         stage.user.as_deref().unwrap_or_default().clone_into(&mut run.user);
         run.shell = stage.shell.as_deref().unwrap_or_default().to_vec();
         run.on_build.clone_from(&stage.on_build);

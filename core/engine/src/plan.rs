@@ -380,7 +380,22 @@ impl Plan {
     /// Adds a vertex, unless the same is there already.
     pub(crate) fn add(
         &mut self,
+        name: &str,
+        operation: Operation,
+        inputs: Vec<VertexId>,
+        source: Option<SourceRange>,
+        fresh: bool,
+    ) -> VertexId {
+        self.add_step(name.to_owned(), name, operation, inputs, source, fresh)
+    }
+
+    /// Adds the vertex of a step, unless the same is there already: one that does the same and is the same step to
+    /// people, which `step` says. It is what the name is without a platform, so that what does not depend on one is
+    /// done once.
+    pub(crate) fn add_step(
+        &mut self,
         name: String,
+        step: &str,
         operation: Operation,
         mut inputs: Vec<VertexId>,
         source: Option<SourceRange>,
@@ -394,7 +409,7 @@ impl Plan {
         }
         // Steps of two stages may be the same work, but people look for both.
         let is_source = matches!(operation, Operation::Image(_) | Operation::Layers(_) | Operation::Fetch(_));
-        hasher.field(if is_source { "" } else { &name });
+        hasher.field(if is_source { "" } else { step });
         let key = hasher.finish();
         if let Some(&known) = self.known.get(&key) {
             return known;

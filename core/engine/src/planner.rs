@@ -166,7 +166,7 @@ impl<'a> Planner<'a> {
                 };
                 let name = format!("{prefix}FROM {}", found.name);
                 let plan_of_image = ImagePlan::from_base(&found.config);
-                let vertex = plan.add(name, Operation::Image(found), Vec::new(), Some(range), false);
+                let vertex = plan.add(&name, Operation::Image(found), Vec::new(), Some(range), false);
                 (Some(vertex), plan_of_image)
             }
             Base::Unresolved => {
@@ -238,8 +238,9 @@ impl<'a> Planner<'a> {
             }),
             _ => return Ok(None),
         };
-        let name = step.vertex_name(stage, self.shown(&stage.platform));
-        Ok(Some(plan.add(name, operation, inputs, Some(range.clone()), fresh)))
+        let (own, name) =
+            (step.vertex_name(stage, None), step.vertex_name(stage, self.shown(&stage.platform)));
+        Ok(Some(plan.add_step(name, &own, operation, inputs, Some(range.clone()), fresh)))
     }
 
     /// The vertex that a `from=` means; `None` for an empty file system.
@@ -257,7 +258,7 @@ impl<'a> Planner<'a> {
             From::Context => Ok(Some(match self.context {
                 MainContext::Fetched { layer, .. } => {
                     let operation = Operation::Layers(vec![*layer]);
-                    plan.add("[internal] load build context".to_owned(), operation, Vec::new(), None, false)
+                    plan.add("[internal] load build context", operation, Vec::new(), None, false)
                 }
                 MainContext::Directory(_) => self.context_vertex(plan, MAIN_CONTEXT.to_owned(), "/"),
             })),
@@ -267,7 +268,7 @@ impl<'a> Planner<'a> {
     fn image_vertex(&self, plan: &mut Plan, name: &str, platform: &Platform) -> Result<VertexId, BuildError> {
         let image = self.image(name, platform)?;
         let name = format!("FROM {}", image.name);
-        Ok(plan.add(name, Operation::Image(image), Vec::new(), None, false))
+        Ok(plan.add(&name, Operation::Image(image), Vec::new(), None, false))
     }
 
     fn named(&self, name: &str) -> Result<NamedContext, BuildError> {
@@ -289,7 +290,7 @@ impl<'a> Planner<'a> {
             NamedContext::Directory(_) => Some(self.context_vertex(plan, name.to_owned(), "/")),
             NamedContext::Remote(remote) => {
                 let title = format!("[context {name}] {}", remote.shown());
-                Some(plan.add(title, Operation::Fetch(remote), Vec::new(), None, false))
+                Some(plan.add(&title, Operation::Fetch(remote), Vec::new(), None, false))
             }
             NamedContext::Image(_) | NamedContext::Layout { .. } => {
                 Some(self.image_vertex(plan, name, platform)?)
@@ -331,7 +332,7 @@ impl<'a> Planner<'a> {
         };
         let name =
             format!("[internal] mount build context /{}", String::from_utf8_lossy(&clean(source.as_bytes())));
-        plan.add(name, Operation::Copy(copy), Vec::new(), None, false)
+        plan.add(&name, Operation::Copy(copy), Vec::new(), None, false)
     }
 }
 

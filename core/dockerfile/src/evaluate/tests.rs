@@ -726,8 +726,8 @@ fn a_windows_stage() {
     case.platform = "windows/amd64";
     assert_snapshot!(case.dump(), @r##"
     *0 - windows/amd64 Image("a") unknown
-      [2/4] WORKDIR C:/app | WORKDIR \app
-      [3/4] WORKDIR sub | WORKDIR \app\sub
+      [2/4] WORKDIR C:/app | WORKDIR /app
+      [3/4] WORKDIR sub | WORKDIR /app/sub
       [4/4] RUN dir | RUN cmd /S /C dir # buildkit
     "##);
 }

@@ -1,6 +1,6 @@
 //! `COPY` and `ADD`: what each source path is, and where it comes from.
 
-use rbx_dockerfile::{Remote as RemoteKind, Source, Stage, Step};
+use rbx_dockerfile::{Remote as RemoteKind, Source, Stage, Step, slashed};
 use rbx_oci::Digest;
 use rbx_source::{GitAddress, file_name};
 
@@ -67,7 +67,7 @@ impl Planner<'_> {
                 }
             };
             let unpack = copy.unpack.unwrap_or(false) && matches!(remote, Remote::Http(_));
-            let vertex = plan.add(name.clone(), Operation::Fetch(remote), Vec::new(), None, false);
+            let vertex = plan.add(&name, Operation::Fetch(remote), Vec::new(), None, false);
             parts.push(CopyPart { from: CopyFrom::Vertex(vertex), paths, unpack });
         }
         if copy.checksum.is_some() && !copy.sources.iter().any(|source| source.remote().is_some()) {
@@ -81,7 +81,7 @@ impl Planner<'_> {
             base,
             parts,
             inline,
-            destination: absolute(&copy.destination, &step.working_dir),
+            destination: absolute(&slashed(&copy.destination, &stage.platform), &step.working_dir),
             owner: copy.chown.clone(),
             chmod: copy.chmod.as_deref().map(Chmod::parse).transpose()?,
             exclude: copy.exclude.clone(),
