@@ -10,6 +10,7 @@ mod interrupted;
 mod killed;
 mod mounts;
 mod outputs;
+mod platforms;
 mod plugin;
 mod push;
 mod sources;
@@ -48,6 +49,7 @@ fn main() {
         .chain(killed::trials())
         .chain(mounts::trials())
         .chain(outputs::trials())
+        .chain(platforms::trials())
         .chain(plugin::trials())
         .chain(push::trials())
         .chain(sources::trials())
