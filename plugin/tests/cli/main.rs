@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod bad_input;
+mod builders;
 mod builds;
 mod check;
 mod engine;

@@ -1,0 +1,201 @@
+//! Builders that build or not, their containers, and `docker build`.
+
+use std::path::Path;
+
+use rbx_tests::{Engine, Store};
+
+use super::{Ours, program, words};
+use crate::world::{PROGRAM, Ran, World, ran};
+
+#[test]
+fn the_embedded_builder_stands_in_for_one_that_was_used() {
+    let world = World::new();
+    let build = |words: &[&str]| {
+        let mut build = world.build(words);
+        ran(build.env("DOCKER_HOST", "unix:///nowhere/docker.sock").arg("context"))
+    };
+    let rbx = |line: &str| {
+        let mut command = world.command(Path::new(PROGRAM));
+        command.env("DOCKER_HOST", "unix:///nowhere/docker.sock").args(words(line));
+        ran(&mut command)
+    };
+    let built = build(&[]).well().stderr;
+    assert!(
+        built.contains("building with \"embedded\" instance using embedded driver (the default; "),
+        "{built}"
+    );
+    assert!(!world.path("config/buildx").exists(), "a build creates no state");
+
+    rbx("create --name mine --driver remote tcp://127.0.0.1:9 --use").well();
+    let built = build(&[]).well().stderr;
+    let warning = "WARNING: the remote driver cannot build yet: \"embedded\" stands in for builder \"mine\" (chosen by \
+                   use)\n";
+    assert!(built.starts_with(warning), "{built}");
+    assert!(built.contains("using embedded driver (in place of \"mine\"; "), "{built}");
+    let listed = rbx("ls").well();
+    assert!(
+        listed.stdout.contains("\nmine*")
+            || listed.stdout.starts_with("mine*")
+            || listed.stdout.contains("mine* "),
+        "{listed:?}"
+    );
+    assert!(
+        listed.stderr.ends_with(
+            "\n\"mine\" is used (chosen by use); the remote driver cannot build yet, so \"embedded\" stands in\n"
+        ),
+        "{listed:?}"
+    );
+
+    let refused = build(&["--builder=mine"]);
+    assert_eq!(
+        (refused.code, refused.stderr.as_str()),
+        (
+            Some(1),
+            "ERROR: the remote driver cannot build yet: builder \"mine\" (chosen by --builder)\n\
+             Hint: --builder embedded needs no other\n"
+        )
+    );
+    rbx("use embedded").well();
+    let built = build(&[]).well().stderr;
+    assert!(built.contains("using embedded driver (chosen by use; "), "{built}");
+    let booted = rbx("create --name booted --driver remote tcp://127.0.0.1:9 --bootstrap");
+    assert!(
+        booted.stderr.starts_with("ERROR: the remote driver cannot boot builders yet\nHint: "),
+        "{booted:?}"
+    );
+    assert!(!world.path("config/buildx/instances/booted").exists());
+}
+
+#[test]
+fn containers_of_builders_are_found_stopped_and_removed() {
+    let world = World::new();
+    let engine = Engine::start(Store::Graph);
+    engine.install_plugin(PROGRAM.as_ref());
+    let docker = |words: &[&str]| {
+        let mut docker = engine.docker();
+        ran(docker.env("RBX_ROOT", world.path("store")).current_dir(world.directory.path()).args(words))
+    };
+    docker(&["rbx", "build", "--progress=plain", &world.base(), "-t", "hello", "context"]).well();
+    let status = || {
+        let template = "{{.Name}} {{.Status}} {{.Platforms}}";
+        let listed = docker(&["rbx", "ls", "--format", template]).well().stdout;
+        listed.lines().find(|line| line.starts_with("mine0 ")).map(str::to_owned)
+    };
+    let container = "buildx_buildkit_mine0";
+    let volume = "buildx_buildkit_mine0_state";
+    let start = || {
+        docker(&[
+            "rbx",
+            "create",
+            "--name",
+            "mine",
+            "--driver",
+            "docker-container",
+            "--platform",
+            "linux/s390x",
+        ])
+        .well();
+        let mount = format!("{volume}:/var/lib/buildkit");
+        docker(&[
+            "run",
+            "-d",
+            "--network=none",
+            "--stop-signal=KILL",
+            "--name",
+            container,
+            "-v",
+            &mount,
+            "hello",
+            "sleep",
+            "1000",
+        ])
+        .well();
+    };
+    let there = |kind: &str, name: &str| docker(&[kind, "inspect", name]).code == Some(0);
+
+    start();
+    assert_eq!(status().as_deref(), Some("mine0 running linux/s390x*, linux/amd64"));
+    docker(&["rbx", "inspect", "--bootstrap", "mine"]).well();
+    docker(&["rbx", "rm", "--all-inactive", "--force"]).well();
+    assert!(there("container", container), "it runs");
+    docker(&["rbx", "stop", "mine"]).well();
+    assert_eq!(status().as_deref(), Some("mine0 stopped linux/s390x*"));
+    docker(&["rbx", "stop", "mine"]).well();
+    let refused = docker(&["rbx", "inspect", "--bootstrap", "mine"]);
+    assert!(
+        refused.stderr.starts_with("ERROR: the docker-container driver cannot boot builders yet\n"),
+        "{refused:?}"
+    );
+
+    let removed = docker(&["rbx", "rm", "--keep-state", "mine"]).well();
+    assert_eq!((removed.stderr.as_str(), status()), ("mine removed\n", None));
+    assert_eq!((there("container", container), there("volume", volume)), (false, true));
+    start();
+    docker(&["rbx", "rm", "mine"]).well();
+    assert_eq!((there("container", container), there("volume", volume)), (false, false));
+    start();
+    docker(&["rbx", "rm", "--keep-daemon", "mine"]).well();
+    assert_eq!((status(), there("container", container)), (None, true));
+    // A builder of that name finds it again.
+    docker(&["rbx", "create", "--name", "mine", "--driver", "docker-container"]).well();
+    assert_eq!(status().as_deref(), Some("mine0 running linux/amd64"));
+    docker(&["rbx", "stop", "mine"]).well();
+    let removed = docker(&["rbx", "rm", "--all-inactive", "-f"]).well();
+    assert_eq!(removed.stderr, "mine removed\n");
+    assert_eq!((there("container", container), there("volume", volume)), (false, false));
+}
+
+#[test]
+fn docker_build_can_be_this_plugins() {
+    let world = World::new();
+    world.command(Path::new(PROGRAM));
+    ran(world.command(Path::new(PROGRAM)).arg("uninstall")).well();
+    assert!(!world.path("config/config.json").exists());
+    ran(world.command(Path::new(PROGRAM)).arg("install")).well();
+    assert_eq!(world.read("config/config.json"), "{\n\t\"aliases\": {\n\t\t\"builder\": \"rbx\"\n\t}\n}");
+    let built = world.docker(&["build", "--help"]).well().stdout;
+    assert!(built.starts_with("Usage:  docker rbx build "), "{built}");
+
+    // What docker does not know stays, in its order.
+    let config = "{\n\t\"z\": {\n\t\t\"y\": 1\n\t},\n\t\"aliases\": {\n\t\t\"builder\": \"buildx\",\n\t\t\"other\": \"x\"\n\t},\n\t\"auths\": {}\n}";
+    world.write("config/config.json", config);
+    world.rbx(&["install"]).well();
+    assert_eq!(world.read("config/config.json"), config.replace("buildx", "rbx"));
+    world.rbx(&["uninstall"]).well();
+    assert_eq!(world.read("config/config.json"), config.replace("\n\t\t\"builder\": \"buildx\",", ""));
+    world.write("config/config.json", "{");
+    let refused = world.rbx(&["install"]);
+    assert!(refused.stderr.contains("failed to change ") && refused.code == Some(1), "{refused:?}");
+    assert_eq!(world.read("config/config.json"), "{");
+}
+
+#[test]
+fn flags_are_those_of_buildx() {
+    let world = World::new();
+    let flags = |ran: Ran| -> Vec<String> {
+        let lines = ran.well().stdout;
+        let flags = lines.lines().filter(|line| line.trim_start().starts_with('-'));
+        let name = |line: &str| {
+            let flag = line.trim_start().split("   ").next().unwrap_or_default();
+            flag.trim_start_matches(|c| c != '-').to_owned()
+        };
+        flags.map(name).collect()
+    };
+    for command in ["create", "inspect", "ls", "rm", "stop", "use", "install", "uninstall"] {
+        let mut ours = flags(world.docker(&["rbx", command, "--help"]));
+        let mut theirs = flags(world.docker(&["buildx", command, "--help"]));
+        // Newer than the buildx of the parts, and hidden there.
+        ours.retain(|flag| flag != "--timeout duration" && flag != "--builder string");
+        theirs.retain(|flag| flag != "--builder string");
+        assert_eq!(ours, theirs, "{command}");
+    }
+    for command in ["inspect", "rm", "stop", "use"] {
+        ran(program(&world, Ours, "config/buildx")
+            .args(words("create --name mine --driver remote tcp://127.0.0.1:9")));
+        let names = |plugin: &str| {
+            let answer = world.docker(&["__completeNoDesc", plugin, command, "m"]).well().stdout;
+            answer.lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!((names("rbx"), names("buildx")), ("mine".to_owned(), "mine".to_owned()), "{command}");
+    }
+}
