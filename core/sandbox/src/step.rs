@@ -33,6 +33,10 @@ pub struct Step {
     pub group: ControlGroup,
     /// An OCI runtime, an absolute path, that runs the command in place of this crate.
     pub runtime: Option<PathBuf>,
+    /// Whether the command is the second process of its PID namespace, after one that does nothing but wait for it.
+    /// The first process of a namespace gets none of the signals that it sends itself: QEMU, which ends by the signal
+    /// that its program got, would hang there. An OCI runtime does as it likes.
+    pub init: bool,
 }
 
 /// The control group of a step: one of its own, removed after it.

@@ -138,6 +138,7 @@ impl Steps {
             rlimits: Vec::new(),
             group: ControlGroup::default(),
             runtime: None,
+            init: false,
         };
         let exit = finish(helper, &step)?;
         if exit.code == Architecture::STATUS {

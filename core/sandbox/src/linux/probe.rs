@@ -32,6 +32,7 @@ pub fn probe(directory: &Path) -> Result<Capabilities, SandboxError> {
         rlimits: Vec::new(),
         group: ControlGroup::default(),
         runtime: None,
+        init: false,
     };
     let (_, stdout) = pipe()?;
     let (_, stderr) = pipe()?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rbx_sandbox::{Exit, Helper, Network, SandboxError, probe};
+use rbx_sandbox::{Exit, Helper, Network, SandboxError, Step, probe};
 
 use crate::Test;
 use crate::world::{PLACE, World};
@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("killing_ends_all_descendants", killing_ends_all_descendants),
     ("background_processes_end_with_the_step", background_processes_end_with_the_step),
     ("nothing_evades_the_end", nothing_evades_the_end),
+    ("a_command_may_be_the_second_process", a_command_may_be_the_second_process),
     ("dropping_kills", dropping_kills),
     ("killing_at_any_moment", killing_at_any_moment),
     ("steps_at_once", steps_at_once),
@@ -124,6 +125,42 @@ fn background_processes_end_with_the_step(world: &World) {
 }
 
 /// Whatever a process does to be left alone: it ends with the step, at once.
+fn a_command_may_be_the_second_process(world: &World) {
+    let step = |script: &str, init: bool| Step { init, ..world.step("step", script) };
+    let run = |step: Step| {
+        let outcome = world.run(&step);
+        world.clear("step");
+        outcome
+    };
+    let end = |script: &str, init: bool| {
+        let outcome = run(step(script, init)).expect("a step");
+        (outcome.exit.code, outcome.stdout.trim().to_owned())
+    };
+    // The first one of a namespace does not end by a signal of its own.
+    assert_eq!(end("echo $$; kill -TERM $$; exit 5", false), (5, "1".to_owned()));
+    assert_eq!(end("echo $$; kill -TERM $$; exit 5", true), (143, "2".to_owned()));
+    assert_eq!(end("cut -d ' ' -f 5,6 /proc/self/stat; exit 255", true), (255, "2 2".to_owned()));
+    // Its first process is a copy of the helper, whose memory and descriptors are nobody's business.
+    let look = "cd /proc/1; for file in maps mem environ; do cat $file; done; ls fd; readlink exe cwd root";
+    assert_eq!(end(&format!("({look}) 2>/dev/null; true"), true), (0, String::new()));
+    let bob = Step { user: "bob".to_owned(), ..step(&format!("({look}) 2>/dev/null; id -un"), true) };
+    assert_eq!(run(bob).expect("a step").stdout, "bob\n");
+    // What is left behind by others is taken care of, and ends with the command.
+    let mark = mark();
+    let orphans =
+        format!("(sleep {mark} &); (true &); sleep 0.1; cat /proc/[0-9]*/stat | grep -c ') Z '; exit 3");
+    assert_eq!(end(&orphans, true), (3, "0".to_owned()));
+    gone(&mark);
+    let absent = Step { args: vec!["/absent".to_owned()], ..step("", true) };
+    assert!(matches!(run(absent), Err(SandboxError::Exec(_))));
+    let started = world.start(&step(&format!("echo ready; sleep {mark}; true"), true)).expect("a step");
+    assert_eq!(started.first_line(), "ready");
+    started.running.kill();
+    assert_eq!(started.finish().expect("an end").exit, KILLED);
+    world.clear("step");
+    gone(&mark);
+}
+
 fn nothing_evades_the_end(world: &World) {
     let mark = mark();
     let daemons = format!(

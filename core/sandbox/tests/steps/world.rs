@@ -106,6 +106,7 @@ impl World {
             rlimits: Vec::new(),
             group: ControlGroup::default(),
             runtime: None,
+            init: false,
         }
     }
 

@@ -93,6 +93,7 @@ impl Solver {
             rlimits: self.settings.rlimits.clone(),
             group: self.settings.group.clone(),
             runtime: self.settings.runtime.clone(),
+            init: false,
         })
     }
 
