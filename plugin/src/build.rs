@@ -29,7 +29,7 @@ use crate::builders::choose_builder;
 use crate::cli::Context;
 use crate::cli::build::BuildArgs;
 use crate::collection;
-use crate::docker::{Proxies, collection_limits, git_config, registry_config};
+use crate::docker::{Proxies, collection_limits, emulation_settings, git_config, registry_config};
 use crate::env::Env;
 use crate::errors::CliError;
 use crate::rights::become_root;
@@ -61,6 +61,7 @@ fn build(context: &Context<'_>, args: &BuildArgs) -> Result<(), CliError> {
     let store = store_root(env)?;
     let registry = registry_config(config_dir.as_deref(), env)?;
     let git = git_config(env, &registry);
+    let emulation = emulation_settings(config_dir.as_deref())?;
     let limits = collection_limits(config_dir.as_deref())?;
     if debug {
         log_debug();
@@ -79,6 +80,7 @@ fn build(context: &Context<'_>, args: &BuildArgs) -> Result<(), CliError> {
         registry,
         git,
         steps,
+        emulation,
         limits,
         rights,
     };
@@ -101,6 +103,7 @@ struct Build<'a> {
     registry: rbx_registry::Config,
     git: GitConfig,
     steps: Steps,
+    emulation: rbx_emulation::Settings,
     limits: Option<Limits>,
     rights: Result<Rights, SandboxError>,
 }
@@ -108,7 +111,8 @@ struct Build<'a> {
 impl Build<'_> {
     /// Builds, and finds out whether the store is to be collected after that.
     async fn run(self, due: &mut bool) -> Result<(), CliError> {
-        let Self { context, prepared, results, show, store, registry, git, steps, limits, rights } = self;
+        let Self { context, prepared, results, show, store, registry, git, steps, emulation, limits, rights } =
+            self;
         let interrupt = Interrupt::listen(context.env)?;
         let loads = tokio::select! {
             found = load::find(&prepared, context) => found?,
@@ -118,7 +122,8 @@ impl Build<'_> {
         warnings.chain(loads.iter().filter_map(Found::warning)).for_each(|warning| warn(&warning));
         let log_limits = log_limits(context.env);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let config = Config { root: store.clone(), registry, git, steps, threads, log_limits, rights };
+        let config =
+            Config { root: store.clone(), registry, git, steps, emulation, threads, log_limits, rights };
         let engine = Arc::new(Engine::open(config)?);
 
         let (events, receiver) = rbx_request::events();

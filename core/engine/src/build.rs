@@ -19,9 +19,10 @@ use rbx_store::Lease;
 use crate::agent::Agent;
 use crate::cancel::Cancel;
 use crate::cdi::Devices;
+use crate::emulation::{self, Commands, Emulation};
 use crate::engine::{Engine, Outcome, Stdout};
 use crate::entitlements::DeviceGrants;
-use crate::error::{BuildError, INSTEAD, plain};
+use crate::error::{BuildError, plain};
 use crate::export::Export;
 use crate::features::wants_index;
 use crate::fetch::Fetcher;
@@ -66,9 +67,11 @@ impl Build<'_> {
         };
         let mut plan = Plan::new(wants_index(self.request, platforms.len())?);
         let mut images = BTreeMap::new();
+        let mut commands = Commands::default();
         for platform in &platforms {
             let evaluation = self.cancel.unless(self.evaluate(&source, platform, &host, &mut images)).await?;
-            Self::refuse_foreign_steps(&evaluation, &host, &source)?;
+            let runs_on = emulation::platforms(&evaluation, &images);
+            commands.add(&evaluation, &runs_on, platform, plan.index, &source);
             let mut planner = Planner::new(
                 self.request,
                 &context,
@@ -78,15 +81,17 @@ impl Build<'_> {
                 &evaluation,
                 &images,
                 platform,
+                &runs_on,
                 plan.index,
                 epoch,
             );
             planner.plan(&mut plan)?;
         }
+        let emulation = self.emulation(commands).await?;
         self.engine.prepare_for(&plan)?;
         let devices = self.devices(&mut plan)?;
         let settings = self.settings(&fetcher, devices, agents)?;
-        let solver = Arc::new(self.solver(plan, &context, &source, fetcher, epoch, settings)?);
+        let solver = Arc::new(self.solver(plan, &context, &source, fetcher, epoch, settings, emulation)?);
         let built = solver.solve().await;
         solver.save_contexts()?;
         let built = built?;
@@ -100,6 +105,17 @@ impl Build<'_> {
         });
         let (result, image) = exported.await.map_err(BuildError::failed)??;
         Ok(Outcome { result, image, _lease: self.lease.clone() })
+    }
+
+    /// Finds out how the commands of every platform are run, and says so.
+    async fn emulation(&self, commands: Commands) -> Result<Emulation, BuildError> {
+        let (settings, runtime) = (self.engine.emulation.clone(), self.engine.steps.oci_runtime.clone());
+        // A program of another architecture may be tried out for it.
+        let find = move || commands.means(&settings, runtime.as_deref()).map(|means| (commands, means));
+        let find = async { tokio::task::spawn_blocking(find).await.map_err(BuildError::failed)? };
+        let (commands, means) = self.cancel.unless(find).await?;
+        commands.announce(&means, self.events);
+        Ok(Emulation::new(means, self.request.pull))
     }
 
     /// Finds the devices of all steps; a step's key then has their qualified names, as with BuildKit.
@@ -139,6 +155,7 @@ impl Build<'_> {
         })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one value for each thing a plan is solved with")]
     fn solver(
         &self,
         plan: Plan,
@@ -147,6 +164,7 @@ impl Build<'_> {
         fetcher: Arc<Fetcher>,
         epoch: Option<i64>,
         settings: Settings,
+        emulation: Emulation,
     ) -> Result<Solver, BuildError> {
         let mut contexts = BTreeMap::new();
         if let MainContext::Directory(root) = context {
@@ -170,6 +188,7 @@ impl Build<'_> {
             plan,
             contexts,
             settings,
+            emulation,
             log_limits: self.engine.log_limits,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
@@ -356,29 +375,6 @@ impl Build<'_> {
                 Err(BuildError::invalid(format!("build context {name:?} is no image")))
             }
         }
-    }
-
-    /// Nobody waits for a step that cannot run here: there is no emulation yet.
-    fn refuse_foreign_steps(
-        evaluation: &Evaluation,
-        host: &Platform,
-        source: &Source,
-    ) -> Result<(), BuildError> {
-        for stage in evaluation.stages.iter().filter(|stage| stage.reachable) {
-            let step = stage.steps.iter().find(|step| matches!(step.op, Op::Run(_)));
-            if let Some(step) = step
-                && rbx_platform::best(host, std::iter::once(&stage.platform)).is_none()
-            {
-                let reason = format!(
-                    "this machine runs {host}, and the embedded engine has no emulation for {} yet",
-                    stage.platform
-                );
-                return Err(BuildError::invalid(reason)
-                    .at(Some(source.range(step.span)))
-                    .hint(format!("{INSTEAD}; or cross-compile in a stage FROM --platform=$BUILDPLATFORM")));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Config {
     pub registry: rbx_registry::Config,
     /// How steps are run.
     pub steps: Steps,
+    /// How steps for platforms of other machines are run.
+    pub emulation: rbx_emulation::Settings,
     /// How git repositories are reached.
     pub git: rbx_source::GitConfig,
     /// Threads for hashing, compressing and writing; usually one for each core.
@@ -59,6 +61,7 @@ pub struct Engine {
     pub(crate) threads: usize,
     pub(crate) log_limits: LogLimits,
     pub(crate) steps: Steps,
+    pub(crate) emulation: rbx_emulation::Settings,
     pub(crate) rights: Result<Rights, BuildError>,
 }
 
@@ -94,6 +97,7 @@ impl Engine {
             threads: config.threads.max(1),
             log_limits: config.log_limits,
             steps: config.steps,
+            emulation: config.emulation,
             rights,
         })
     }

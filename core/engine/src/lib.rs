@@ -11,6 +11,7 @@ mod cdi;
 mod config;
 mod context;
 mod draft;
+mod emulation;
 mod engine;
 mod entitlements;
 mod error;

@@ -138,6 +138,7 @@ pub(crate) struct RunOperation {
     pub(crate) secret_env: Vec<SecretVariable>,
     /// A script shown in `/dev/pipes`: its name and content.
     pub(crate) script: Option<(String, String)>,
+    /// What the command runs on.
     pub(crate) platform: Platform,
 }
 
@@ -307,7 +308,9 @@ impl DirectoryOperation {
 }
 
 impl RunOperation {
-    /// Adds what the instruction says to a key: all but the file systems it sees.
+    /// Adds what the instruction says to a key: all but the file systems it sees. The platform is part of it, and how
+    /// this machine runs that platform is not, as in BuildKit: what was made under emulation is the platform's result
+    /// like any other, and is found again when QEMU has another version, or on a machine that needs none.
     pub(crate) fn hash(&self, hasher: &mut KeyHasher) {
         hasher.field("run").field(&self.working_dir).field(&self.user).field(self.platform.format_all());
         list(hasher, &self.args);

@@ -38,6 +38,8 @@ pub(crate) struct Planner<'a> {
     /// Base images and those copied from, by name and platform.
     pub(crate) images: &'a BTreeMap<(String, Platform), Arc<Image>>,
     pub(crate) platform: &'a Platform,
+    /// What the commands of each stage run on: see [`crate::emulation::platforms`].
+    pub(crate) runs_on: &'a [Platform],
     /// Several platforms are built: names say which.
     pub(crate) several: bool,
     pub(crate) epoch: Option<i64>,
@@ -60,6 +62,7 @@ impl<'a> Planner<'a> {
         evaluation: &'a Evaluation,
         images: &'a BTreeMap<(String, Platform), Arc<Image>>,
         platform: &'a Platform,
+        runs_on: &'a [Platform],
         several: bool,
         epoch: Option<i64>,
     ) -> Self {
@@ -81,6 +84,7 @@ impl<'a> Planner<'a> {
             evaluation,
             images,
             platform,
+            runs_on,
             several,
             epoch,
             roots: BTreeMap::new(),

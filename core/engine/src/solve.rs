@@ -18,6 +18,7 @@ use crate::agent::Agent;
 use crate::cancel::Cancel;
 use crate::cdi::Devices;
 use crate::context::Context;
+use crate::emulation::Emulation;
 use crate::error::{BuildError, LayerError};
 use crate::fetch::Fetcher;
 use crate::plan::{CopyFrom, Operation, Plan, VertexId};
@@ -36,6 +37,7 @@ pub(crate) struct Solver {
     pub(crate) plan: Plan,
     pub(crate) contexts: BTreeMap<String, ContextSlot>,
     pub(crate) settings: Settings,
+    pub(crate) emulation: Emulation,
     pub(crate) log_limits: LogLimits,
     pub(crate) events: EventSender,
     pub(crate) cancel: Cancel,
@@ -278,6 +280,7 @@ impl Solver {
         Ok(())
     }
 
+    /// The helper that runs the steps of this machine's platforms.
     pub(crate) fn helper(&self) -> Result<&Helper, BuildError> {
         if let Some(helper) = self.helper.get() {
             return Ok(helper);

@@ -3,6 +3,7 @@
 
 mod check;
 mod editor;
+mod emulation;
 mod flood;
 mod full;
 mod inside;
@@ -41,6 +42,7 @@ fn main() {
     let trials = corpus
         .chain(check::trials())
         .chain(editor::trials())
+        .chain(emulation::trials())
         .chain(flood::trials())
         .chain(full::trials())
         .chain(language)

@@ -91,7 +91,7 @@ impl Planner<'_> {
             mounts,
             secret_env,
             script: run.script.as_ref().map(|file| (file.name.clone(), file.content.clone())),
-            platform: stage.platform.clone(),
+            platform: self.runs_on.get(stage.index).unwrap_or(&stage.platform).clone(),
         };
         Ok((operation, mounted))
     }

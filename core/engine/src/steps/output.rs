@@ -18,6 +18,8 @@ use crate::progress::Task;
 const READ: usize = 32 << 10;
 /// Bytes of what was clipped last that are kept, to be shown if the step fails.
 const KEPT: usize = 256 << 10;
+/// Bytes of a stream's end that are kept, shown or not: what the step said last may tell why it failed.
+const END: usize = 16 << 10;
 
 /// How much of its output a step may show, for each of its two streams. What is more is read and thrown away, so
 /// that the step goes on; of what was thrown away the end is shown if the step fails.
@@ -53,14 +55,15 @@ impl Streams {
     }
 
     /// Passes output on while `wait` waits for the step's end, and what is left then. With `show_rest`, which is
-    /// asked about the step's end, the end of what was clipped is shown too.
+    /// asked about the step's end, the end of what was clipped is shown too, and the ends of both streams are
+    /// answered; otherwise nothing is.
     pub(super) fn forward<T>(
         self,
         task: &Task,
         limits: LogLimits,
         wait: impl FnOnce() -> T,
         show_rest: impl FnOnce(&T) -> bool,
-    ) -> Result<T, BuildError> {
+    ) -> Result<(T, Vec<u8>), BuildError> {
         // Two ends that are hung up when the step has ended. Its pipes may stay open: the step can have given
         // them to a process outside, and nobody waits for that.
         let (out_ended, ends) = pipe()?;
@@ -80,14 +83,16 @@ impl Streams {
             let end = wait();
             drop(ends);
             let logs = [(out.join(), Stream::Stdout), (err.join(), Stream::Stderr)];
+            let mut said = Vec::new();
             if show_rest(&end) {
                 for (log, stream) in logs {
                     if let Ok(log) = log {
+                        said.extend(&log.end);
                         log.rest(&mut |data| task.log(stream, data));
                     }
                 }
             }
-            end
+            (end, said)
         }))
     }
 }
@@ -137,11 +142,13 @@ struct ClippedLog {
     clipping: bool,
     /// The end of what was not shown since it was last clipped.
     hidden: VecDeque<u8>,
+    /// The end of all that was seen.
+    end: VecDeque<u8>,
 }
 
 impl ClippedLog {
     fn new(limits: LogLimits) -> Self {
-        Self { limits, seen: 0, clipping: false, hidden: VecDeque::new() }
+        Self { limits, seen: 0, clipping: false, hidden: VecDeque::new(), end: VecDeque::new() }
     }
 
     /// How much may have been seen by now, and the words for it; none without a limit.
@@ -157,6 +164,8 @@ impl ClippedLog {
 
     /// Takes what was read so long after the step began, and passes on what may be shown.
     fn take(&mut self, data: &[u8], elapsed: Duration, pass: &mut dyn FnMut(Vec<u8>)) {
+        self.end.extend(&data[data.len().saturating_sub(END)..]);
+        self.end.drain(..self.end.len().saturating_sub(END));
         let before = self.seen;
         self.seen = self.seen.saturating_add(data.len() as u64);
         let limit = self.allowed(elapsed).filter(|(allowed, _)| self.seen > *allowed);
@@ -249,6 +258,19 @@ mod tests {
         log.rest(&mut |data| rest.extend(data));
         assert_eq!(rest.len(), KEPT);
         assert!(rest.ends_with(b"99998\n99999\n"));
+    }
+
+    #[test]
+    fn the_end_is_kept_whether_it_was_shown_or_not() {
+        for limits in [LogLimits { size: Some(0), speed: None }, LogLimits { size: None, speed: None }] {
+            let mut log = ClippedLog::new(limits);
+            for _ in 0..10 {
+                log.take(&[b'x'; END], Duration::ZERO, &mut |_| {});
+                log.take(b"the end", Duration::ZERO, &mut |_| {});
+            }
+            assert_eq!(log.end.len(), END);
+            assert!(log.end.make_contiguous().ends_with(b"xthe end"));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) struct Fixture {
     pub(crate) log_limits: LogLimits,
     pub(crate) steps: Steps,
     pub(crate) git: rbx_source::GitConfig,
+    pub(crate) emulation: rbx_emulation::Settings,
 }
 
 /// What came of a build.
@@ -52,6 +53,7 @@ impl Fixture {
             log_limits: LogLimits::default(),
             steps: Steps::default(),
             git: rbx_source::GitConfig::default(),
+            emulation: rbx_emulation::Settings::default(),
         }
     }
 
@@ -95,7 +97,8 @@ impl Fixture {
         let (steps, threads, log_limits) = (self.steps.clone(), self.threads, self.log_limits);
         let git = self.git.clone();
         let rights = Ok(rbx_sandbox::Rights::Root);
-        Engine::open(Config { root, registry, git, steps, threads, log_limits, rights })
+        let emulation = self.emulation.clone();
+        Engine::open(Config { root, registry, git, steps, emulation, threads, log_limits, rights })
     }
 
     /// Builds and reads the whole root file system back.

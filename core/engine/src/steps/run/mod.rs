@@ -3,7 +3,7 @@
 mod caches;
 mod mounts;
 
-use rbx_sandbox::{Exit, RootFs, SandboxError, Step};
+use rbx_sandbox::{Exit, Helper, RootFs, SandboxError, Step};
 use rbx_store::{Key, LayerId};
 
 use self::mounts::Scratch;
@@ -40,25 +40,29 @@ impl Solver {
         if !fresh && let Some(built) = self.find(&key, below)? {
             return Ok(built);
         }
+        let (helper, under) = self.helper_for(&run.platform)?;
         let lower = lower_directories(&self.store, &self.lease, below, self.threads)?;
         let tree = self.store.new_tree()?;
         let rootfs =
             RootFs { lower: lower.clone(), upper: tree.fs().to_owned(), work: tree.work().to_owned() };
         let mut scratch = Scratch::default();
-        let step = self.step(run, rootfs, mounted, &mut scratch, task)?;
-        let exit = self.execute(run, &step, task)?;
+        let mut step = self.step(run, rootfs, mounted, &mut scratch, task)?;
+        step.init = under.is_some();
+        let (exit, said) = self.execute(run, &step, helper, task)?;
         drop(scratch);
         if exit.code != 0 {
             let kind = FailureKind::Step(exit.code);
             if exit.out_of_memory {
                 return Err(failed(run, "cannot allocate memory", kind).hint(OUT_OF_MEMORY));
             }
+            let emulated = under.and_then(|under| under.hint(&exit, &said));
             let full = self.store.disk_space().is_ok_and(|disk| disk.free < FULL);
             let hint = match &self.settings.more_ids {
                 _ if exit.signal == Some(9) => {
                     Some("signal 9: perhaps there was not enough memory".to_owned())
                 }
                 _ if full => Some(DISK_FULL.to_owned()),
+                _ if emulated.is_some() => emulated,
                 more_ids => more_ids.as_ref().map(|remedy| {
                     format!("steps have no other id than root's; where they need some, {remedy}")
                 }),
@@ -74,8 +78,14 @@ impl Solver {
     }
 
     /// Runs a step to its end, its output as events. When the build is cancelled, it is killed with all it started.
-    fn execute(&self, run: &RunOperation, step: &Step, task: &Task) -> Result<Exit, BuildError> {
-        let helper = self.helper()?;
+    /// The end of what it wrote is answered, too, if it failed.
+    fn execute(
+        &self,
+        run: &RunOperation,
+        step: &Step,
+        helper: &Helper,
+        task: &Task,
+    ) -> Result<(Exit, Vec<u8>), BuildError> {
         let (streams, output) = Streams::new()?;
         let running = helper.run(step, &output).map_err(|error| refused(&error))?;
         drop(output);
@@ -86,9 +96,9 @@ impl Solver {
         let failed_by_itself = |exit: &Result<Exit, SandboxError>| {
             !self.cancel.is_cancelled() && exit.as_ref().map_or(true, |exit| exit.code != 0)
         };
-        let exit = streams.forward(task, self.log_limits, || running.wait(), failed_by_itself)?;
+        let (exit, said) = streams.forward(task, self.log_limits, || running.wait(), failed_by_itself)?;
         self.cancel.check()?;
-        exit.map_err(|error| match error {
+        let exit = exit.map_err(|error| match error {
             SandboxError::Exec(_) | SandboxError::User(_) => {
                 failed(run, &error.to_string(), FailureKind::Step(127))
             }
@@ -98,7 +108,8 @@ impl Solver {
                 refused(&error).hint(remedy.unwrap_or("give the user more ids: see subuid(5) and subgid(5)"))
             }
             error => refused(&error),
-        })
+        })?;
+        Ok((exit, said))
     }
 }
 
