@@ -34,7 +34,7 @@ mod words;
 
 pub use diagnostic::{Diagnostic, Phase, Severity};
 pub use dockerfile::{Comment, Directive, Directives, Dockerfile};
-pub use evaluate::{evaluate, platform_arguments, proxy_variables};
+pub use evaluate::{evaluate, outline, platform_arguments, proxy_variables};
 pub use expand::{
     ExpandError, ExpandOptions, expand, expand_keep_quotes, expand_with, expand_words, expand_words_with,
 };
@@ -49,6 +49,6 @@ pub use parse::parse;
 pub use path::slashed;
 pub use run::{Device, Mount, MountKind, Network, Security, Sharing};
 pub use span::{LineIndex, Span};
-pub use stage::{Base, BaseFacts, Evaluation, Scope, Stage, Step};
+pub use stage::{Base, BaseFacts, Evaluation, Scope, Stage, StageOutline, Step};
 pub use tokens::{Token, TokenKind};
 pub use variables::Variables;

@@ -61,6 +61,17 @@ pub struct Evaluation {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What a stage depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageOutline {
+    /// What it begins with.
+    pub base: Base,
+    /// The stages it needs itself: as base, for `COPY --from` and for mounts.
+    pub needs: BTreeSet<usize>,
+    /// The target needs it.
+    pub reachable: bool,
+}
+
 /// A stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {

@@ -85,9 +85,17 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// The value of a variable.
+    /// The value of a variable. Puts no list together.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        let assignments = self.log.assignments.get().map_or(&[][..], Vec::as_slice);
+        let mut at = self.head;
+        while let Some(assignment) = assignments.get(at as usize) {
+            if assignment.name == name {
+                return assignment.value.as_deref();
+            }
+            at = assignment.before;
+        }
+        None
     }
 
     /// Every variable, those without a value included.
@@ -180,5 +188,6 @@ mod tests {
         assert_eq!(format!("{last:?}"), r#"{"B": "2", "A": "3"}"#);
         assert_eq!(first.declared(), [("A", Some("3")), ("B", Some("2")), ("C", None)]);
         assert_eq!(last.get("A"), Some("3"));
+        assert_eq!((early.get("A"), first.get("C"), first.get("D")), (Some("1"), None, None));
     }
 }

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use dockerfile_parser as other;
 use proptest::prelude::*;
-use rbx_dockerfile::{Body, Dockerfile, Instruction, Keyword, Scope, Severity, Span, Word, evaluate, parse};
+use rbx_dockerfile::{
+    Body, Dockerfile, Instruction, Keyword, Scope, Severity, Span, StageOutline, Word, evaluate, outline,
+    parse,
+};
 use rbx_platform::Platform;
 
 fn corpus() -> Vec<(String, String)> {
@@ -41,7 +44,14 @@ fn evaluated(file: &Dockerfile) -> rbx_dockerfile::Evaluation {
         named_contexts: &BTreeSet::new(),
         bases: &BTreeMap::new(),
     };
-    evaluate(file, &scope)
+    let evaluation = evaluate(file, &scope);
+    let stages = evaluation.stages.iter().map(|stage| StageOutline {
+        base: stage.base.clone(),
+        needs: stage.needs.clone(),
+        reachable: stage.reachable,
+    });
+    assert_eq!(outline(file, &scope), stages.collect::<Vec<_>>());
+    evaluation
 }
 
 #[test]
