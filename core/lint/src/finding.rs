@@ -7,6 +7,9 @@ use rbx_platform::Platform;
 
 use crate::rule::Rule;
 
+/// Characters of a Dockerfile's text in a message, at most.
+const MAX_SHOWN: usize = 60;
+
 /// How bad a finding is, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -113,6 +116,14 @@ pub fn apply(text: &str, edits: &[Edit]) -> String {
     }
     result.push_str(text.get(at..).unwrap_or_default());
     result
+}
+
+/// Text of a Dockerfile as messages show it: a long one ends in dots.
+pub(crate) fn shown(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

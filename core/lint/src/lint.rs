@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rbx_dockerfile::{BaseFacts, Dockerfile, Evaluation, Scope, Span, evaluate};
+use rbx_dockerfile::{BaseFacts, Dockerfile, Evaluation, Scope, Span, evaluate, outline};
 use rbx_platform::Platform;
 
 use crate::finding::{Finding, Severity};
 use crate::rule::{RULES, Rule};
 use crate::silence::Silence;
-use crate::view::{Found, View, in_play, other_platforms};
+use crate::view::{Found, View, in_play, other_platforms, users};
 
 /// What a Dockerfile is checked for.
 #[derive(Debug, Clone)]
@@ -56,20 +56,21 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     if platforms.is_empty() {
         platforms.push(request.build_platform.normalized());
     }
-    let evaluate = |platform: &Platform| {
-        let scope = Scope {
-            target_platform: platform,
-            build_platform: &request.build_platform,
-            build_args: &request.build_args,
-            target: request.target.as_deref(),
-            named_contexts: &request.named_contexts,
-            bases: &facts.bases,
-        };
-        evaluate(file, &scope)
+    let scope = |platform| Scope {
+        target_platform: platform,
+        build_platform: &request.build_platform,
+        build_args: &request.build_args,
+        target: request.target.as_deref(),
+        named_contexts: &request.named_contexts,
+        bases: &facts.bases,
     };
-    let evaluations: Vec<Evaluation> = platforms.iter().map(evaluate).collect();
-    let others: Vec<Evaluation> = other_platforms(file, &platforms).iter().map(evaluate).collect();
-    let in_play = in_play(&evaluations, &others, request.target.is_some());
+    let evaluations: Vec<Evaluation> =
+        platforms.iter().map(|platform| evaluate(file, &scope(platform))).collect();
+    let others = other_platforms(file, &platforms);
+    let outlines: Vec<_> =
+        platforms.iter().chain(&others).map(|platform| outline(file, &scope(platform))).collect();
+    let in_play = in_play(&outlines, platforms.len(), request.target.is_some());
+    let users = users(&outlines);
     let silence = Silence::new(file);
 
     let mut all = Findings { platforms: &platforms, list: Vec::new(), known: HashMap::new() };
@@ -85,7 +86,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             let found = Found::new(diagnostic.span, diagnostic.to_string());
             all.add(None, severity_of(diagnostic), platform, found);
         }
-        let view = View::new(file, request, platform, evaluation, in_play, &evaluations, &others, &silence);
+        let view = View::new(file, request, (platform, evaluation), in_play, (&outlines, &users), &silence);
         for rule in &RULES {
             for found in (rule.check)(&view) {
                 if !silence.covers(file, rule, found.span) {

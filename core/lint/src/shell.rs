@@ -4,6 +4,7 @@
 //! and bash as far as it takes to tell a read from a text that looks like one. Where it loses the thread it says that
 //! nothing is read.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Substitutions in one another, at most. A script that goes deeper reads nothing.
@@ -45,38 +46,29 @@ pub(crate) fn reads(script: &str, names: &[&'static str], strip_tabs: bool) -> V
         names,
         strip_tabs,
         reads: Vec::new(),
-        known: Vec::new(),
+        set: BTreeMap::new(),
         opaque: None,
         functions: false,
-        previous: String::new(),
+        test: Test::default(),
+        word_end: 0,
         pending: Vec::new(),
     };
     if scanner.commands(End::Text).is_err() {
         return Vec::new();
     }
-    let Scanner { mut reads, known, opaque, functions, .. } = scanner;
+    let Scanner { mut reads, set, opaque, functions, .. } = scanner;
     let limit = match opaque {
         Some(_) if functions => 0,
         Some(at) => at,
         None => usize::MAX,
     };
     reads.retain(|read| {
-        let set = |setting: &Known| match setting {
-            Known::Set(name) => *name == read.name,
-            // `${A:=x}` sets it for what follows, but is a read itself.
-            Known::SetFrom(name, at) => *name == read.name && (functions || read.range.start > *at),
-        };
-        read.range.start < limit && !known.iter().any(set)
+        let start = read.range.start;
+        // What stands in a function may run after all that follows it.
+        let is_set = set.get(read.name).is_some_and(|&at| functions || start >= at);
+        start < limit && !is_set
     });
     reads
-}
-
-/// What is known of a variable in this script.
-enum Known {
-    /// It is set, or asked for, somewhere.
-    Set(&'static str),
-    /// It is set after this place.
-    SetFrom(&'static str, usize),
 }
 
 /// Where a list of commands ends.
@@ -103,15 +95,29 @@ struct Scanner<'a> {
     names: &'a [&'static str],
     strip_tabs: bool,
     reads: Vec<Read>,
-    known: Vec<Known>,
+    /// From where on a variable is set, or known to be asked for.
+    set: BTreeMap<&'static str, usize>,
     /// Where the first command stands that reads commands from elsewhere.
     opaque: Option<usize>,
     /// There are functions: what stands first need not run first.
     functions: bool,
-    /// The word before the current one, if both belong to a test.
-    previous: String,
+    /// The test that is being read.
+    test: Test,
+    /// Where the word ends that is being finished.
+    word_end: usize,
     /// Here-documents whose content begins on the next line.
     pending: Vec<Heredoc>,
+}
+
+/// A `[`, `[[` or `test` while it is being read.
+#[derive(Default)]
+struct Test {
+    /// The word before the current one, if it is one of the test's.
+    previous: String,
+    /// How many words there are, the command included.
+    words: usize,
+    /// The variables that its words read.
+    reads: Vec<&'static str>,
 }
 
 /// A list of commands while it is being read.
@@ -134,6 +140,8 @@ struct Word {
     prefix: String,
     /// It has such characters.
     mixed: bool,
+    /// Where it begins.
+    start: usize,
 }
 
 /// Commands that set the variables that are their arguments.
@@ -190,7 +198,7 @@ impl Scanner<'_> {
     /// Reads commands up to `end`, which is consumed.
     fn commands(&mut self, end: End) -> Result<(), Lost> {
         self.enter()?;
-        let outer = std::mem::take(&mut self.previous);
+        let outer = std::mem::take(&mut self.test);
         let mut commands = Commands {
             at_command: true,
             command: String::new(),
@@ -201,6 +209,7 @@ impl Scanner<'_> {
         };
         loop {
             let start = self.at;
+            self.word_end = start;
             let Some(c) = self.next() else {
                 if end != End::Text {
                     return Err(Lost);
@@ -245,7 +254,7 @@ impl Scanner<'_> {
                     if commands.parentheses > 0 {
                         commands.parentheses -= 1;
                         commands.at_command = commands.cases > 0 || commands.command.is_empty();
-                        self.previous.clear();
+                        self.end_test();
                     } else if end == End::Parenthesis && commands.cases == 0 {
                         break;
                     } else {
@@ -257,30 +266,30 @@ impl Scanner<'_> {
                     break;
                 }
                 '\'' => {
-                    commands.mix();
+                    commands.mix(start);
                     self.single_quoted()?;
                 }
                 '"' => {
-                    commands.mix();
+                    commands.mix(start);
                     self.double_quoted()?;
                 }
                 '`' => {
-                    commands.mix();
+                    commands.mix(start);
                     self.commands(End::Backtick)?;
                 }
                 '$' => {
-                    commands.mix();
+                    commands.mix(start);
                     self.dollar(start, false)?;
                 }
                 '\\' => {
                     if self.next() != Some('\n') {
-                        commands.mix();
+                        commands.mix(start);
                     }
                 }
-                _ => commands.push(c),
+                _ => commands.push(c, start),
             }
         }
-        self.previous = outer;
+        self.test = outer;
         self.depth -= 1;
         Ok(())
     }
@@ -290,7 +299,7 @@ impl Scanner<'_> {
         commands.at_command = true;
         commands.command.clear();
         commands.redirected = false;
-        self.previous.clear();
+        self.end_test();
     }
 
     fn finish_word(&mut self, commands: &mut Commands) {
@@ -298,15 +307,14 @@ impl Scanner<'_> {
         if std::mem::take(&mut commands.redirected) {
             return;
         }
+        let raw = self.text.get(word.start..self.word_end).unwrap_or_default();
         let text = word.prefix;
         let plain = !word.mixed;
         let assigned = text.split_once('=').map(|(name, _)| name);
         let assigned = assigned.map(|name| name.split(['[', '+']).next().unwrap_or_default());
-        let name_of = |text: &str| self.names.iter().copied().find(|name| *name == text);
         if commands.at_command {
             if let Some(assigned) = assigned.filter(|name| is_name(name)) {
-                self.known.extend(name_of(assigned).map(Known::Set));
-                return;
+                return self.set(assigned, 0);
             }
             if plain {
                 match text.as_str() {
@@ -325,12 +333,48 @@ impl Scanner<'_> {
             commands.command = if plain { text.clone() } else { String::new() };
         } else if SETTERS.contains(&commands.command.as_str()) {
             let bare = Some(text.as_str()).filter(|_| plain && commands.command != "export");
-            let set = assigned.or(bare).and_then(name_of);
-            self.known.extend(set.map(Known::Set));
+            if let Some(name) = assigned.or(bare) {
+                self.set(name, 0);
+            }
         }
         // Inside `[[`, an operator can be where a command's name could.
-        let tests = matches!(commands.command.as_str(), "[" | "[[" | "test" | "-n" | "-v" | "-z");
-        self.previous = if plain && tests { text } else { String::new() };
+        if !matches!(commands.command.as_str(), "[" | "[[" | "test" | "-n" | "-v" | "-z") {
+            return;
+        }
+        if self.test.previous == "-v" {
+            self.set(&text, 0);
+        }
+        if matches!(raw, "\"\"" | "''") {
+            // Compared with nothing.
+            self.asks();
+        }
+        self.test.previous = if plain { text } else { String::new() };
+        if !matches!(self.test.previous.as_str(), "]" | "]]" | "!") {
+            self.test.words += 1;
+        }
+    }
+
+    /// Ends a test. One of a lone word asks whether that is empty.
+    fn end_test(&mut self) {
+        if self.test.words == 2 {
+            self.asks();
+        }
+        self.test = Test::default();
+    }
+
+    /// The test asks whether the variables that it reads are empty.
+    fn asks(&mut self) {
+        for name in std::mem::take(&mut self.test.reads) {
+            self.set.insert(name, 0);
+        }
+    }
+
+    /// The script sets a variable from a place on, or knows from the start whether it is set.
+    fn set(&mut self, name: &str, from: usize) {
+        if let Some(&name) = self.names.iter().find(|known| **known == name) {
+            let known = self.set.entry(name).or_insert(from);
+            *known = from.min(*known);
+        }
     }
 
     /// After a `<` or `>`.
@@ -347,7 +391,7 @@ impl Scanner<'_> {
             let strip_tabs = self.eat("-");
             self.heredoc(strip_tabs)?;
         } else if self.eat("(") {
-            commands.mix();
+            commands.mix(self.at);
             self.commands(End::Parenthesis)?;
         } else {
             if let Some('<' | '>' | '&' | '|') = self.peek() {
@@ -530,11 +574,11 @@ impl Scanner<'_> {
             Some('-') => self.read(&name, start, literal(operand)),
             Some('=') => {
                 self.read(&name, start, literal(operand));
-                let set = self.names.iter().copied().find(|known| *known == name);
-                self.known.extend(set.map(|name| Known::SetFrom(name, start)));
+                // It sets the variable for what follows, but is a read itself.
+                self.set(&name, start + 1);
             }
             // `${A+x}` asks whether there is such a variable.
-            Some('+') if !colon => self.handled(&name),
+            Some('+') if !colon => self.set(&name, 0),
             _ => self.read(&name, start, Otherwise::Empty),
         }
         Ok(())
@@ -557,32 +601,29 @@ impl Scanner<'_> {
     }
 
     fn read(&mut self, name: &str, start: usize, otherwise: Otherwise) {
-        if matches!(self.previous.as_str(), "-z" | "-n" | "-v") {
-            return self.handled(name);
+        let Some(&name) = self.names.iter().find(|known| **known == name) else { return };
+        if matches!(self.test.previous.as_str(), "-z" | "-n") {
+            return self.set(name, 0);
         }
-        if let Some(&name) = self.names.iter().find(|known| **known == name) {
-            self.reads.push(Read { name, range: start..self.at, otherwise });
+        if !self.test.previous.is_empty() || self.test.words > 0 {
+            self.test.reads.push(name);
         }
-    }
-
-    /// The script asks whether there is such a variable.
-    fn handled(&mut self, name: &str) {
-        let known = self.names.iter().copied().find(|known| *known == name);
-        self.known.extend(known.map(Known::Set));
+        self.reads.push(Read { name, range: start..self.at, otherwise });
     }
 }
 
 impl Commands {
-    fn push(&mut self, c: char) {
-        let word = self.word.get_or_insert_default();
+    /// A plain character of a word, which begins at `start` if it is the first.
+    fn push(&mut self, c: char, start: usize) {
+        let word = self.word.get_or_insert_with(|| Word { start, ..Word::default() });
         if !word.mixed {
             word.prefix.push(c);
         }
     }
 
-    /// The word goes on with something that is no plain character.
-    fn mix(&mut self) {
-        self.word.get_or_insert_default().mixed = true;
+    /// The same with something that is no plain character.
+    fn mix(&mut self, start: usize) {
+        self.word.get_or_insert_with(|| Word { start, ..Word::default() }).mixed = true;
     }
 }
 
@@ -662,6 +703,11 @@ mod tests {
             "[ -z \"$TARGETARCH\" ] && echo none || echo $TARGETARCH",
             "if [ -n \"${TARGETARCH}\" ]; then A=$TARGETARCH; else A=$(uname -m); fi",
             "if [[ a = b || -z $TARGETARCH ]]; then x; fi",
+            "if [ \"$TARGETARCH\" ]; then a $TARGETARCH; else b; fi",
+            "test ! \"$TARGETARCH\" && exit; echo $TARGETARCH",
+            "[ \"$TARGETARCH\" = \"\" ] && exit; echo $TARGETARCH",
+            "[[ $TARGETARCH != '' ]] && echo $TARGETARCH",
+            "if [[ -v TARGETARCH ]]; then echo $TARGETARCH; fi",
             "[ -z \"${TARGETARCH+x}\" ] || echo $TARGETARCH",
             ". ./env; echo $TARGETARCH",
             "set -a; source /env && echo $TARGETARCH",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rbx_dockerfile::{
-    Base, Body, Dockerfile, Evaluation, Instruction, Keyword, Span, Stage, platform_arguments,
+    Base, Body, Dockerfile, Evaluation, Instruction, Keyword, Span, Stage, StageOutline, platform_arguments,
 };
 use rbx_platform::Platform;
 
@@ -19,12 +19,40 @@ pub(crate) struct View<'a> {
     pub(crate) evaluation: &'a Evaluation,
     /// Which stages are built for this platform, by index.
     in_play: &'a [bool],
-    /// The evaluations for all platforms that were asked for, this one included.
-    pub(crate) asked: &'a [Evaluation],
-    /// The evaluations for platforms that were not asked for, where a `FROM` can depend on them.
-    pub(crate) others: &'a [Evaluation],
+    /// What the stages are on every platform that was asked for, and on others if a `FROM` can depend on them.
+    pub(crate) outlines: &'a [Vec<StageOutline>],
+    users: &'a [Users],
     pub(crate) silence: &'a Silence,
     automatic: [(&'static str, String); 10],
+    /// For each stage, the one that has what it begins with.
+    roots: Vec<usize>,
+}
+
+/// Which stages need a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Users {
+    None,
+    One(usize),
+    Many,
+}
+
+/// For each stage, which others need it on any platform.
+pub(crate) fn users(outlines: &[Vec<StageOutline>]) -> Vec<Users> {
+    let mut users = vec![Users::None; outlines.iter().map(Vec::len).max().unwrap_or(0)];
+    for outline in outlines {
+        for (user, stage) in outline.iter().enumerate() {
+            for &needed in &stage.needs {
+                if let Some(known) = users.get_mut(needed) {
+                    *known = match *known {
+                        Users::None => Users::One(user),
+                        Users::One(other) if other == user => Users::One(user),
+                        _ => Users::Many,
+                    };
+                }
+            }
+        }
+    }
+    users
 }
 
 /// What a rule finds on one platform.
@@ -43,19 +71,24 @@ impl Found {
 }
 
 impl<'a> View<'a> {
-    #[expect(clippy::too_many_arguments, reason = "it is what there is to know, and is put together once")]
     pub(crate) fn new(
         file: &'a Dockerfile,
         request: &'a Request,
-        platform: &'a Platform,
-        evaluation: &'a Evaluation,
+        (platform, evaluation): (&'a Platform, &'a Evaluation),
         in_play: &'a [bool],
-        asked: &'a [Evaluation],
-        others: &'a [Evaluation],
+        (outlines, users): (&'a [Vec<StageOutline>], &'a [Users]),
         silence: &'a Silence,
     ) -> Self {
         let automatic = platform_arguments(platform, &request.build_platform);
-        Self { file, request, platform, evaluation, in_play, asked, others, silence, automatic }
+        let mut roots: Vec<usize> = Vec::with_capacity(evaluation.stages.len());
+        for stage in &evaluation.stages {
+            // A base always comes before.
+            roots.push(match stage.base {
+                Base::Stage(base) => roots.get(base).copied().unwrap_or(stage.index),
+                _ => stage.index,
+            });
+        }
+        Self { file, request, platform, evaluation, in_play, outlines, users, silence, automatic, roots }
     }
 
     /// The value a platform argument has by itself; `None` for other names.
@@ -79,15 +112,14 @@ impl<'a> View<'a> {
         self.file.instruction_at(stage.span.start).filter(|found| found.keyword == Keyword::From)
     }
 
+    /// Whether a stage is needed by this other one and no third, on any platform.
+    pub(crate) fn only_needed_by(&self, needed: &Stage, by: &Stage) -> bool {
+        self.users.get(needed.index) == Some(&Users::One(by.index))
+    }
+
     /// The stage that has what this one begins with: itself, or the first below it that stands on no stage.
     pub(crate) fn root(&self, stage: &'a Stage) -> &'a Stage {
-        let mut at = stage;
-        while let Base::Stage(base) = at.base
-            && let Some(below) = self.evaluation.stages.get(base)
-        {
-            at = below;
-        }
-        at
+        self.roots.get(stage.index).and_then(|&root| self.evaluation.stages.get(root)).unwrap_or(stage)
     }
 }
 
@@ -122,21 +154,18 @@ pub(crate) fn other_platforms(file: &Dockerfile, asked: &[Platform]) -> Vec<Plat
     known.filter(|platform| !asked.contains(platform)).collect()
 }
 
-/// For each platform asked for, which stages are built. Without a target that is what is needed by any stage that no
+/// For each of the first `asked` outlines, which stages are built. Without a target that is what is needed by any stage that no
 /// platform's build takes as a part of another stage: the last one, and others that are targets themselves. A stage
 /// that is there for another platform is therefore not built for this one.
-pub(crate) fn in_play(asked: &[Evaluation], others: &[Evaluation], targeted: bool) -> Vec<Vec<bool>> {
-    let mut parts = BTreeSet::new();
-    for evaluation in asked.iter().chain(others) {
-        parts.extend(evaluation.stages.iter().flat_map(|stage| stage.needs.iter().copied()));
-    }
-    let reach = |evaluation: &Evaluation| {
-        let mut built: Vec<bool> = evaluation.stages.iter().map(|stage| stage.reachable).collect();
+pub(crate) fn in_play(outlines: &[Vec<StageOutline>], asked: usize, targeted: bool) -> Vec<Vec<bool>> {
+    let stages = outlines.iter().flatten();
+    let parts: BTreeSet<usize> = stages.flat_map(|stage| stage.needs.iter().copied()).collect();
+    let reach = |outline: &Vec<StageOutline>| {
+        let mut built: Vec<bool> = outline.iter().map(|stage| stage.reachable).collect();
         if !targeted {
-            let count = evaluation.stages.len();
-            let mut queue: Vec<usize> = (0..count).filter(|index| !parts.contains(index)).collect();
+            let mut queue: Vec<usize> = (0..built.len()).filter(|index| !parts.contains(index)).collect();
             while let Some(index) = queue.pop() {
-                if let (Some(stage), Some(mark)) = (evaluation.stages.get(index), built.get_mut(index))
+                if let (Some(stage), Some(mark)) = (outline.get(index), built.get_mut(index))
                     && !std::mem::replace(mark, true)
                 {
                     queue.extend(&stage.needs);
@@ -145,5 +174,5 @@ pub(crate) fn in_play(asked: &[Evaluation], others: &[Evaluation], targeted: boo
         }
         built
     };
-    asked.iter().map(reach).collect()
+    outlines.iter().take(asked).map(reach).collect()
 }

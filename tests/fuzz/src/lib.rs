@@ -13,6 +13,7 @@ mod emulation;
 mod expansion;
 mod ignore;
 mod layers;
+mod lint;
 mod requests;
 mod store;
 
@@ -20,12 +21,13 @@ mod store;
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("parser", dockerfile::run),
     ("expansion", expansion::run),
     ("ignore", ignore::run),
     ("archives", archives::run),
     ("layers", layers::run),
+    ("lint", lint::run),
     ("documents", documents::run),
     ("emulation", emulation::run),
     ("requests", requests::run),

@@ -117,6 +117,7 @@ fn every_target_is_tested() {
         "ignore",
         "archives",
         "layers",
+        "lint",
         "documents",
         "emulation",
         "requests",
@@ -152,6 +153,11 @@ fn archives() {
 #[test]
 fn layers() {
     check("layers", 600);
+}
+
+#[test]
+fn lint() {
+    check("lint", 500);
 }
 
 #[test]

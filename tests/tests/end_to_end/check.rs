@@ -158,12 +158,12 @@ impl Proof {
         let work = Work::new();
         let findings = work.check(self.wrong)?;
         let [finding] = findings.as_slice() else { return Err(format!("one finding: {findings:?}")) };
-        expect("the rule", finding["rule"].as_str(), Some(self.rule))?;
+        expect("the rule", &finding["rule"].as_str(), &Some(self.rule))?;
         let platforms: Vec<&str> =
             finding["platforms"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         expect("the platforms", platforms.as_slice(), self.platforms)?;
         let right = self.right.map_or_else(|| fixed(self.wrong, finding), |right| Ok(right.to_owned()))?;
-        expect("findings after the fix", work.check(&right)?.len(), 0)?;
+        expect("findings after the fix", &work.check(&right)?, &Vec::new())?;
 
         for builder in [Builder::Rbx, Builder::BuildKit] {
             let say = |what: &str, error: String| format!("{builder:?} {what}: {error}");
@@ -247,7 +247,7 @@ impl Work {
             serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {output:?}"))?;
         let findings =
             answer["files"][0]["findings"].as_array().cloned().ok_or_else(|| answer.to_string())?;
-        expect("the exit code", output.status.code(), Some(i32::from(!findings.is_empty())))?;
+        expect("the exit code", &output.status.code(), &Some(i32::from(!findings.is_empty())))?;
         Ok(findings)
     }
 
@@ -280,7 +280,7 @@ impl Work {
 
     /// Compares a file of the image of each platform.
     fn compare(&self, images: &[Image], file: &str, wanted: [Content; 2]) -> Result<(), String> {
-        expect("the number of images", images.len(), PLATFORMS.len())?;
+        expect("the number of images", &images.len(), &PLATFORMS.len())?;
         for (wanted, platform) in wanted.into_iter().zip(PLATFORMS) {
             let image = of(images, platform)?;
             let content = image.root().get(file).and_then(|entry| entry.content.clone());
@@ -288,7 +288,7 @@ impl Work {
                 Line(line) => format!("{:?}", format!("{line}\n")),
                 Busybox(platform) => self.busybox(platform)?,
             };
-            expect(&format!("{file} on {platform}"), content, Some(wanted))?;
+            expect(&format!("{file} on {platform}"), &content, &Some(wanted))?;
         }
         Ok(())
     }
@@ -321,7 +321,7 @@ fn run(command: &mut Command) -> Result<Output, String> {
     command.output().map_err(|error| format!("{command:?}: {error}"))
 }
 
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
+fn expect<T: PartialEq + std::fmt::Debug + ?Sized>(what: &str, found: &T, wanted: &T) -> Result<(), String> {
     if found == wanted { Ok(()) } else { Err(format!("{what}: {found:?} where {wanted:?} should be")) }
 }
 
@@ -380,7 +380,7 @@ fn what_is_silent_is_right() -> Result<(), String> {
         ),
     ] {
         let findings = work.check(dockerfile)?;
-        expect("findings", findings, Vec::new())?;
+        expect("findings", &findings, &Vec::new())?;
         for builder in [Builder::Rbx, Builder::BuildKit] {
             let images = work.build(builder, dockerfile).map_err(|error| format!("{builder:?}: {error}"))?;
             work.compare(&images, file, contents)

@@ -1,15 +1,18 @@
 //! `platform-arg-default`
 
+use std::collections::HashMap;
+
 use rbx_dockerfile::{ArgBody, Base, Body, Instruction, Keyword, Op, Span, Stage, Word};
 
 use super::{has_variable, mentions};
-use crate::finding::{Edit, Fix};
+use crate::finding::{Edit, Fix, shown};
 use crate::view::{Found, View};
 
 pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
     let mut all = globals(view);
+    let mut sights = Sights::default();
     for (stage, instructions) in view.stages() {
-        in_stage(view, stage, instructions, &mut all);
+        in_stage(view, stage, instructions, &mut sights, &mut all);
     }
     all
 }
@@ -23,15 +26,20 @@ fn default<'a>(view: &View<'_>, arg: &'a ArgBody) -> Option<(&'a Word, String)> 
 
 fn found(arg: &ArgBody, default: &Word, value: &str) -> Found {
     let name = &arg.name.text;
-    let what = if value.is_empty() { "Empty default".to_owned() } else { format!("Default {value:?}") };
+    let what =
+        if value.is_empty() { "Empty default".to_owned() } else { format!("Default {:?}", shown(value)) };
     let mut found = Found::new(
         arg.name.span.join(default.span),
         format!("{what} of ARG {name} replaces the automatic value"),
     );
-    let span = Span { start: arg.name.span.end, end: default.span.end };
-    let edits = vec![Edit { span, text: String::new() }];
+    let edits = without_default(arg).into_iter().collect();
     found.fixes.push(Fix { title: format!("Remove the default of {name}"), edits });
     found
+}
+
+fn without_default(arg: &ArgBody) -> Option<Edit> {
+    let span = Span { start: arg.name.span.end, end: arg.value.as_ref()?.span.end };
+    Some(Edit { span, text: String::new() })
 }
 
 /// The arguments before the first `FROM`. What they end up with is what counts.
@@ -40,12 +48,13 @@ fn globals(view: &View<'_>) -> Vec<Found> {
     let before: Vec<&Instruction> = view.file.instructions.iter().take_while(is_global).collect();
     let mut all = Vec::new();
     for name in view.names() {
-        let mut args = before.iter().enumerate().flat_map(|(index, instruction)| match &instruction.body {
+        let args = before.iter().enumerate().flat_map(|(index, instruction)| match &instruction.body {
             Body::Arg(list) => list.iter().map(|arg| (index, arg)).collect(),
             _ => Vec::new(),
         });
-        let last = args.rfind(|(_, arg)| arg.name.text == name && arg.value.is_some());
-        let Some((index, arg)) = last else { continue };
+        let args: Vec<(usize, &ArgBody)> =
+            args.filter(|(_, arg)| arg.name.text == name && arg.value.is_some()).collect();
+        let Some((index, arg)) = args.last().copied() else { continue };
         let (Some((default, automatic)), Some(value)) =
             (default(view, arg), view.evaluation.globals.get(name))
         else {
@@ -53,7 +62,10 @@ fn globals(view: &View<'_>) -> Vec<Found> {
         };
         let later = before.get(index..).unwrap_or_default();
         if *value != automatic && is_used(view, name, later) {
-            all.push(found(arg, default, value));
+            let mut found = found(arg, default, value);
+            // A declaration without a default leaves the value of the one before it.
+            found.fixes[0].edits = args.iter().filter_map(|(_, arg)| without_default(arg)).collect();
+            all.push(found);
         }
     }
     all
@@ -75,7 +87,13 @@ fn is_used(view: &View<'_>, name: &str, later: &[&Instruction]) -> bool {
     later.iter().any(in_default) || view.stages().any(|(_, stage)| stage.iter().any(declares))
 }
 
-fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction], all: &mut Vec<Found>) {
+fn in_stage(
+    view: &View<'_>,
+    stage: &Stage,
+    instructions: &[Instruction],
+    sights: &mut Sights,
+    all: &mut Vec<Found>,
+) {
     for step in stage.steps.iter().filter(|step| !step.on_build) {
         let Op::Arg(values) = &step.op else { continue };
         let index = instructions.partition_point(|instruction| instruction.span.start < step.span.start);
@@ -85,7 +103,7 @@ fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction], all: &
         for (arg, (_, value)) in args.iter().zip(values) {
             if let (Some((default, automatic)), Some(value)) = (default(view, arg), value)
                 && *value != automatic
-                && is_read(view, stage, &instructions[index + 1..], &arg.name.text)
+                && sights.of(view, &arg.name.text).get(stage.index).is_some_and(|last| *last > Some(index))
             {
                 all.push(found(arg, default, value));
             }
@@ -93,26 +111,29 @@ fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction], all: &
     }
 }
 
-/// Whether anything after an argument of a stage can see its value: a `RUN`, which has it in its environment, or
-/// what expands it, here or in a stage that is built on this one.
-fn is_read(view: &View<'_>, stage: &Stage, later: &[Instruction], name: &str) -> bool {
-    let sees = |instruction: &Instruction| {
-        instruction.keyword == Keyword::Run || mentions(instruction, &view.file.text, name)
-    };
-    if later.iter().any(sees) {
-        return true;
-    }
-    let mut above = vec![stage.index];
-    for (other, instructions) in view.stages() {
-        // A base always comes before.
-        if let Base::Stage(base) = other.base
-            && above.contains(&base)
-        {
-            if instructions[1..].iter().any(sees) {
-                return true;
+/// Where values of arguments are seen: for each name, for each stage the last instruction that can see it. That is a
+/// `RUN`, which has it in its environment, or what expands it; it may stand in a stage that is built on this one.
+#[derive(Default)]
+struct Sights(HashMap<String, Vec<Option<usize>>>);
+
+impl Sights {
+    fn of(&mut self, view: &View<'_>, name: &str) -> &[Option<usize>] {
+        self.0.entry(name.to_owned()).or_insert_with(|| {
+            let sees = |instruction: &Instruction| {
+                instruction.keyword == Keyword::Run || mentions(instruction, &view.file.text, name)
+            };
+            let mut last = vec![None; view.evaluation.stages.len()];
+            let stages: Vec<_> = view.stages().collect();
+            // A base always comes before.
+            for (stage, instructions) in stages.into_iter().rev() {
+                let own = instructions.iter().skip(1).rposition(sees).map(|index| index + 1);
+                let seen = own.max(last[stage.index]);
+                last[stage.index] = seen;
+                if let (Some(_), Base::Stage(base)) = (seen, &stage.base) {
+                    last[*base] = Some(usize::MAX);
+                }
             }
-            above.push(other.index);
-        }
+            last
+        })
     }
-    false
 }

@@ -1,8 +1,11 @@
 //! `platform-arg-undeclared`
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use rbx_dockerfile::{Body, Command, CommandLine, Instruction, Keyword, Op, Span, Stage, Step};
 
-use crate::finding::{Fix, Related};
+use crate::finding::{Fix, Related, shown};
 use crate::place;
 use crate::shell::{self, Otherwise};
 use crate::view::{Found, View};
@@ -26,7 +29,9 @@ pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
 /// A read that gives something else than it should.
 struct Wrong<'a> {
     name: &'static str,
-    span: Span,
+    script: Script<'a>,
+    range: Range<usize>,
+    /// The instruction of the file: of a trigger, the `ONBUILD`.
     instruction: &'a Instruction,
     /// What it gives.
     value: String,
@@ -40,20 +45,22 @@ fn in_stage(
     names: &[&'static str],
 ) -> Vec<Found> {
     let mut wrong = Vec::new();
-    for step in stage.steps.iter().filter(|step| !step.on_build) {
+    let mut environment = Environment { steps: &stage.steps, known: HashMap::new() };
+    for (number, step) in stage.steps.iter().enumerate().filter(|(_, step)| !step.on_build) {
         let Op::Run(run) = &step.op else { continue };
         let index = instructions.partition_point(|instruction| instruction.span.start < step.span.start);
         let Some(instruction) = instructions.get(index) else { continue };
         let script = match (&run.command, &run.script) {
             (_, Some(file)) => Script::file(instruction, &file.content),
             (Command::Shell(text), None) => Script::command(instruction, text, &step.shell),
-            (Command::Exec(_), None) => None,
+            (Command::Exec(argv), None) => Script::argument(instruction, argv),
         };
         let Some(script) = script else { continue };
-        if runs_more(step) {
-            continue;
+        let found = script.wrong(view, instruction, names, &mut |name| environment.has(name, number));
+        // With these, the shell runs a file of the image's before the script, which may set anything.
+        if !found.is_empty() && !["BASH_ENV", "ENV"].iter().any(|name| environment.has(name, number)) {
+            wrong.extend(found);
         }
-        wrong.extend(script.wrong(view, instruction, names, &|name| step.run_env.get(name).is_some()));
     }
     report(view, wrong, "RUN")
 }
@@ -65,31 +72,31 @@ fn triggers(
     instructions: &[Instruction],
     names: &[&'static str],
 ) -> Vec<Found> {
+    if stage.on_build.is_empty() {
+        return Vec::new();
+    }
     let mut wrong = Vec::new();
     let mut declared: Vec<&str> = Vec::new();
-    let default: Vec<String> = ["/bin/sh", "-c"].map(str::to_owned).to_vec();
+    // An argument of this stage is one of a stage of this file that is built on it, too.
+    for step in &stage.steps {
+        declared.extend(names.iter().filter(|name| step.args.get(name).is_some()));
+    }
+    let default = ["/bin/sh", "-c"].map(str::to_owned);
     let shell = stage.shell.as_deref().unwrap_or(&default);
-    let kept = instructions.iter().filter_map(|instruction| match &instruction.body {
-        Body::Onbuild(inner) if !stage.on_build.is_empty() => Some((instruction, inner)),
-        _ => None,
-    });
-    for (instruction, trigger) in kept {
+    for instruction in instructions {
+        let Body::Onbuild(trigger) = &instruction.body else {
+            if let Body::Arg(list) = &instruction.body {
+                declared.extend(list.iter().map(|arg| arg.name.text.as_str()));
+            }
+            continue;
+        };
         match &trigger.body {
             Body::Arg(list) => declared.extend(list.iter().map(|arg| arg.name.text.as_str())),
             Body::Env(list) => declared.extend(list.iter().map(|pair| pair.name.text.as_str())),
             Body::Run(CommandLine::Shell(word)) if instruction.heredocs.is_empty() => {
                 let Some(script) = Script::command(trigger, &word.text, shell) else { continue };
-                // An argument of this stage is one of a stage of this file that is built on it, too.
-                let own = |name: &str| {
-                    stage.steps.iter().any(|step| step.args.get(name).is_some())
-                        || instructions.iter().any(|it| match &it.body {
-                            Body::Arg(list) => list.iter().any(|arg| arg.name.text == name),
-                            _ => false,
-                        })
-                };
-                let known =
-                    |name: &str| declared.contains(&name) || stage.env.get(name).is_some() || own(name);
-                wrong.extend(script.wrong(view, instruction, names, &known));
+                let mut known = |name: &str| declared.contains(&name) || stage.env.get(name).is_some();
+                wrong.extend(script.wrong(view, instruction, names, &mut known));
             }
             _ => {}
         }
@@ -100,28 +107,39 @@ fn triggers(
 /// One finding for each variable, at its first read.
 fn report(view: &View<'_>, wrong: Vec<Wrong<'_>>, what: &str) -> Vec<Found> {
     let Some(rule) = crate::rule::rule("platform-arg-undeclared") else { return Vec::new() };
+    let text = &view.file.text;
     let mut all: Vec<(&'static str, Found)> = Vec::new();
+    let mut last: Option<(Span, bool)> = None;
     for wrong in wrong {
-        if view.silence.covers(view.file, rule, wrong.span) {
+        // What silences a rule does so for an instruction.
+        let own = wrong.instruction.span;
+        let silent = match last {
+            Some((span, silent)) if span == own => silent,
+            _ => view.silence.covers(view.file, rule, own),
+        };
+        last = Some((own, silent));
+        if silent {
             continue;
         }
         if let Some((_, first)) = all.iter_mut().find(|(name, _)| *name == wrong.name) {
             if first.related.len() < MAX_RELATED {
-                first.related.push(Related { span: wrong.span, message: "read here, too".to_owned() });
+                let span = wrong.script.span(&wrong.range, text);
+                first.related.push(Related { span, message: "read here, too".to_owned() });
             }
             continue;
         }
         let name = wrong.name;
-        let written = wrong.span.slice(&view.file.text);
-        let shown = if written.starts_with('$') && !written.contains('\n') { written } else { name };
+        let span = wrong.script.span(&wrong.range, text);
+        let written = wrong.script.text.get(wrong.range.clone()).unwrap_or(name);
+        let written = if written.contains('\n') { name.to_owned() } else { shown(written) };
         let stage = if what == "RUN" { "this stage" } else { "a trigger before it" };
         let value = if wrong.value.is_empty() {
             "which is empty".to_owned()
         } else {
-            format!("which is always {:?}", wrong.value)
+            format!("which is always {:?}", shown(&wrong.value))
         };
-        let mut found =
-            Found::new(wrong.span, format!("{what} reads {shown}, {value} without ARG {name} in {stage}"));
+        let message = format!("{what} reads {written}, {value} without ARG {name} in {stage}");
+        let mut found = Found::new(span, message);
         found.related.extend(global(view, name));
         let arg = if what == "RUN" { "ARG" } else { "ONBUILD ARG" };
         let arg = place::in_case_of(view.file, wrong.instruction, arg);
@@ -142,12 +160,23 @@ fn global(view: &View<'_>, name: &str) -> Option<Related> {
     Some(Related { span, message: "this ARG is for FROM only".to_owned() })
 }
 
-/// The shell runs a file of the image's before the script, which may set anything.
-fn runs_more(step: &Step) -> bool {
-    ["BASH_ENV", "ENV"].iter().any(|name| step.run_env.get(name).is_some_and(|value| !value.is_empty()))
+/// The environment of a stage's steps.
+struct Environment<'a> {
+    steps: &'a [Step],
+    /// The first step that has a variable, by its name.
+    known: HashMap<&'static str, usize>,
+}
+
+impl Environment<'_> {
+    /// Whether a step has a variable. What is set stays so to the end of the stage, so that few steps have to be asked.
+    fn has(&mut self, name: &'static str, step: usize) -> bool {
+        let first = || self.steps.partition_point(|step| step.run_env.get(name).is_none());
+        *self.known.entry(name).or_insert_with(first) <= step
+    }
 }
 
 /// A script in a Dockerfile.
+#[derive(Clone, Copy)]
 struct Script<'a> {
     text: &'a str,
     instruction: &'a Instruction,
@@ -160,6 +189,8 @@ enum Kind {
     Line,
     /// The content of a lone heredoc.
     Content,
+    /// A string of a JSON array.
+    Argument(Span),
 }
 
 impl<'a> Script<'a> {
@@ -179,38 +210,45 @@ impl<'a> Script<'a> {
         })
     }
 
+    /// What is given to a shell.
     fn command(instruction: &'a Instruction, text: &'a str, shell: &[String]) -> Option<Self> {
-        let (program, options) = shell.split_first()?;
-        let (last, options) = options.split_last()?;
-        // `-o pipefail` has a word of its own.
-        let known = |option: &String| is_option(option) || !option.starts_with(['-', '+']);
-        if !is_shell(program) || !last.ends_with('c') || !is_option(last) || !options.iter().all(known) {
-            return None;
-        }
         let Body::Run(CommandLine::Shell(word)) = &instruction.body else { return None };
         let kind = if text.starts_with(&word.text) { Kind::Line } else { Kind::Content };
-        Some(Self { text, instruction, kind })
+        takes_script(shell).then_some(Self { text, instruction, kind })
     }
 
-    fn wrong<'b>(
+    /// What a command without a shell gives to one.
+    fn argument(instruction: &'a Instruction, argv: &'a [String]) -> Option<Self> {
+        let (script, shell) = argv.split_last()?;
+        let Body::Run(CommandLine::Exec { words, .. }) = &instruction.body else { return None };
+        let kind = Kind::Argument(words.last()?.span);
+        takes_script(shell).then_some(Self { text: script, instruction, kind })
+    }
+
+    fn wrong(
         &self,
         view: &View<'_>,
-        instruction: &'b Instruction,
+        instruction: &'a Instruction,
         names: &[&'static str],
-        is_set: &dyn Fn(&str) -> bool,
-    ) -> Vec<Wrong<'b>> {
+        is_set: &mut dyn FnMut(&'static str) -> bool,
+    ) -> Vec<Wrong<'a>> {
         let strip_tabs = self.instruction.heredocs.first().is_some_and(|heredoc| heredoc.strip_tabs);
-        let reads = shell::reads(self.text, names, strip_tabs && self.kind == Kind::Content);
+        let mut reads = shell::reads(self.text, names, strip_tabs && self.kind == Kind::Content);
+        for name in names {
+            if reads.iter().any(|read| read.name == *name) && is_set(name) {
+                reads.retain(|read| read.name != *name);
+            }
+        }
         let wrong = reads.into_iter().filter_map(|read| {
             let value = match read.otherwise {
                 Otherwise::Empty => String::new(),
                 Otherwise::Literal(text) => text,
                 Otherwise::Unknown => return None,
             };
-            let right = view.automatic(read.name).unwrap_or_default();
-            (!is_set(read.name) && value != right).then(|| Wrong {
+            (value != view.automatic(read.name).unwrap_or_default()).then_some(Wrong {
                 name: read.name,
-                span: self.span(&read.range, &view.file.text),
+                script: *self,
+                range: read.range,
                 instruction,
                 value,
             })
@@ -219,7 +257,10 @@ impl<'a> Script<'a> {
     }
 
     /// Where a part of the script stands in the Dockerfile.
-    fn span(&self, range: &std::ops::Range<usize>, text: &str) -> Span {
+    fn span(&self, range: &Range<usize>, text: &str) -> Span {
+        if let Kind::Argument(span) = self.kind {
+            return span;
+        }
         let start = self.source(range.start, text);
         let end = self.source(range.end.saturating_sub(1), text).saturating_add(1);
         Span { start, end: end.max(start) }
@@ -266,6 +307,15 @@ fn in_lines(content: Span, strip_tabs: bool, offset: usize, text: &str) -> u32 {
         source += line.len();
     }
     u32::try_from(source).unwrap_or(content.end).min(content.end)
+}
+
+/// Whether the last word of a shell's command is followed by a script, before which the shell runs nothing else.
+fn takes_script(shell: &[String]) -> bool {
+    let Some((program, options)) = shell.split_first() else { return false };
+    let Some((last, options)) = options.split_last() else { return false };
+    // `-o pipefail` has a word of its own.
+    let known = |option: &String| is_option(option) || !option.starts_with(['-', '+']);
+    is_shell(program) && last.ends_with('c') && is_option(last) && options.iter().all(known)
 }
 
 /// A shell that reads variables as the POSIX shell does.

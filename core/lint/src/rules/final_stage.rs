@@ -1,8 +1,9 @@
 //! `final-stage-build-platform`
 
 use rbx_dockerfile::Base;
+use rbx_platform::Platform;
 
-use crate::finding::{Fix, Related};
+use crate::finding::{Fix, Related, shown};
 use crate::place;
 use crate::view::{Found, View};
 
@@ -14,12 +15,12 @@ fn found(view: &View<'_>) -> Option<Found> {
     let stage = view.evaluation.stages.get(view.evaluation.target?)?;
     let root = view.root(stage);
     // Nothing comes from `scratch`, and a context is whatever it is given.
-    if !matches!(root.base, Base::Image(_)) || view.platform.accepted().contains(&root.platform.normalized())
-    {
+    let runs = |accepted: &Platform| accepted.matches(&root.platform);
+    if !matches!(root.base, Base::Image(_)) || view.platform.accepted().iter().any(runs) {
         return None;
     }
     let flag = view.from(root)?.flag("platform")?;
-    let written = flag.value.as_ref()?.span.slice(&view.file.text);
+    let written = shown(flag.value.as_ref()?.span.slice(&view.file.text));
     let files = root.platform.format_all();
     let from = view.from(stage)?;
     let own = root.index == stage.index;

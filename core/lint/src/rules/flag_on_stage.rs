@@ -3,7 +3,7 @@
 use rbx_dockerfile::{Base, Body, Stage, expand};
 use rbx_platform::Platform;
 
-use crate::finding::{Edit, Fix, Related};
+use crate::finding::{Edit, Fix, Related, shown};
 use crate::place;
 use crate::view::{Found, View};
 
@@ -24,20 +24,21 @@ fn ignored(view: &View<'_>, stage: &Stage) -> Option<Found> {
     let globals = &view.evaluation.globals;
     let wanted = expand(&value.text, view.file.escape, &|name| globals.get(name).cloned()).ok()?;
     let wanted = Platform::parse(&wanted).ok()?;
-    if wanted == stage.platform.normalized() {
+    if wanted.matches(&stage.platform) {
         return None;
     }
-    let written = flag.span.slice(&view.file.text);
+    let whole = flag.span.slice(&view.file.text);
+    let written = shown(whole);
     let Body::From(body) = &view.from(stage)?.body else { return None };
-    let name = body.image.span.slice(&view.file.text);
+    let name = shown(body.image.span.slice(&view.file.text));
     let mut found = Found::new(flag.span, format!("{written} is ignored, because {name:?} is a stage"));
     let Body::From(below) = &view.from(root)?.body else { return None };
     let message = "the platform is that of this stage".to_owned();
     found.related.push(Related { span: below.image.span, message });
     let without = place::without_flag(view.file, flag);
-    if is_alone(view, stage, base) {
+    if is_alone(view, stage, base) && !is_final(view, stage) {
         let span = rbx_dockerfile::Span { start: below.image.span.start, end: below.image.span.start };
-        let edits = vec![Edit { span, text: format!("{written} ") }, without.clone()];
+        let edits = vec![Edit { span, text: format!("{whole} ") }, without.clone()];
         found.fixes.push(Fix { title: format!("Move {written} to the stage {name:?}"), edits });
     }
     let title = format!("Remove {written}, which has no effect");
@@ -47,10 +48,23 @@ fn ignored(view: &View<'_>, stage: &Stage) -> Option<Found> {
 
 /// Whether the flag can go to the base's own `FROM` without changing any other stage.
 fn is_alone(view: &View<'_>, stage: &Stage, base: &Stage) -> bool {
-    let needed = |other: &Stage| other.index != stage.index && other.needs.contains(&base.index);
-    let evaluations = || view.asked.iter().chain(view.others);
     matches!(base.base, Base::Image(_))
         && view.from(base).is_some_and(|from| from.flag("platform").is_none())
         && view.evaluation.target != Some(base.index)
-        && !evaluations().any(|evaluation| evaluation.stages.iter().any(needed))
+        && view.only_needed_by(base, stage)
+}
+
+/// Whether the image is built on the stage: then the platform that the flag asks for would be wrong for it.
+fn is_final(view: &View<'_>, stage: &Stage) -> bool {
+    let mut at = view.evaluation.target;
+    while let Some(index) = at {
+        if index == stage.index {
+            return true;
+        }
+        at = match view.evaluation.stages.get(index).map(|stage| &stage.base) {
+            Some(Base::Stage(base)) => Some(*base),
+            _ => None,
+        };
+    }
+    false
 }

@@ -1,8 +1,8 @@
 //! `stage-selector-missing`
 
-use rbx_dockerfile::{Base, Body, Evaluation, Stage};
+use rbx_dockerfile::{Base, Body, Stage, StageOutline};
 
-use crate::finding::Related;
+use crate::finding::{Related, shown};
 use crate::view::{Found, View};
 
 /// Official images whose names end like a platform's: what is no stage may be one of them.
@@ -20,17 +20,17 @@ fn missing(view: &View<'_>, stage: &Stage) -> Option<Found> {
         return None;
     }
     // A stage for one platform means that the name is one of a stage for all of them.
-    let base = |evaluation: &Evaluation| match evaluation.stages.get(stage.index).map(|stage| &stage.base) {
+    let base = |outline: &Vec<StageOutline>| match outline.get(stage.index).map(|stage| &stage.base) {
         Some(Base::Stage(base)) => Some(*base),
         _ => None,
     };
-    let mut stages: Vec<usize> = view.asked.iter().chain(view.others).filter_map(base).collect();
+    let mut stages: Vec<usize> = view.outlines.iter().filter_map(base).collect();
     if stages.is_empty() {
         return None;
     }
     stages.sort_unstable();
     stages.dedup();
-    let written = &body.image.text;
+    let (name, written) = (shown(name), shown(&body.image.text));
     let mut found = Found::new(body.image.span, format!("No stage {name:?} for FROM {written}"));
     found.related.extend(stages.into_iter().filter_map(|index| {
         let stage = view.evaluation.stages.get(index)?;
