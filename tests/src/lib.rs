@@ -16,6 +16,7 @@ mod engine;
 mod hub;
 mod image;
 mod images;
+pub mod inside;
 pub mod language;
 mod parts;
 mod registry;

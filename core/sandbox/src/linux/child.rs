@@ -21,7 +21,7 @@ use super::limits::Inherited;
 use super::oci::Bundle;
 use super::root::{self, Root};
 use super::user::Ids;
-use super::{limits, sys};
+use super::{first, limits, sys};
 use crate::{Network, Security, Step};
 
 /// What the helper hears from a step's process before it becomes the command: JSON values, one a line.
@@ -33,6 +33,8 @@ pub(super) enum Report {
     Ready,
     /// The command will not run.
     Failed(Failure),
+    /// The command was ended by a signal, and this process could not end in the same way.
+    Killed { signal: i32 },
 }
 
 /// What the helper has made once for all steps.
@@ -86,7 +88,11 @@ pub(super) fn run(step: &Step, shared: &Shared, group: Option<&Group>, streams: 
         Ok((command, ids)) => match close_descriptors(status) {
             Ok(moved) => {
                 status = moved;
-                let Err(failure) = become_command(step, shared, &command, &ids, &mut status);
+                // With emulators the command is second in its namespace.
+                let stepped_back =
+                    if shared.inherited.is_some() { first::step_back(&mut status) } else { Ok(()) };
+                let Err(failure) =
+                    stepped_back.and_then(|()| become_command(step, shared, &command, &ids, &mut status));
                 failure
             }
             // There is nowhere left to say it: the helper sees a process that ended before its command ran.
@@ -98,7 +104,7 @@ pub(super) fn run(step: &Step, shared: &Shared, group: Option<&Group>, streams: 
     sys::exit(125)
 }
 
-fn report(status: &mut File, report: &Report) {
+pub(super) fn report(status: &mut File, report: &Report) {
     let mut line = serde_json::to_vec(report).unwrap_or_default();
     line.push(b'\n');
     // If the helper is gone, so is this process in a moment.
@@ -243,7 +249,7 @@ fn become_command(
     let directory = if step.working_dir.is_empty() { "/" } else { &step.working_dir };
     let entered = enter_directory(directory);
     if let Some(inherited) = &shared.inherited {
-        inherited.restore();
+        inherited.restore(&step.rlimits);
     }
     step.rlimits.iter().try_for_each(limits::set)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));

@@ -168,6 +168,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn emulators_that_cannot_be_registered_have_a_remedy() {
+        let explain = |stage, errno: Errno| {
+            let failure = Err::<(), _>(errno).during(stage, || "trying".to_owned()).expect_err("a failure");
+            match failure.explain(true) {
+                SandboxError::Refused { reason, remedy } => (reason, remedy),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (reason, remedy) = explain(Stage::Binfmt, Errno::PERM);
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        assert!(reason.contains("from Linux 6.7 on") && reason.contains(&release), "{reason}");
+        assert!(remedy.contains("qemu-user"), "{remedy}");
+        let (reason, remedy) = explain(Stage::Binfmt, Errno::NODEV);
+        assert!(reason.contains("no binfmt_misc: trying: no such device"), "{reason}");
+        assert!(remedy.contains("modprobe binfmt_misc"), "{remedy}");
+        let (reason, remedy) = explain(Stage::Proc, Errno::PERM);
+        assert!(reason.contains("parts of /proc are hidden"), "{reason}");
+        assert!(remedy.contains("--privileged"), "{remedy}");
+    }
+
+    #[test]
     fn errors_read_as_in_go() {
         assert_eq!(describe(Errno::NOENT), "no such file or directory");
         assert_eq!(describe(Errno::NOEXEC), "exec format error");

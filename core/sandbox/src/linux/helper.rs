@@ -270,7 +270,7 @@ fn read_reports(jobs: &mut BTreeMap<u64, Job>, id: u64) {
     }
 }
 
-/// Takes leave of a step whose process has ended, and with it its PID namespace and its mounts.
+/// Takes leave of a step whose first process has ended, and with it its PID namespace and its mounts.
 fn end(id: u64, mut job: Job) -> Reply {
     if let Some(status) = job.status.take() {
         // Nobody holds the other end any more.
@@ -279,11 +279,13 @@ fn end(id: u64, mut job: Job) -> Reply {
     let mut stubs = Vec::new();
     let mut started = false;
     let mut failed = None;
+    let mut killed = None;
     for report in serde_json::Deserializer::from_slice(&job.reports).into_iter::<Report>().flatten() {
         match report {
             Report::Mounted { stubs: made } => stubs = made,
             Report::Ready => started = true,
             Report::Failed(failure) => failed = Some(failure),
+            Report::Killed { signal } => killed = Some(signal),
         }
     }
     let status = loop {
@@ -298,8 +300,9 @@ fn end(id: u64, mut job: Job) -> Reply {
     }
     let cleaned = resolve::remove_stubs(&job.upper, &stubs)
         .during(Stage::Other, || format!("removing mount points from {}", job.upper.display()));
-    let signal = status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
+    let signal = killed.or_else(|| status.as_ref()?.terminating_signal());
     let code = status.as_ref().and_then(rustix::process::WaitIdStatus::exit_status);
+    let code = code.filter(|_| killed.is_none());
     let failed = failed.or_else(|| {
         // A process that was killed on purpose before its command ran has been killed, that is all.
         (!started && signal != Some(Signal::KILL.as_raw()))

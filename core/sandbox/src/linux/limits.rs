@@ -63,10 +63,12 @@ impl Inherited {
         }
     }
 
-    /// Goes back to all limits as they were.
-    pub(super) fn restore(&self) {
-        for (resource, limit) in &self.0 {
-            let _ = rustix::process::setrlimit(*resource, *limit);
+    /// Goes back to all limits as they were, but for those that are to be set otherwise.
+    pub(super) fn restore(&self, others: &[Rlimit]) {
+        for ((resource, limit), (name, _)) in self.0.iter().zip(LIMITS) {
+            if !others.iter().any(|other| other.name == name) {
+                let _ = rustix::process::setrlimit(*resource, *limit);
+            }
         }
     }
 }

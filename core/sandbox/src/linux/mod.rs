@@ -8,6 +8,7 @@ mod child;
 mod command;
 mod emulators;
 mod failure;
+mod first;
 mod group;
 mod helper;
 mod identity;

@@ -9,12 +9,17 @@ mod files;
 mod life;
 mod limits;
 mod mounts;
+mod nested;
 mod rights;
 mod rootless;
 mod runtime;
 mod world;
 
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::Output;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use world::World;
@@ -24,9 +29,10 @@ type Test = (&'static str, fn(&World));
 
 fn main() {
     rbx_sandbox::enter();
-    if std::env::args().nth(1).is_some_and(|argument| argument == rootless::SCENE) {
-        rootless::play();
-        return;
+    match std::env::args().nth(1).as_deref() {
+        Some(rootless::SCENE) => return rootless::play(),
+        Some(nested::SCENE) => return nested::play(),
+        _ => {}
     }
     if let Some(scene) = std::env::args().nth(1).filter(|argument| argument.starts_with("scene-")) {
         if !limits::play(&scene) && !escapes::play(&scene) {
@@ -50,7 +56,7 @@ fn trials() -> Vec<Trial> {
         })
     };
     let tests = all().chain(
-        [limits::TESTS, runtime::TESTS, escapes::TESTS, rootless::TESTS, emulation::TESTS]
+        [limits::TESTS, runtime::TESTS, escapes::TESTS, rootless::TESTS, emulation::TESTS, nested::TESTS]
             .into_iter()
             .flatten()
             .copied(),
@@ -65,4 +71,24 @@ fn trials() -> Vec<Trial> {
 fn all() -> impl Iterator<Item = Test> {
     let tests = [command::TESTS, rights::TESTS, files::TESTS, mounts::TESTS, life::TESTS];
     tests.into_iter().flatten().copied()
+}
+
+/// Runs tests, in a process of their own: the first argument after the scene's name is where worlds are made, others
+/// are names. Prints a line for each.
+fn play_tests(tests: impl Iterator<Item = Test>) {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let [place, names @ ..] = arguments.as_slice() else { panic!("no place") };
+    world::PLACE.set(Path::new(place).to_owned()).expect("the first place");
+    for (name, test) in tests.filter(|(name, _)| names.iter().any(|wanted| wanted == name)) {
+        // The reason is printed by the panic.
+        let passed = catch_unwind(AssertUnwindSafe(|| test(&World::new()))).is_ok();
+        writeln!(std::io::stdout(), "{} {name}", if passed { "ok" } else { "FAILED" }).expect("output");
+    }
+}
+
+/// Expects that all tests with these names have passed in such a process.
+fn all_passed(names: &[&str], output: &Output) {
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let passed = said.lines().filter(|line| line.starts_with("ok ")).count();
+    assert_eq!(passed, names.len(), "{said}{errors}");
 }

@@ -1,15 +1,13 @@
 //! The same steps, run by an ordinary user; and what such a user is refused.
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::process::{Command, Output};
 
 use rbx_sandbox::{Rights, become_root};
-use rbx_tests::User;
+use rbx_tests::{Parts, User};
 
-use crate::Test;
-use crate::world::{PATH, PLACE, World};
+use crate::world::{PATH, World};
+use crate::{Test, emulation};
 
 pub(crate) const TESTS: &[Test] =
     &[("rootless_with_ranges", rootless_with_ranges), ("rootless_with_one_id", rootless_with_one_id)];
@@ -27,44 +25,41 @@ const FOR_ROOT: &[(&str, &str)] = &[
     ("an_overlay_cannot_hold_the_store", "it mounts with the rights of the host"),
 ];
 
-/// Runs tests as whoever this process is, after it has become root of a namespace: those named, or all.
+/// Runs tests as whoever this process is, after it has become root of a namespace.
 pub(crate) fn play() {
-    let arguments: Vec<String> = std::env::args().skip(2).collect();
-    let [place, names @ ..] = arguments.as_slice() else { panic!("no place") };
     let mut out = std::io::stdout();
     match become_root(PATH) {
         Ok(rights) => writeln!(out, "{rights:?}").expect("output"),
         Err(error) => return writeln!(out, "{error}").expect("output"),
     }
-    PLACE.set(Path::new(place).to_owned()).expect("the first place");
-    for (name, test) in crate::all().filter(|(name, _)| names.iter().any(|wanted| wanted == name)) {
-        // The reason is printed by the panic.
-        let passed = catch_unwind(AssertUnwindSafe(|| test(&World::new()))).is_ok();
-        writeln!(out, "{} {name}", if passed { "ok" } else { "FAILED" }).expect("output");
-    }
+    crate::play_tests(crate::all().chain(emulation::TESTS.iter().copied()));
 }
 
 fn play_as(user: &User, names: &[&str]) -> Output {
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(User::runner());
+    command.env("RBX_PARTS", user.home().join("parts"));
     user.run(&mut command, &program).arg(SCENE).arg(user.home()).args(names).output().expect("unshare")
 }
 
-/// Runs the tests that are in `names`, or all that are not for root, and expects them to pass.
-fn all_pass(user: &User, rights: &Rights, names: &[&str]) {
-    let output = play_as(user, names);
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(said.starts_with(&format!("{rights:?}\n")), "{said}{errors}");
-    let passed = said.lines().filter(|line| line.starts_with("ok ")).count();
-    assert_eq!(passed, names.len(), "{said}{errors}");
+/// Runs tests and expects them to pass.
+fn all_pass(user: User, rights: &Rights, names: &[&str]) {
+    // The user may not be let into the directory of the parts.
+    let parts = Parts::locate().directory().canonicalize().expect("the parts");
+    let show = format!("mkdir -p \"$HOME/parts\"; mount --bind {} \"$HOME/parts\"", parts.display());
+    let output = play_as(&user.wrapped(&show), names);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with(&format!("{rights:?}\n")), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    crate::all_passed(names, &output);
 }
 
 fn rootless_with_ranges(_: &World) {
     let names: Vec<&str> = crate::all()
         .map(|(name, _)| name)
         .filter(|name| !FOR_ROOT.iter().any(|(other, _)| other == name))
+        .chain(emulation::TESTS.iter().map(|(name, _)| *name))
         .collect();
-    all_pass(&User::with_ranges(), &Rights::Ranges, &names);
+    all_pass(User::with_ranges(), &Rights::Ranges, &names);
 }
 
 fn rootless_with_one_id(_: &World) {
@@ -74,5 +69,11 @@ fn rootless_with_one_id(_: &World) {
          --add-subgids 100000-165535 {0}",
         User::NAME
     );
-    all_pass(&user, &Rights::OneId { remedy }, &["capabilities_and_filter", "usual_devices_work"]);
+    let names = [
+        "capabilities_and_filter",
+        "usual_devices_work",
+        "foreign_programs_run",
+        "registrations_are_out_of_reach",
+    ];
+    all_pass(user, &Rights::OneId { remedy }, &names);
 }
