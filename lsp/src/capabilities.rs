@@ -1,9 +1,10 @@
 //! What the client can do, and what the server says it can.
 
 use tower_lsp::ls_types::{
-    ClientCapabilities, CodeLensOptions, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf,
-    PositionEncodingKind, ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind,
-    TextDocumentSyncOptions, WorkDoneProgressOptions,
+    ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
+    DiagnosticTag, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind,
+    ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
+    WorkDoneProgressOptions,
 };
 
 use crate::commands;
@@ -26,6 +27,14 @@ pub(crate) struct Abilities {
     pub(crate) watches_configuration: bool,
     /// It can be told to ask for lenses again.
     pub(crate) refreshes_lenses: bool,
+    /// Findings may name other places.
+    pub(crate) related: bool,
+    /// Findings may be of what is not needed.
+    pub(crate) unnecessary: bool,
+    /// Actions may have edits.
+    pub(crate) actions: bool,
+    /// Edits may be of one version of a document.
+    pub(crate) versioned_edits: bool,
 }
 
 impl Abilities {
@@ -41,6 +50,10 @@ impl Abilities {
         let workspace = client.workspace.as_ref();
         let watches = workspace.and_then(|workspace| workspace.did_change_configuration);
         let lenses = workspace.and_then(|workspace| workspace.code_lens.as_ref());
+        let edits = workspace.and_then(|workspace| workspace.workspace_edit.as_ref());
+        let findings = document.and_then(|document| document.publish_diagnostics.as_ref());
+        let tags = findings.and_then(|findings| findings.tag_support.as_ref());
+        let actions = document.and_then(|document| document.code_action.as_ref());
         Self {
             encoding: if utf8 { Encoding::Utf8 } else { Encoding::Utf16 },
             nested_symbols: symbols.and_then(|symbols| symbols.hierarchical_document_symbol_support)
@@ -50,6 +63,10 @@ impl Abilities {
             configuration: workspace.and_then(|workspace| workspace.configuration) == Some(true),
             watches_configuration: watches.and_then(|watches| watches.dynamic_registration) == Some(true),
             refreshes_lenses: lenses.and_then(|lenses| lenses.refresh_support) == Some(true),
+            related: findings.and_then(|findings| findings.related_information) == Some(true),
+            unnecessary: tags.is_some_and(|tags| tags.value_set.contains(&DiagnosticTag::UNNECESSARY)),
+            actions: actions.is_some_and(|actions| actions.code_action_literal_support.is_some()),
+            versioned_edits: edits.and_then(|edits| edits.document_changes) == Some(true),
         }
     }
 
@@ -69,6 +86,12 @@ impl Abilities {
             text_document_sync: Some(TextDocumentSyncCapability::Options(sync)),
             document_symbol_provider: Some(OneOf::Left(true)),
             hover_provider: Some(HoverProviderCapability::Simple(true)),
+            code_action_provider: self.actions.then(|| {
+                CodeActionProviderCapability::Options(CodeActionOptions {
+                    code_action_kinds: Some(vec![CodeActionKind::QUICKFIX]),
+                    ..CodeActionOptions::default()
+                })
+            }),
             code_lens_provider: Some(CodeLensOptions { resolve_provider: None }),
             execute_command_provider: Some(ExecuteCommandOptions {
                 commands: commands::NAMES.map(str::to_owned).to_vec(),

@@ -51,6 +51,21 @@ impl Configuration {
         }
         complaints
     }
+
+    /// The values of a flag of builds, whichever way it is written.
+    pub(crate) fn flag_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let mut flags = self.build_flags.iter().map(String::as_str);
+        std::iter::from_fn(move || {
+            loop {
+                let after = flags.next()?.strip_prefix("--").and_then(|flag| flag.strip_prefix(name));
+                match after {
+                    Some("") => return flags.next(),
+                    Some(rest) if rest.starts_with('=') => return Some(&rest[1..]),
+                    _ => {}
+                }
+            }
+        })
+    }
 }
 
 /// A text, or a list of texts.
@@ -96,6 +111,15 @@ mod tests {
         assert_eq!(configuration.context.as_deref(), Some("."));
         configuration.apply(&json!({ "context": "", "platforms": [], "program": null }));
         assert_eq!((configuration.context, configuration.platforms), (None, vec![]));
+    }
+
+    #[test]
+    fn values_of_flags_are_found() {
+        let mut configuration = Configuration::default();
+        let flags =
+            ["--build-arg=a=b", "x", "--build-arg", "c", "--build-args", "--build-argx=1", "--build-arg"];
+        configuration.build_flags = flags.map(str::to_owned).to_vec();
+        assert_eq!(configuration.flag_values("build-arg").collect::<Vec<_>>(), ["a=b", "c"]);
     }
 
     #[test]

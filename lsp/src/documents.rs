@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rbx_dockerfile::{Dockerfile, Span};
+use rbx_lint::Finding;
 use rbx_platform::Platform;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use tower_lsp::ls_types::{Position, Range, TextDocumentContentChangeEvent, TextD
 use crate::capabilities::Abilities;
 use crate::configuration::Configuration;
 use crate::failures::{self, Built, Failure};
+use crate::features::diagnostics::check;
 use crate::platforms::Platforms;
 use crate::text::Text;
 
@@ -62,12 +64,18 @@ pub(crate) struct Snapshot {
     /// What is left of builds that failed.
     pub(crate) failures: Vec<Failure>,
     tree: OnceLock<Dockerfile>,
+    findings: OnceLock<Vec<Finding>>,
 }
 
 impl Snapshot {
     /// What it means.
     pub(crate) fn tree(&self) -> &Dockerfile {
         self.tree.get_or_init(|| rbx_dockerfile::parse(self.text.as_str()))
+    }
+
+    /// What is wrong with it for its platforms.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        self.findings.get_or_init(|| check(self))
     }
 
     /// What it is built for.
@@ -214,6 +222,7 @@ impl Documents {
                 default_platforms: Arc::clone(&self.default_platforms),
                 failures: document.failures.clone(),
                 tree: OnceLock::new(),
+                findings: OnceLock::new(),
             })
         };
         Some(Arc::clone(document.snapshot.get_or_insert_with(make)))

@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::ls_types::{
-    CodeLens, CodeLensParams, ConfigurationItem, DidChangeConfigurationParams, DidChangeTextDocumentParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentSymbolParams, DocumentSymbolResponse,
-    ExecuteCommandParams, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
-    MessageType, Registration, ServerInfo, Uri, WorkDoneProgressCancelParams,
+    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, ConfigurationItem,
+    DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams,
+    DidOpenTextDocumentParams, DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, Hover,
+    HoverParams, InitializeParams, InitializeResult, InitializedParams, MessageType, Registration,
+    ServerInfo, Uri, WorkDoneProgressCancelParams,
 };
 use tower_lsp::{Client, LanguageServer, LspService, Server};
 use tracing_subscriber::EnvFilter;
@@ -26,7 +27,7 @@ use crate::capabilities::Abilities;
 use crate::commands::{self, Command};
 use crate::configuration::{Configuration, SECTION};
 use crate::documents::{Message, Snapshot, own};
-use crate::features::{hover, lenses, symbols};
+use crate::features::{actions, hover, lenses, symbols};
 use crate::publish::publish;
 use crate::surroundings::Surroundings;
 
@@ -273,6 +274,14 @@ impl LanguageServer for Backend {
         let place = params.text_document_position_params;
         let snapshot = self.snapshot(place.text_document.uri).await;
         Ok(snapshot.and_then(|snapshot| hover::hover(&snapshot, place.position)))
+    }
+
+    async fn code_action(&self, params: CodeActionParams) -> Result<Option<CodeActionResponse>> {
+        let snapshot = self.snapshot(params.text_document.uri).await;
+        let Some(snapshot) = snapshot else { return Ok(None) };
+        // The rules may have to be asked.
+        let actions = move || actions::actions(&snapshot, params.range, &params.context);
+        Ok(tokio::task::spawn_blocking(actions).await.ok())
     }
 
     async fn code_lens(&self, params: CodeLensParams) -> Result<Option<Vec<CodeLens>>> {

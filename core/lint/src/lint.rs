@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rbx_dockerfile::{BaseFacts, Dockerfile, Evaluation, Scope, Span, evaluate, outline};
+use rbx_dockerfile::{BaseFacts, Diagnostic, Dockerfile, Evaluation, Scope, Span, evaluate, outline};
 use rbx_platform::Platform;
 
-use crate::finding::{Finding, Severity};
+use crate::finding::{Edit, Finding, Fix, Severity};
 use crate::rule::{RULES, Rule};
 use crate::silence::Silence;
 use crate::view::{Found, View, in_play, other_platforms, users};
@@ -76,15 +76,14 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     let mut all = Findings { platforms: &platforms, list: Vec::new(), known: HashMap::new() };
     for diagnostic in &file.diagnostics {
         let severity = severity_of(diagnostic);
-        let found = Found::new(diagnostic.span, diagnostic.to_string());
+        let found = found(file, diagnostic);
         for platform in &platforms {
             all.add(None, severity, platform, found.clone());
         }
     }
     for ((platform, evaluation), in_play) in platforms.iter().zip(&evaluations).zip(&in_play) {
         for diagnostic in &evaluation.diagnostics {
-            let found = Found::new(diagnostic.span, diagnostic.to_string());
-            all.add(None, severity_of(diagnostic), platform, found);
+            all.add(None, severity_of(diagnostic), platform, found(file, diagnostic));
         }
         let view = View::new(file, request, (platform, evaluation), in_play, (&outlines, &users), &silence);
         for rule in &RULES {
@@ -99,7 +98,20 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     all.finish()
 }
 
-fn severity_of(diagnostic: &rbx_dockerfile::Diagnostic) -> Severity {
+/// What the language finds wrong, with the word that it proposes as a remedy if it is for all that stands there.
+fn found(file: &Dockerfile, diagnostic: &Diagnostic) -> Found {
+    let mut found = Found::new(diagnostic.span, diagnostic.to_string());
+    let wrong = diagnostic.span.slice(&file.text);
+    let is_word = !wrong.is_empty() && wrong.chars().all(|c| c.is_alphanumeric() || c == '-');
+    let proposed = diagnostic.replacement.as_ref().filter(|_| is_word && diagnostic.message.ends_with(wrong));
+    found.fixes.extend(proposed.map(|word| Fix {
+        title: format!("Replace {wrong} with {word}"),
+        edits: vec![Edit { span: diagnostic.span, text: word.clone() }],
+    }));
+    found
+}
+
+fn severity_of(diagnostic: &Diagnostic) -> Severity {
     match diagnostic.severity {
         rbx_dockerfile::Severity::Error => Severity::Error,
         rbx_dockerfile::Severity::Warning => Severity::Warning,
@@ -145,5 +157,39 @@ impl Findings<'_> {
         // Stable: at one place, what the language finds wrong comes before what rules find.
         self.list.sort_by_key(|finding| finding.span.start);
         self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbx_dockerfile::parse;
+
+    use super::*;
+    use crate::finding::apply;
+
+    /// A text after the first remedy for each finding of the language.
+    fn mended(text: &str) -> String {
+        let host = Platform::host();
+        let findings = lint(&parse(text), &Request::new(vec![host.clone()], host), &Facts::default());
+        let edits: Vec<Edit> = findings
+            .into_iter()
+            .filter_map(|finding| finding.fixes.into_iter().next())
+            .flat_map(|fix| fix.edits)
+            .collect();
+        apply(text, &edits)
+    }
+
+    #[test]
+    fn words_that_are_proposed_replace_what_is_wrong_and_nothing_else() {
+        assert_eq!(
+            mended("FORM a\nRUN --netwrk=host b\nCOPPY c d\n"),
+            "FROM a\nRUN --network=host b\nCOPY c d\n"
+        );
+        // There is a proposal, but for a part of what stands there.
+        for text in
+            ["ARG PLATFORM\nFROM --platform=$PLATFROM a\n", "FROM a\nRUN --mount=type=cahce,target=/b c\n"]
+        {
+            assert_eq!(mended(text), text);
+        }
     }
 }

@@ -37,7 +37,7 @@ local function session()
   local directory = vim.env.RBX_TEST_DIRECTORY
 
   -- A broken file is opened.
-  local text = { 'FROM alpine AS base', 'RUM make', 'COPY --chown=🐳 --form=base /a /b' }
+  local text = { 'FROM alpine AS base', 'RUM make', 'COPY --chown=🐳 --form=busybox /a /b' }
   vim.fn.writefile(text, directory .. '/sub/Dockerfile.dev')
   vim.cmd('edit ' .. directory .. '/sub/Dockerfile.dev')
   check(vim.bo.filetype == 'dockerfile', 'the file type', vim.bo.filetype)
@@ -68,6 +68,27 @@ local function session()
   local hover = ask('textDocument/hover', { position = { line = 4, character = 3 } })
   check(hover.contents.kind == 'markdown', 'the explanation', hover)
   check(hover.contents.value:find('asks the container to stop', 1, true), 'the explanation', hover)
+
+  -- What is wrong for one platform of two, and its remedy.
+  text = { '# rbx: platforms=linux/amd64,linux/arm64', 'FROM alpine', 'ARG TARGETARCH=amd64', 'RUN echo $TARGETARCH' }
+  vim.api.nvim_buf_set_lines(0, 0, -1, false, text)
+  wait('a finding of a rule', function()
+    return #vim.diagnostic.get(0) == 1
+  end)
+  local finding = vim.diagnostic.get(0)[1]
+  check(finding.lnum == 2 and finding.code == 'platform-arg-default', 'the rule', finding)
+  check(finding.message:find('on linux/arm64 (fine on linux/amd64)', 1, true), 'its platforms', finding)
+  vim.ui.select = function(items, _, on_choice)
+    on_choice(items[1], 1)
+  end
+  vim.api.nvim_win_set_cursor(0, { 3, 5 })
+  vim.lsp.buf.code_action()
+  wait('the remedy', function()
+    return vim.api.nvim_buf_get_lines(0, 2, 3, false)[1] == 'ARG TARGETARCH'
+  end)
+  wait('no finding', function()
+    return #vim.diagnostic.get(0) == 0
+  end)
 
   -- A second file of the project has the same server, another kind of file has none.
   vim.fn.writefile({ 'FROM' }, directory .. '/Containerfile')

@@ -1,7 +1,11 @@
 //! What is wrong with a document.
 
-use rbx_dockerfile::Severity;
-use tower_lsp::ls_types::{Diagnostic, DiagnosticSeverity, NumberOrString};
+use rbx_lint::{Facts, Finding, Request, Severity, lint};
+use rbx_platform::Platform;
+use rbx_request::{parse_contexts, parse_pairs};
+use tower_lsp::ls_types::{
+    Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, DiagnosticTag, Location, NumberOrString,
+};
 
 use crate::documents::Snapshot;
 use crate::failures::Failure;
@@ -11,19 +15,29 @@ use crate::platforms::names;
 const SOURCE: &str = "rbx";
 /// The code of a step that failed when it was built.
 const BUILD_FAILED: &str = "build-failed";
+/// Rules that find what has no effect.
+const WITHOUT_EFFECT: [&str; 1] = ["platform-flag-on-stage"];
 
-/// The findings of the parser, in the order of the text, then what builds failed at.
+/// What the language and the rules find wrong with a document for each of its platforms, where it is built with the
+/// arguments and contexts that are configured.
+pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
+    let configuration = &snapshot.configuration;
+    let contexts: Vec<&str> = configuration.flag_values("build-context").collect();
+    let arguments: Vec<&str> = configuration.flag_values("build-arg").collect();
+    let request = Request {
+        // What is wrong with these flags is for builds to say.
+        build_args: parse_pairs(&arguments, Some(&|_| None)).unwrap_or_default(),
+        named_contexts: parse_contexts(&contexts)
+            .map(|contexts| contexts.into_keys().collect())
+            .unwrap_or_default(),
+        ..Request::new(snapshot.platforms().list, Platform::host())
+    };
+    lint(snapshot.tree(), &request, &Facts::default())
+}
+
+/// The findings in the order of the text, then what builds failed at.
 pub(crate) fn diagnostics(snapshot: &Snapshot) -> Vec<Diagnostic> {
-    let found = snapshot.tree().diagnostics.iter().map(|finding| Diagnostic {
-        range: snapshot.range(finding.span),
-        severity: Some(match finding.severity {
-            Severity::Error => DiagnosticSeverity::ERROR,
-            Severity::Warning => DiagnosticSeverity::WARNING,
-        }),
-        source: Some(SOURCE.to_owned()),
-        message: finding.to_string(),
-        ..Diagnostic::default()
-    });
+    let found = snapshot.findings().iter().map(|finding| diagnostic(snapshot, finding));
     let wrong = snapshot.platforms().wrong;
     let wrong = wrong.into_iter().map(|(span, message)| Diagnostic {
         range: snapshot.range(span),
@@ -34,6 +48,31 @@ pub(crate) fn diagnostics(snapshot: &Snapshot) -> Vec<Diagnostic> {
     });
     let failures = snapshot.failures.iter().map(|failure| failed(snapshot, failure));
     found.chain(wrong).chain(failures).collect()
+}
+
+/// A finding as clients have them.
+pub(crate) fn diagnostic(snapshot: &Snapshot, finding: &Finding) -> Diagnostic {
+    let abilities = snapshot.abilities;
+    let related = finding.related.iter().map(|related| DiagnosticRelatedInformation {
+        location: Location::new(snapshot.uri.clone(), snapshot.range(related.span)),
+        message: related.message.clone(),
+    });
+    let related: Vec<_> = related.filter(|_| abilities.related).collect();
+    let without_effect = finding.rule.is_some_and(|rule| WITHOUT_EFFECT.contains(&rule.name));
+    Diagnostic {
+        range: snapshot.range(finding.span),
+        severity: Some(match finding.severity {
+            Severity::Error => DiagnosticSeverity::ERROR,
+            Severity::Warning => DiagnosticSeverity::WARNING,
+        }),
+        code: finding.rule.map(|rule| NumberOrString::String(rule.name.to_owned())),
+        source: Some(SOURCE.to_owned()),
+        message: finding.to_string(),
+        related_information: (!related.is_empty()).then_some(related),
+        tags: (without_effect && abilities.unnecessary).then(|| vec![DiagnosticTag::UNNECESSARY]),
+        data: Some(data(&finding.platforms)),
+        ..Diagnostic::default()
+    }
 }
 
 /// A step that failed.
@@ -62,7 +101,7 @@ fn failed(snapshot: &Snapshot, failure: &Failure) -> Diagnostic {
 }
 
 /// What clients can read of a finding beside its text.
-fn data(platforms: &[rbx_platform::Platform]) -> serde_json::Value {
-    let names: Vec<String> = platforms.iter().map(rbx_platform::Platform::format_all).collect();
+fn data(platforms: &[Platform]) -> serde_json::Value {
+    let names: Vec<String> = platforms.iter().map(Platform::format_all).collect();
     serde_json::json!({ "platforms": names })
 }

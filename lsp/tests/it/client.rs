@@ -45,13 +45,15 @@ impl Client {
     /// A client that knows everything, with a document open.
     pub(crate) async fn with(text: &str) -> Self {
         let mut client = Self::connect();
+        let capabilities = json!({
+            "textDocument": {
+                "documentSymbol": { "hierarchicalDocumentSymbolSupport": true },
+                "hover": { "contentFormat": ["markdown", "plaintext"] },
+            }
+        });
+        let options = json!({ "platforms": "linux/amd64" });
         client
-            .initialize(json!({
-                "textDocument": {
-                    "documentSymbol": { "hierarchicalDocumentSymbolSupport": true },
-                    "hover": { "contentFormat": ["markdown", "plaintext"] },
-                }
-            }))
+            .initialize_with(json!({ "capabilities": capabilities, "initializationOptions": options }))
             .await;
         client.open(text).await;
         client

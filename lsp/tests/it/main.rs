@@ -3,6 +3,7 @@
 
 mod builds;
 mod client;
+mod findings;
 mod neovim;
 mod platforms;
 mod protocol;

@@ -107,7 +107,12 @@ async fn errors_are_published_and_taken_back() {
           },
           "severity": 1,
           "source": "rbx",
-          "message": "unknown instruction: RUM (did you mean RUN?)"
+          "message": "unknown instruction: RUM (did you mean RUN?)",
+          "data": {
+            "platforms": [
+              "linux/amd64"
+            ]
+          }
         },
         {
           "range": {
@@ -122,7 +127,12 @@ async fn errors_are_published_and_taken_back() {
           },
           "severity": 1,
           "source": "rbx",
-          "message": "unknown flag: --form (did you mean from?)"
+          "message": "unknown flag: --form (did you mean from?)",
+          "data": {
+            "platforms": [
+              "linux/amd64"
+            ]
+          }
         }
       ],
       "version": 1

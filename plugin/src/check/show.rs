@@ -179,6 +179,7 @@ mod tests {
            4 | >>> RUNN x
            5 |     
         --------------------
+        Fix: Replace RUNN with RUN
 
         Check for linux/amd64, linux/arm64 complete, 1 error and 1 warning have been found!
         ");
