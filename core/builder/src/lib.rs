@@ -8,6 +8,8 @@ mod choose;
 mod create;
 mod daemon;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod group;
 mod load;
 mod name;

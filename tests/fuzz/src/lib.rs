@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is a finding, or a fault of the target itself")]
 
 mod archives;
+mod builders;
 mod bytes;
 mod dockerfile;
 mod documents;
@@ -21,7 +22,7 @@ mod store;
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("parser", dockerfile::run),
     ("expansion", expansion::run),
     ("ignore", ignore::run),
@@ -30,6 +31,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("lint", lint::run),
     ("documents", documents::run),
     ("emulation", emulation::run),
+    ("builders", builders::run),
     ("requests", requests::run),
     ("store", store::run),
 ];

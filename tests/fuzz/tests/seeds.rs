@@ -120,6 +120,7 @@ fn every_target_is_tested() {
         "lint",
         "documents",
         "emulation",
+        "builders",
         "requests",
         "store",
     ];
@@ -168,6 +169,11 @@ fn documents() {
 #[test]
 fn emulation() {
     check("emulation", 3000);
+}
+
+#[test]
+fn builders() {
+    check("builders", 3000);
 }
 
 #[test]
