@@ -78,7 +78,7 @@ impl Place {
         builders: Vec<Builder>,
         limit: Duration,
     ) -> Result<Vec<Loaded>, CliError> {
-        let embedded = embedded(context);
+        let embedded = || embedded(context);
         wait(context, async { Ok(load(builders, &self.endpoints, &embedded, limit).await) })
     }
 }

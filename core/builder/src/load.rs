@@ -72,11 +72,12 @@ pub struct Embedded {
     pub platforms: Vec<Platform>,
 }
 
-/// Asks the nodes of builders, all at once; none for longer than `limit`.
+/// Asks the nodes of builders, all at once; none for longer than `limit`. What there is to know of the embedded
+/// builder is asked if it is one of them.
 pub async fn load(
     builders: Vec<Builder>,
     endpoints: &EndpointChoice,
-    embedded: &Embedded,
+    embedded: &dyn Fn() -> Embedded,
     limit: Duration,
 ) -> Vec<Loaded> {
     join_all(builders.into_iter().map(|builder| load_one(builder, endpoints, embedded, limit))).await
@@ -85,11 +86,11 @@ pub async fn load(
 async fn load_one(
     mut builder: Builder,
     endpoints: &EndpointChoice,
-    embedded: &Embedded,
+    embedded: &dyn Fn() -> Embedded,
     limit: Duration,
 ) -> Loaded {
     let asked = match builder.kind {
-        Kind::Embedded => Ok(vec![load_embedded(&mut builder, embedded)]),
+        Kind::Embedded => Ok(vec![load_embedded(&mut builder, embedded())]),
         Kind::Context => load_context(&mut builder, endpoints, limit).await,
         Kind::Instance => match builder.known_driver() {
             Some(driver) if driver.is_creatable() => {
@@ -108,15 +109,15 @@ async fn load_one(
     }
 }
 
-fn load_embedded(builder: &mut Builder, embedded: &Embedded) -> LoadedNode {
+fn load_embedded(builder: &mut Builder, embedded: Embedded) -> LoadedNode {
     for node in &mut builder.nodes {
         node.endpoint.clone_from(&embedded.store);
     }
     LoadedNode {
         node: builder.nodes.first().cloned().unwrap_or_default(),
         status: Ok(Status::Running),
-        version: embedded.version.clone(),
-        platforms: embedded.platforms.clone(),
+        version: embedded.version,
+        platforms: embedded.platforms,
         features: Driver::Embedded.features(true),
     }
 }

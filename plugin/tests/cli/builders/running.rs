@@ -1,5 +1,6 @@
 //! Builders that build or not, their containers, and `docker build`.
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rbx_tests::{Engine, Store};
@@ -143,6 +144,26 @@ fn containers_of_builders_are_found_stopped_and_removed() {
     let removed = docker(&["rbx", "rm", "--all-inactive", "-f"]).well();
     assert_eq!(removed.stderr, "mine removed\n");
     assert_eq!((there("container", container), there("volume", volume)), (false, false));
+}
+
+#[test]
+fn who_never_answers_is_waited_for_no_longer_than_said() {
+    let world = World::new();
+    let silent = UnixListener::bind(world.path("silent.sock")).unwrap();
+    let host = format!("unix://{}", world.path("silent.sock").display());
+    // A connection is taken, and nothing is ever said.
+    let listening = std::thread::spawn(move || silent.incoming().take(3).collect::<Vec<_>>());
+    let run = |line: &str| ran(program(&world, Ours, "state").env("DOCKER_HOST", &host).args(words(line)));
+    let listed = run("ls --timeout 100ms --format {{.Name}}|{{.Status}}|{{.Error}}").well();
+    assert!(listed.stdout.contains("default|error|context deadline exceeded\n"), "{listed:?}");
+    let inspected = run("inspect --timeout 100ms default").well();
+    assert_eq!(inspected.stdout, "Name:   default\nDriver: \nError:  context deadline exceeded\n");
+    let refused = run("create --name mine --timeout 100ms");
+    assert_eq!(
+        refused.stderr,
+        "ERROR: failed to initialize builder mine (mine0): context deadline exceeded\n"
+    );
+    drop(listening);
 }
 
 #[test]

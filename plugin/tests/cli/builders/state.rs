@@ -1,7 +1,8 @@
 //! The files of builders: by turns, at once, of later versions, hostile.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,42 @@ fn what_a_later_buildx_adds_is_kept() {
     run("create --leave --name mine --node mine1");
     newer["Nodes"][0]["DriverOpts"] = json!({"default-load": "true"});
     assert_eq!(instance(&world, "mine"), newer);
+}
+
+/// With sudo, files are those of whoever called it.
+#[test]
+fn files_belong_to_whoever_called_sudo() {
+    let owners = |which: Program| {
+        let world = World::new();
+        let home = world.path("home");
+        fs::create_dir(&home).unwrap();
+        world.write(
+            "passwd",
+            &format!("root:x:0:0::/root:/bin/sh\nann:x:4321:4322::{}:/bin/sh\n", home.display()),
+        );
+        // Its users are the machine's to nobody else.
+        let script = "mount --bind passwd /etc/passwd && exec \"$@\"";
+        let run = |line: &str| {
+            let program = program(&world, which, "");
+            let mut command = world.command(Path::new("unshare"));
+            command
+                .args(["--mount", "--propagation=private", "sh", "-c", script, "sh"])
+                .arg(program.get_program());
+            command.env("HOME", &home).env("DOCKER_CONFIG", home.join(".docker"));
+            command.envs([("SUDO_COMMAND", "x"), ("SUDO_UID", "4321"), ("SUDO_GID", "4322")]);
+            ran(command.args(words(line))).well()
+        };
+        run("create --name mine --driver remote tcp://127.0.0.1:9 --use");
+        let mut owners = Vec::new();
+        for name in ["", "instances", "instances/mine", "activity/mine", "defaults", "current"] {
+            let found = fs::metadata(home.join(".docker/buildx").join(name)).unwrap();
+            owners.push((name, found.uid(), found.gid()));
+        }
+        owners
+    };
+    let ours = owners(Ours);
+    assert_eq!(ours, owners(Theirs));
+    assert!(ours.iter().all(|(_, user, group)| (*user, *group) == (4321, 4322)), "{ours:?}");
 }
 
 /// Runs commands at once, each to its end.
