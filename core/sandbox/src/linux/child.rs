@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit as Limit, Uid, WaitOptions};
+use rustix::process::{Gid, Resource, Rlimit as Limit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
@@ -88,9 +88,7 @@ pub(super) fn run(step: &Step, shared: &Shared, group: Option<&Group>, streams: 
         Ok((command, ids)) => match close_descriptors(status) {
             Ok(moved) => {
                 status = moved;
-                // With emulators the command is second in its namespace.
-                let stepped_back =
-                    if shared.inherited.is_some() { first::step_back(&mut status) } else { Ok(()) };
+                let stepped_back = if step.init { first::step_back(&mut status) } else { Ok(()) };
                 let Err(failure) =
                     stepped_back.and_then(|()| become_command(step, shared, &command, &ids, &mut status));
                 failure
@@ -292,35 +290,7 @@ fn become_command(
     .during(Stage::Exec, || format!("changing to the working directory {directory}"))?;
     let file = command.find()?;
     report(status, &Report::Ready);
-    if step.init {
-        go_on_as_second()?;
-    }
     command.execute(&file)
-}
-
-/// Goes on in a child process. This one, the first of the PID namespace, ends as that does, and all others with it.
-fn go_on_as_second() -> Result<()> {
-    let what = || "making the second process of a step".to_owned();
-    // It stays a copy of the helper: nothing of the step may look into it. Executing a program makes up for it.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Stage::Other, what)?;
-    // SAFETY: the helper had one thread when this process was cloned from it, and this one started none.
-    let Some(command) = unsafe { sys::fork() }.during(Stage::Other, what)? else {
-        // A session of its own, as it is otherwise. It leads none yet.
-        return rustix::process::setsid().map(drop).during(Stage::Other, what);
-    };
-    // SAFETY: nothing is written or read from here on.
-    let _ = unsafe { sys::close_from(0) };
-    loop {
-        match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == command => {
-                let by_signal = || status.terminating_signal().map(|signal| 128 + signal);
-                sys::exit(status.exit_status().or_else(by_signal).unwrap_or(125));
-            }
-            // One that the command left behind; or a signal came.
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => sys::exit(125),
-        }
-    }
 }
 
 /// Makes `directory` the working directory, if it is inside the root.

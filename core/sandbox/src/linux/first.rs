@@ -1,8 +1,8 @@
-//! The first process of a step in a helper with emulators.
+//! The first process of a step whose command is to be the second ([`crate::Step::init`]).
 //!
 //! A program that dies of a signal under QEMU leaves QEMU to die of the same signal by its own hand. The first process
 //! of a PID namespace cannot do that: the kernel drops signals that it does not handle, its own as well, and QEMU
-//! would wait for ever. So the command is second there, and this process ends as the command did.
+//! would wait for ever. So a process of the helper's stays the first, and ends as the command did.
 
 use std::fs::File;
 

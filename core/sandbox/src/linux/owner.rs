@@ -59,7 +59,7 @@ impl Helper {
     /// too, even those that the CPU runs. It is then in a user namespace of its own, which has the ids of this
     /// process's, and registers the emulators there; nothing of that can be seen outside, and nothing is left after
     /// it. Its steps, of whatever architecture, make no device nodes, see the host's, and open no raw sockets on the
-    /// host's network; their command is the second process of its namespace. It needs Linux 6.7.
+    /// host's network. Those for other CPUs want [`Step::init`]. It needs Linux 6.7.
     ///
     /// Fails with [`SandboxError::Refused`] where namespaces are refused, and with [`SandboxError::Emulator`] where an
     /// emulator is of no use.

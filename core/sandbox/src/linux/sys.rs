@@ -68,17 +68,6 @@ pub(super) unsafe fn clone(flags: libc::c_int) -> Result<Side> {
     }
 }
 
-/// Makes a child process by `fork(2)`, which also a process with the filter of steps can; the answer is that of the
-/// parent, and `None` in the child.
-///
-/// # Safety
-///
-/// As for [`clone`].
-pub(super) unsafe fn fork() -> Result<Option<Pid>> {
-    // SAFETY: the caller promises that no other thread exists, so all of the child's memory is whole.
-    check(unsafe { libc::fork() }.into()).map(|pid| i32::try_from(pid).ok().and_then(Pid::from_raw))
-}
-
 /// Makes this process's control group the root of those it sees.
 pub(super) fn unshare_cgroup() -> Result<()> {
     // SAFETY: the call touches no memory.

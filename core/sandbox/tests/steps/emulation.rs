@@ -54,6 +54,7 @@ pub(crate) fn world(architectures: &[Architecture]) -> World {
 pub(crate) fn step(world: &World, architecture: Architecture, name: &str, script: &str) -> Step {
     let mut step = world.step(name, script);
     step.rootfs.lower = vec![world.path(architecture.name())];
+    step.init = true;
     step
 }
 
