@@ -28,7 +28,7 @@ pub(crate) struct Emulation {
     means: BTreeMap<Platform, Means>,
     /// The image with QEMU is asked for even if the store has it: `--pull`.
     pull: bool,
-    ready: OnceCell<Ready>,
+    ready: OnceCell<Result<Ready, BuildError>>,
 }
 
 /// What emulated steps run in.
@@ -65,8 +65,9 @@ impl Solver {
                 Ok((self.helper()?, Some(under(false, qemu, None))))
             }
             Some(Means::Namespace(architecture, emulator)) => {
-                let wait = self.emulation.ready.get_or_try_init(|| self.emulators());
+                let wait = async { Ok(self.emulation.ready.get_or_init(|| self.emulators()).await) };
                 let ready = Handle::current().block_on(self.cancel.unless(wait))?;
+                let ready = ready.as_ref().map_err(Clone::clone)?;
                 let image = match emulator {
                     Emulator::Found(_) => None,
                     Emulator::Image(name) => Some(name.clone()),
