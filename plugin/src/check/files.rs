@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
 
-/// Ends of names that are those of other files than Dockerfiles: ignore files, templates, what editors leave.
-const OTHERS: [&str; 13] = [
+/// Ends of names that are those of other files than Dockerfiles: ignore files, documents, templates, what editors leave.
+const OTHERS: [&str; 14] = [
     "bak",
     "dockerignore",
     "erb",
@@ -13,6 +13,7 @@ const OTHERS: [&str; 13] = [
     "j2",
     "jinja",
     "jinja2",
+    "json",
     "md",
     "orig",
     "rej",
@@ -20,6 +21,8 @@ const OTHERS: [&str; 13] = [
     "template",
     "tmpl",
 ];
+/// Ends of names of programs about Dockerfiles, which are in lower case.
+const PROGRAMS: [&str; 12] = ["c", "cpp", "go", "h", "java", "js", "lua", "py", "rb", "rs", "ts", "vim"];
 
 /// The Dockerfiles in a directory and below, in order. What git ignores is left out, and so are hidden directories;
 /// links are not followed.
@@ -38,15 +41,12 @@ pub(super) fn dockerfiles(directory: &Path) -> Result<Vec<PathBuf>, String> {
 
 /// Whether a file of that name is a Dockerfile.
 fn is_dockerfile(name: &str) -> bool {
-    let name = name.to_lowercase();
-    let is_keyword = |part: &str| matches!(part, "dockerfile" | "containerfile");
-    match name.split_once('.') {
-        None => is_keyword(&name),
-        Some((first, rest)) => {
-            let last = name.rsplit('.').next().unwrap_or_default();
-            is_keyword(last) || is_keyword(first) && !OTHERS.contains(&last) && !rest.ends_with('~')
-        }
-    }
+    let is_keyword = |part: &str| matches!(part.to_lowercase().as_str(), "dockerfile" | "containerfile");
+    let Some((first, rest)) = name.split_once('.') else { return is_keyword(name) };
+    let last = rest.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let program = first.starts_with(char::is_lowercase) && PROGRAMS.contains(&last.as_str());
+    is_keyword(&last)
+        || is_keyword(first) && !program && !OTHERS.contains(&last.as_str()) && !rest.ends_with('~')
 }
 
 #[cfg(test)]
@@ -62,6 +62,8 @@ mod tests {
             "Dockerfile.dev",
             "api.Dockerfile",
             "Dockerfile.a.b",
+            "Dockerfile.go",
+            "dockerfile.dev",
         ] {
             assert!(is_dockerfile(name), "{name}");
         }
@@ -69,6 +71,7 @@ mod tests {
             "Dockerfiles",
             "Dockerfile.dockerignore",
             "Dockerfile.j2",
+            "dockerfile.go",
             "Dockerfile~",
             "Dockerfile.x~",
             "a.txt",

@@ -186,7 +186,7 @@ mod tests {
         let mut files = [checked("FROM alpine\n"), checked("FROM --platform=linux/arm64 alpine\n")];
         assert_snapshot!(text(&files), @r"
         WARNING: final-stage-build-platform
-        The final stage is on --platform=linux/arm64, so the image has files of linux/arm64 on linux/amd64 (fine on linux/arm64)
+        The image gets files of linux/arm64, because its stage has --platform=linux/arm64 on linux/amd64 (fine on linux/arm64)
         app/Dockerfile:1
         --------------------
            1 | >>> FROM --platform=linux/arm64 alpine

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rbx_dockerfile::{Body, Command, CommandLine, Instruction, Keyword, Op, Span, Stage, Step};
 
+use super::selector;
 use crate::finding::{Fix, Related, shown};
 use crate::place;
 use crate::shell::{self, Otherwise};
@@ -61,6 +62,10 @@ fn in_stage(
         if !found.is_empty() && !["BASH_ENV", "ENV"].iter().any(|name| environment.has(name, number)) {
             wrong.extend(found);
         }
+    }
+    // Where the stage below is missing, nobody knows what it would declare.
+    if wrong.is_empty() || selector::missing(view, view.root(stage)).is_some() {
+        return Vec::new();
     }
     report(view, wrong, "RUN")
 }

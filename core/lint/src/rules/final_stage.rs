@@ -26,7 +26,7 @@ fn found(view: &View<'_>) -> Option<Found> {
     let own = root.index == stage.index;
     let mut found = Found::new(
         if own { flag.span } else { from.span },
-        format!("The final stage is on --platform={written}, so the image has files of {files}"),
+        format!("The image gets files of {files}, because its stage has --platform={written}"),
     );
     if own {
         let edits = vec![place::without_flag(view.file, flag)];

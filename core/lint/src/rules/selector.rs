@@ -13,7 +13,8 @@ pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
     view.stages().filter_map(|(stage, _)| missing(view, stage)).collect()
 }
 
-fn missing(view: &View<'_>, stage: &Stage) -> Option<Found> {
+/// The finding for a stage, if the one it is built on is missing.
+pub(super) fn missing(view: &View<'_>, stage: &Stage) -> Option<Found> {
     let Base::Image(name) = &stage.base else { return None };
     let Body::From(body) = &view.from(stage)?.body else { return None };
     if !body.image.text.contains('$') || !is_no_image(view, name) {
