@@ -61,7 +61,7 @@ fn build(context: &Context<'_>, args: &BuildArgs) -> Result<(), CliError> {
     let store = store_root(env)?;
     let registry = registry_config(config_dir.as_deref(), env)?;
     let git = git_config(env, &registry);
-    let emulation = emulation_settings(config_dir.as_deref())?;
+    let emulation = emulation_settings(config_dir.as_deref(), env)?;
     let limits = collection_limits(config_dir.as_deref())?;
     if debug {
         log_debug();

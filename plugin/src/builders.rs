@@ -99,7 +99,7 @@ fn owner(directory: &Path, env: &Env) -> Option<(u32, u32)> {
 /// does.
 fn embedded(context: &Context<'_>) -> Embedded {
     let env = context.env;
-    let settings = emulation_settings(context.called.config_dir(env).as_deref());
+    let settings = emulation_settings(context.called.config_dir(env).as_deref(), env);
     // Settings that are wrong are told by commands that need them.
     let platforms = settings.map_or_else(
         |_| vec![Platform::host()],

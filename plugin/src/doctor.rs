@@ -32,7 +32,7 @@ pub(crate) fn run(context: &Context<'_>, args: &DoctorArgs) -> Result<ExitCode, 
     let env = context.env;
     let format = Format::new(&args.format)?;
     let config_dir = context.called.config_dir(env);
-    let emulation = emulation_settings(config_dir.as_deref())?;
+    let emulation = emulation_settings(config_dir.as_deref(), env)?;
     let registry = registry_config(config_dir.as_deref(), env)?;
     let store = store_root(env)?;
     if args.common.debug || context.common.debug || context.called.debug() {

@@ -22,7 +22,7 @@ use crate::env::Env;
 use crate::errors::CliError;
 use crate::version::VERSION;
 
-/// Where packages put QEMU, and where people do.
+/// Where packages put QEMU, and where people do: looked at after `PATH`.
 const QEMU_DIRECTORIES: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 /// The proxies that docker's `config.json` sets for builds.
@@ -194,7 +194,10 @@ pub(crate) fn collection_limits(config_dir: Option<&Path>) -> Result<Option<Limi
 }
 
 /// How steps for platforms of other machines are run, as `rbx/config.json` has it.
-pub(crate) fn emulation_settings(config_dir: Option<&Path>) -> Result<rbx_emulation::Settings, CliError> {
+pub(crate) fn emulation_settings(
+    config_dir: Option<&Path>,
+    env: &Env,
+) -> Result<rbx_emulation::Settings, CliError> {
     let path = config_dir.map(|directory| directory.join("rbx/config.json"));
     let RbxConfig { emulation, .. } = match &path {
         Some(path) => read_json(path)?,
@@ -206,7 +209,16 @@ pub(crate) fn emulation_settings(config_dir: Option<&Path>) -> Result<rbx_emulat
     };
     let standard = rbx_emulation::Settings::default();
     let QemuSettings { image, directories } = emulation.qemu;
-    let directories = directories.unwrap_or_else(|| QEMU_DIRECTORIES.map(PathBuf::from).to_vec());
+    let directories = directories.unwrap_or_else(|| {
+        let path = std::env::split_paths(env.filled("PATH").unwrap_or_default());
+        let mut usual: Vec<PathBuf> = Vec::new();
+        for directory in path.chain(QEMU_DIRECTORIES.map(PathBuf::from)) {
+            if directory.is_absolute() && !usual.contains(&directory) {
+                usual.push(directory);
+            }
+        }
+        usual
+    });
     if let Some(relative) = directories.iter().find(|path| !path.is_absolute()) {
         return Err(wrong(&format!("not an absolute path: {:?}", relative.display()), "qemu.directories"));
     }
@@ -334,7 +346,7 @@ mod tests {
 
     fn emulation(text: &str) -> Result<rbx_emulation::Settings, String> {
         let directory = directory(&[("rbx/config.json", text)]);
-        emulation_settings(Some(directory.path())).map_err(|error| {
+        emulation_settings(Some(directory.path()), &Env::with(&[])).map_err(|error| {
             let mut text = Vec::new();
             error.report(&mut text).unwrap();
             let path = directory.path().display().to_string();
@@ -345,7 +357,10 @@ mod tests {
     #[test]
     fn emulation_is_set_up() {
         let usual = emulation("{}").unwrap();
-        assert_eq!(emulation_settings(None).unwrap(), usual);
+        assert_eq!(emulation_settings(None, &Env::with(&[])).unwrap(), usual);
+        let env = Env::with(&[("PATH", "/usr/local/bin:bin::/opt/bin:/usr/local/bin")]);
+        let found = emulation_settings(None, &env).unwrap().qemu_directories;
+        assert_eq!(found, ["/usr/local/bin", "/opt/bin", "/usr/bin"].map(Path::new));
         assert_eq!(usual.registration, Registration::Auto);
         assert_eq!(usual.qemu_directories, [Path::new("/usr/bin"), Path::new("/usr/local/bin")]);
         assert_eq!(usual.qemu_image.as_deref(), Some("tonistiigi/binfmt"));
