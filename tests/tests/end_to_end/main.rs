@@ -2,6 +2,7 @@
 //! test of its own.
 
 mod check;
+mod doctor;
 mod editor;
 mod emulation;
 mod flood;
@@ -41,6 +42,7 @@ fn main() {
     });
     let trials = corpus
         .chain(check::trials())
+        .chain(doctor::trials())
         .chain(editor::trials())
         .chain(emulation::trials())
         .chain(flood::trials())
