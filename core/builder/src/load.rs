@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::stream;
 use rbx_driver::docker::{ContainerState, Endpoint, EndpointChoice, Engine, context_endpoint, context_names};
 use rbx_driver::{Driver, DriverError, Features};
 use rbx_platform::Platform;
@@ -13,6 +14,9 @@ use crate::choose::{Builder, Kind};
 use crate::error::BuilderError;
 use crate::group::Node;
 use crate::options;
+
+/// How many builders are asked at once, and how many nodes of each. Who has more waits in turns.
+const AT_ONCE: usize = 64;
 
 /// A builder whose nodes were asked.
 #[derive(Debug, Clone)]
@@ -72,7 +76,7 @@ pub struct Embedded {
     pub platforms: Vec<Platform>,
 }
 
-/// Asks the nodes of builders, all at once; none for longer than `limit`. What there is to know of the embedded
+/// Asks the nodes of builders, side by side; none for longer than `limit`. What there is to know of the embedded
 /// builder is asked if it is one of them.
 pub async fn load(
     builders: Vec<Builder>,
@@ -80,7 +84,8 @@ pub async fn load(
     embedded: &dyn Fn() -> Embedded,
     limit: Duration,
 ) -> Vec<Loaded> {
-    join_all(builders.into_iter().map(|builder| load_one(builder, endpoints, embedded, limit))).await
+    let asked = builders.into_iter().map(|builder| load_one(builder, endpoints, embedded, limit));
+    stream::iter(asked).buffered(AT_ONCE).collect().await
 }
 
 async fn load_one(
@@ -95,7 +100,7 @@ async fn load_one(
         Kind::Instance => match builder.known_driver() {
             Some(driver) if driver.is_creatable() => {
                 let nodes = builder.nodes.iter().map(|node| load_node(driver, node, endpoints, limit));
-                Ok(join_all(nodes).await)
+                Ok(stream::iter(nodes).buffered(AT_ONCE).collect().await)
             }
             Some(driver) => {
                 Err(format!("additional instances of driver {:?} cannot be created", driver.name()))

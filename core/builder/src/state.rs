@@ -229,7 +229,9 @@ impl Change<'_> {
             remove_file(&self.state.directory.join("activity").join(name))?;
         }
         for node in self.state.names(&format!("refs/{lower}"))? {
-            self.forget_builds(&lower, &node)?;
+            if validate_name(&node).is_ok_and(|lower| lower == node) {
+                self.forget_builds(&lower, &node)?;
+            }
         }
         remove_directory(&self.state.directory.join("refs").join(&lower))?;
         remove_file(&self.state.directory.join("instances").join(&lower))
@@ -453,6 +455,7 @@ mod tests {
         write("foo/foo0/one", r#"{"Target":"a","GroupRef":"whole"}"#);
         write("foo/foo1/two", r#"{"Target":"a","GroupRef":"part"}"#);
         write("foo/foo1/odd", "{");
+        write("foo/.tmp-1/one", "{}");
         write("foo/foo1/out", r#"{"GroupRef":"../../current"}"#);
         write("bar/bar0/three", r#"{"Target":"a","GroupRef":"part"}"#);
         write("__group__/whole", r#"{"Refs":["foo/foo0/one"]}"#);

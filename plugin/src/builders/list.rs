@@ -42,18 +42,23 @@ pub(crate) fn ls(context: &Context<'_>, args: &LsArgs) -> Result<ExitCode, CliEr
     Ok(ExitCode::SUCCESS)
 }
 
+/// A text of others without what could direct a terminal.
+fn tame(text: &str) -> String {
+    text.split('\n').map(rbx_progress::clean).collect::<Vec<_>>().join("\n")
+}
+
 /// What could not be learned.
 fn complaints(loaded: &[Loaded]) -> String {
     let mut text = String::new();
     for builder in loaded {
         let name = &builder.builder.name;
         if let Some(error) = &builder.error {
-            let error = rbx_progress::clean(error.trim());
+            let error = tame(error.trim());
             let _ = writeln!(text, "Cannot load builder {name}: {error}");
         }
         for node in &builder.nodes {
             if let Err(error) = &node.status {
-                let error = rbx_progress::clean(error.trim());
+                let error = tame(error.trim());
                 let _ = writeln!(text, "Failed to get status for {name} ({}): {error}", node.node.name);
             }
         }
@@ -141,7 +146,7 @@ impl Format {
                 "Status": if loaded.error.is_some() { "error" } else { "" },
                 "Buildkit": "",
                 "Platforms": "",
-                "Error": loaded.error.clone().unwrap_or_default(),
+                "Error": loaded.error.as_deref().map_or_else(String::new, tame),
                 "Builder": inner,
             });
         };
@@ -154,8 +159,8 @@ impl Format {
             "LastActivity": "",
             "Status": node.status.as_ref().map_or_else(|_| "error".to_owned(), ToString::to_string),
             "Buildkit": node.version,
-            "Platforms": shown,
-            "Error": node.status.as_ref().err().cloned().unwrap_or_default(),
+            "Platforms": rbx_progress::clean(&shown),
+            "Error": node.status.as_ref().err().map_or_else(String::new, |error| tame(error)),
             "Builder": inner,
         })
     }

@@ -245,6 +245,25 @@ fn hostile_files_are_one_error_and_stay() {
     refused("inspect bad", "not a regular file");
     fs::remove_file(&bad).unwrap();
 
+    // What is in them directs no terminal.
+    let directing = json!({"Name": "bad", "Driver": "\u{1b}[2J", "Nodes": [{"Name": "a", "Endpoint": "\u{1b}[3J",
+        "Platforms": [{"os": "\u{1b}[4J", "architecture": "a"}], "DriverOpts": {"\u{1b}[5J": "\u{1b}[6J"}}]});
+    for driver in ["remote", "docker-container", "\u{1b}[2J"] {
+        let mut directing = directing.clone();
+        directing["Driver"] = driver.into();
+        world.write("state/instances/bad", &directing.to_string());
+        for line in [
+            "ls",
+            "ls --format {{.Name}}{{.DriverEndpoint}}{{.Platforms}}{{.Error}}",
+            "ls --format json",
+            "inspect bad",
+            "rm bad",
+        ] {
+            let ran = run(line);
+            assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "{line}: {ran:?}");
+        }
+    }
+
     world.write("state/current", "{\"Name\":[]}");
     for line in ["ls", "inspect", "du"] {
         refused_with_hint(&run(line));
