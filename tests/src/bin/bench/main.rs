@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a developer's command line tool")]
 
 mod measure;
+mod memory;
 mod report;
 mod rows;
 mod workload;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use measure::{Bench, Pair, Side};
 use rbx_tests::Parts;
-use rows::ROWS;
+use rows::{ROWS, Row};
 
 /// What the command line asks for.
 struct Options {
@@ -31,11 +32,11 @@ fn main() -> ExitCode {
         }
     };
     println!("load of the machine: {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
-    let bench = Bench::new();
+    let is_wanted = |row: &&Row| options.rows.is_empty() || options.rows.iter().any(|key| key == row.key);
+    let rows: Vec<&Row> = ROWS.iter().filter(is_wanted).collect();
+    let bench = Bench::new(rows.iter().any(|row| row.emulated));
     let mut results = Vec::new();
-    for row in
-        ROWS.iter().filter(|row| options.rows.is_empty() || options.rows.iter().any(|key| key == row.key))
-    {
+    for row in rows {
         println!("measuring {}: {}", row.key, row.title);
         let pair = Pair::measure(&bench, row, options.runs, &options.sides);
         results.push((row, pair));
@@ -92,6 +93,7 @@ fn usage() -> String {
     format!(
         "Usage: bench [--rows KEY,KEY...] [-n RUNS] [--side rbx|buildkit] [--json FILE]\n\nRows:\n{rows}\n\n\
          Times are of whole processes, from start to exit; files are in the page cache.\n\
-         Memory is the peak resident set of the client and of what it waited for, and of dockerd and containerd.\n"
+         Memory is the peak resident set of the client and its helpers, and of dockerd and containerd; not of what\n\
+         runs the steps there, nor of the steps.\n"
     )
 }

@@ -1,15 +1,24 @@
 //! One timed run, and runs of both sides in turn.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rbx_emulation::Architecture;
+use rbx_tests::binfmt::Registered;
 use rbx_tests::{Engine, Parts, Registry, Store, rbx};
+use serde_json::json;
 use wait4::Wait4;
 
+use crate::memory::{self, Watch};
 use crate::rows::Row;
 use crate::workload;
+
+/// What the rows of several platforms emulate.
+const FOREIGN: [Architecture; 4] =
+    [Architecture::Arm, Architecture::Arm64, Architecture::Riscv64, Architecture::S390x];
 
 /// Who builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +52,10 @@ pub(crate) struct Bench {
     parts: Parts,
     engine: Engine,
     registry: Registry,
+    /// Made when a row first needs it.
+    hub: OnceCell<Registry>,
     directory: PathBuf,
+    _handlers: Option<Registered>,
 }
 
 /// Where the benchmark keeps its files.
@@ -55,16 +67,35 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 impl Bench {
-    pub(crate) fn new() -> Self {
-        let directory = directory();
+    /// Starts what builds are measured with. For emulated steps BuildKit has handlers on the host, which others must
+    /// not change meanwhile; docker-rbx makes itself a namespace, as where there are none. QEMU is the same.
+    pub(crate) fn new(emulated: bool) -> Self {
+        let (directory, parts) = (directory(), Parts::locate());
+        // Before the Engine starts: it looks once.
+        let handlers = emulated.then(|| Registered::qemu(&FOREIGN));
         let bench = Self {
-            parts: Parts::locate(),
             engine: Engine::start(Store::Containerd),
             registry: Registry::with_images(),
+            hub: OnceCell::new(),
             directory,
+            _handlers: handlers,
+            parts,
         };
         bench.clear(Side::Rbx);
+        if emulated {
+            bench.configure();
+        }
         bench
+    }
+
+    /// Has docker-rbx emulate with the QEMU of the parts and no handler of the host.
+    fn configure(&self) {
+        let config = self.home().join("config/rbx");
+        fs::create_dir_all(&config).expect("a directory for the configuration can be made");
+        let qemu = self.parts.program("qemu-aarch64");
+        let emulation = json!({ "registration": "namespace", "qemu": { "directories": [qemu.parent()] } });
+        fs::write(config.join("config.json"), json!({ "emulation": emulation }).to_string())
+            .expect("the configuration can be written");
     }
 
     /// The generated context of 20,000 files.
@@ -74,14 +105,18 @@ impl Bench {
         path
     }
 
-    /// A directory with these files. `registry.test` in them stands for the registry with the base images.
+    /// A directory with these files. `registry.test` in them stands for the registry with the base images, `hub.test`
+    /// for the one in the place of Docker Hub.
     pub(crate) fn context(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let path = self.directory.join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a context can be made");
         for (file, content) in files {
-            fs::write(path.join(file), content.replace("registry.test", self.registry.address()))
-                .expect("a file of the context can be written");
+            let mut content = content.replace("registry.test", self.registry.address());
+            if content.contains("hub.test") {
+                content = content.replace("hub.test", self.hub.get_or_init(Registry::docker_hub).address());
+            }
+            fs::write(path.join(file), content).expect("a file of the context can be written");
         }
         path
     }
@@ -157,6 +192,7 @@ fn timed(mut command: Command, daemons: &[u32], log: &Path) -> Result<Sample, St
     let child = command
         .spawn()
         .map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
+    let watch = Watch::start(child.id());
     let used = child.wait4().map_err(|error| error.to_string())?;
     let time = start.elapsed();
     if !used.status.success() {
@@ -166,28 +202,13 @@ fn timed(mut command: Command, daemons: &[u32], log: &Path) -> Result<Sample, St
     }
     Ok(Sample {
         milliseconds: milliseconds(time),
-        client: mebibytes(used.rusage.maxrss),
-        daemons: daemons.iter().map(|pid| peak(*pid)).sum(),
+        client: memory::mebibytes(watch.stop().unwrap_or(used.rusage.maxrss)),
+        daemons: memory::mebibytes(daemons.iter().map(|pid| memory::peak(*pid)).sum()),
     })
 }
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]
-    let bytes = bytes as f64;
-    bytes / f64::from(1 << 20)
-}
-
-/// Peak resident set of a running process in MiB.
-fn peak(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes =
-        line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|number| number.parse::<u64>().ok());
-    mebibytes(kibibytes.unwrap_or_default() * 1024)
 }
 
 /// The runs of one row.

@@ -16,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) budget: Option<f64>,
     /// How many samples one run asked for stands for: short work is measured more often.
     pub(crate) times: usize,
+    /// Whether it has steps for other platforms than this machine's.
+    pub(crate) emulated: bool,
     /// Whether the first sample of each side is thrown away, since it fills caches.
     pub(crate) warm_up: bool,
     /// Makes the contexts.
@@ -27,7 +29,7 @@ pub(crate) struct Row {
 }
 
 /// Every row: starting up, then the design's budget from top to bottom.
-pub(crate) const ROWS: [Row; 12] = [
+pub(crate) const ROWS: [Row; 16] = [
     Row {
         key: "help",
         title: "--help",
@@ -55,6 +57,7 @@ pub(crate) const ROWS: [Row; 12] = [
         budget: Some(5.0),
         times: 1,
         warm_up: true,
+        emulated: false,
         prepare: runs,
         change: unchanged,
         sample: |bench, side, contexts| {
@@ -69,6 +72,7 @@ pub(crate) const ROWS: [Row; 12] = [
         budget: Some(10.0),
         times: 2,
         warm_up: true,
+        emulated: false,
         prepare: small,
         change: unchanged,
         sample: |bench, side, contexts| bench.build(side, &contexts[0], "type=cacheonly", &[]),
@@ -79,6 +83,7 @@ pub(crate) const ROWS: [Row; 12] = [
         budget: Some(2500.0),
         times: 1,
         warm_up: false,
+        emulated: false,
         prepare: copy,
         change: unchanged,
         sample: |bench, side, contexts| {
@@ -122,6 +127,7 @@ pub(crate) const ROWS: [Row; 12] = [
         budget: Some(3500.0),
         times: 1,
         warm_up: false,
+        emulated: false,
         prepare: copy_run,
         change: unchanged,
         sample: |bench, side, contexts| {
@@ -138,7 +144,56 @@ pub(crate) const ROWS: [Row; 12] = [
         sample: |bench, side, contexts| copied(bench, side, contexts, "type=cacheonly"),
         ..COPIED
     },
+    Row {
+        key: "platforms",
+        title: "small image with two RUNs for six platforms, cold, to an archive",
+        sample: |bench, side, contexts| {
+            bench.clear(side);
+            platforms(bench, side, contexts)
+        },
+        ..PLATFORMS
+    },
+    Row {
+        key: "platforms-same",
+        title: "the same, nothing changed",
+        times: 2,
+        warm_up: true,
+        sample: platforms,
+        ..PLATFORMS
+    },
+    Row {
+        key: "go-emulated",
+        title: "Go program for two platforms, one of them emulated",
+        prepare: |bench| go(bench, "go-emulated", GO_EMULATED),
+        sample: compiled,
+        ..PLATFORMS
+    },
+    Row {
+        key: "go-cross",
+        title: "Go program for two platforms, cross-compiled",
+        prepare: |bench| go(bench, "go-cross", GO_CROSS),
+        sample: compiled,
+        ..PLATFORMS
+    },
 ];
+
+/// What rows of several platforms share.
+const PLATFORMS: Row = Row {
+    key: "",
+    title: "",
+    budget: None,
+    times: 1,
+    warm_up: false,
+    emulated: true,
+    prepare: six,
+    change: unchanged,
+    sample: platforms,
+};
+
+/// Two run on this machine's CPU, four in QEMU.
+const SIX: &str = "--platform=linux/amd64,linux/386,linux/arm64,linux/arm/v7,linux/riscv64,linux/s390x";
+/// Those of the tutorials.
+const TWO: &str = "--platform=linux/amd64,linux/arm64";
 
 /// What rows of starting up share.
 const START: Row = Row {
@@ -147,6 +202,7 @@ const START: Row = Row {
     budget: None,
     times: 4,
     warm_up: true,
+    emulated: false,
     prepare: |_| Vec::new(),
     change: unchanged,
     sample: |_, _, _| Ok(Sample { milliseconds: 0.0, client: 0.0, daemons: 0.0 }),
@@ -159,6 +215,7 @@ const COPIED: Row = Row {
     budget: None,
     times: 1,
     warm_up: true,
+    emulated: false,
     prepare: copy,
     change: unchanged,
     sample: archive,
@@ -197,6 +254,52 @@ fn copy(bench: &Bench) -> Vec<PathBuf> {
 fn copy_run(bench: &Bench) -> Vec<PathBuf> {
     let dockerfile = "FROM registry.test/busybox\nCOPY . /work\nRUN true\n";
     vec![bench.workload(), bench.context("copy-run", &[("Dockerfile", dockerfile)])]
+}
+
+fn six(bench: &Bench) -> Vec<PathBuf> {
+    let dockerfile = "FROM registry.test/busybox\nWORKDIR /app\nCOPY one ./\nRUN uname -m | cat one - > two\nRUN wc -c * > three\nCMD [\"cat\", \"three\"]\n";
+    vec![bench.context("six", &[("Dockerfile", dockerfile), ("one", "1\n")])]
+}
+
+fn platforms(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, String> {
+    let archive = bench.archive(side);
+    // docker-rbx leaves an archive alone that is what it would write.
+    let _ = fs::remove_file(&archive);
+    bench.build(side, &contexts[0], &format!("type=oci,dest={}", archive.display()), &[SIX])
+}
+
+/// A small program: what is compiled is Go's own runtime.
+const GO_PROGRAM: &str =
+    "package main\n\nimport \"runtime\"\n\nfunc main() {\n\tprintln(\"Hello from\", runtime.GOARCH)\n}\n";
+const GO_EMULATED: &str = r#"FROM hub.test/library/golang AS builder
+WORKDIR /app
+COPY . .
+RUN CGO_ENABLED=0 go build -ldflags="-s -w" -o server main.go
+FROM scratch
+COPY --from=builder /app/server /server
+ENTRYPOINT ["./server"]
+"#;
+const GO_CROSS: &str = r#"FROM --platform=$BUILDPLATFORM hub.test/library/golang AS builder
+ARG TARGETOS TARGETARCH
+WORKDIR /app
+COPY . .
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -ldflags="-s -w" -o server main.go
+FROM scratch
+COPY --from=builder /app/server /server
+ENTRYPOINT ["./server"]
+"#;
+
+/// The program, then what has its base images fetched.
+fn go(bench: &Bench, name: &str, dockerfile: &str) -> Vec<PathBuf> {
+    vec![
+        bench.context(name, &[("Dockerfile", dockerfile), ("main.go", GO_PROGRAM)]),
+        bench.context("go-base", &[("Dockerfile", "FROM hub.test/library/golang\nRUN true\n")]),
+    ]
+}
+
+fn compiled(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, String> {
+    bench.build(side, &contexts[1], "type=cacheonly", &[TWO])?;
+    bench.build(side, &contexts[0], "type=cacheonly", &[TWO, "--no-cache"])
 }
 
 fn change_one(contexts: &[PathBuf], _: usize) {
