@@ -73,7 +73,9 @@ impl Failure {
                 Ids(format!("the user namespace has no such id: {}", failure.message))
             }
             (Stage::UserNamespace, Some(errno)) => {
-                Kernel::of_this_system().refusal("making a user namespace for emulators", errno)
+                // The system's words are added anew.
+                let doing = failure.message.rsplit_once(": ").map_or("", |(doing, _)| doing);
+                Kernel::of_this_system().refusal(doing, errno)
             }
             (Stage::Binfmt, Some(Errno::PERM | Errno::ACCESS)) => refused(
                 &format!(

@@ -70,7 +70,7 @@ fn make_plain(socket: BorrowedFd<'_>) -> Result<(), Failure> {
 /// Makes a helper in a user namespace of its own, with the ids that this one has. Only a process that stays outside can
 /// map them: this one.
 fn make_emulating(socket: BorrowedFd<'_>, emulators: &[Emulator]) -> Result<(), Failure> {
-    let what = || "making a user namespace".to_owned();
+    let what = || "making a user namespace for emulators".to_owned();
     let (mapped, map) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(Stage::Other, what)?;
     let inherited = Inherited::raise();

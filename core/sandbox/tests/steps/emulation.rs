@@ -1,10 +1,12 @@
 //! Steps for other CPUs, run by QEMU that a helper registers in a namespace of its own.
 
 use std::fs;
+use std::io::Write;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rbx_emulation::{Architecture, Qemu};
-use rbx_sandbox::{Network, Step};
+use rbx_sandbox::{Helper, Network, Step};
 use rbx_tests::Parts;
 
 use crate::Test;
@@ -202,5 +204,46 @@ fn registrations_are_out_of_reach(_: &World) {
             assert_eq!(outcome.stdout, "", "{script}: {outcome:?}");
             world.clear("step");
         }
+    }
+}
+
+/// Prints how long it takes to start a helper, and then a step that does nothing, natively and emulated.
+pub(crate) fn overhead(plain: &World) {
+    let median = |rounds: usize, act: &mut dyn FnMut(usize) -> Duration| {
+        let mut times: Vec<Duration> = (0..rounds).map(act).collect();
+        times.sort();
+        times[rounds / 2]
+    };
+    let all: Vec<Qemu> = FOREIGN.iter().map(|(architecture, ..)| qemu(*architecture)).collect();
+    let say = |what: &str, time: Duration| writeln!(std::io::stdout(), "{what}: {time:?}").expect("output");
+    for (what, emulators) in [("no emulator", &all[..0]), ("one", &all[..1]), ("six", &all[..])] {
+        let start = |_| {
+            let start = Instant::now();
+            let helper = Helper::start(emulators);
+            let time = start.elapsed();
+            assert!(helper.is_ok());
+            time
+        };
+        say(&format!("a helper with {what}"), median(30, &mut { start }));
+    }
+    let emulating = world(&[Architecture::Arm64]);
+    for (what, world, image) in [
+        ("native", plain, "base"),
+        ("native beside emulators", &emulating, "base"),
+        ("emulated", &emulating, "arm64"),
+    ] {
+        let run = |round: usize| {
+            let mut step = world.step(&format!("{image}{round}"), "");
+            step.rootfs.lower = vec![world.path(image)];
+            step.args = vec!["/bin/true".to_owned()];
+            step.init = image != "base";
+            let (output, ..) = crate::world::pipes();
+            let start = Instant::now();
+            let exit = world.helper.run(&step, &output).and_then(rbx_sandbox::Running::wait);
+            let time = start.elapsed();
+            assert_eq!(exit.expect("an end").code, 0);
+            time
+        };
+        say(&format!("a step, {what}"), median(100, &mut { run }));
     }
 }

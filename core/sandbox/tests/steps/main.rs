@@ -62,8 +62,9 @@ fn trials() -> Vec<Trial> {
             .copied(),
     );
     let mut trials: Vec<Trial> = tests.map(trial).collect();
-    // A measurement, for a quiet machine and release code.
+    // Measurements, for a quiet machine and release code.
     trials.push(trial(("overhead", life::overhead)).with_ignored_flag(true));
+    trials.push(trial(("overhead_of_emulation", emulation::overhead)).with_ignored_flag(true));
     trials
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use rbx_emulation::{Architecture, Qemu};
-use rbx_sandbox::{Helper, Mount, MountKind, Network, SandboxError, Security};
+use rbx_sandbox::{DeviceKind, Helper, Mount, MountKind, Network, SandboxError, Security};
 use rbx_tests::binfmt::Untouched;
 use rbx_tests::{Parts, inside};
 use rustix::mount::MountFlags;
@@ -133,7 +133,7 @@ fn limits_in_a_helper_with_emulators(world: &World) {
     let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("capabilities");
     let capabilities = u64::from_str_radix(capabilities.trim(), 16).expect("a number");
     let hard = if capabilities & (1 << 24) == 0 { "true" } else { "ulimit -Hn 400" };
-    let script = format!("ulimit -Sn 200 && {hard} && ulimit -c 0 && \"$@\"");
+    let script = format!("ulimit -Sn 200 && {hard} && ulimit -Sc 0 && \"$@\"");
     crate::all_passed(&names, &play_in(world, &["sh", "-c", &script], &names));
 }
 
@@ -184,6 +184,12 @@ fn what_is_mounted_below_sys_is_not_seen(world: &World) {
 }
 
 fn namespaces_may_be_refused(world: &World) {
+    // Root that may not hand on all rights to root of another namespace.
+    let shell = ["setpriv", "--bounding-set=-setfcap", "sh", "-c", "\"$@\""];
+    let output = play_in(world, &shell, &["refused"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(": mapping ids: operation not permitted\n"), "{output:?}");
+
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let shell = ["unshare", "--user", "--map-root-user", "sh", "-c", script];
     let output = play_in(world, &shell, &["refused"]);
@@ -245,7 +251,7 @@ fn runtimes_are_refused(_: &World) {
 fn the_first_process_is_closed(_: &World) {
     let world = world(&[Architecture::Arm64]);
     let script = "for file in environ maps mem auxv exe fd/3 cwd/etc/passwd root/etc/passwd; do
-            (head -c 1 /proc/1/$file > /dev/null) 2>&1 | grep -q denied || echo $file can be read
+            (timeout 5 head -c 1 /proc/1/$file > /dev/null) 2>&1 | grep -q denied || echo $file can be read
         done
         kill -9 1; kill -SEGV 1; kill -INT -1; (exit 1) & wait; pwd; cat /proc/1/comm";
     for security in [Security::Sandbox, Security::Insecure] {
@@ -274,12 +280,23 @@ fn devices_of_the_host_stay_as_they_are(_: &World) {
     };
     let before = facts();
     let script = "chmod 600 /dev/null; chown 1:1 /dev/zero; touch /dev/zero; rm /dev/null; echo x > /dev/null
-        head -c 2 /dev/zero | wc -c; stat -c %a /dev/null; mknod /n c 1 3 || echo none";
+        head -c 2 /dev/zero | wc -c; stat -c %a /dev/null; mknod /n c 1 3 || echo none
+        echo x > /dev/device || echo full; chmod 600 /dev/device; stat -c %a /dev/device";
     for lower in ["arm64", "base"] {
         let mut step = world.step(lower, script);
         step.rootfs.lower = vec![world.path(lower)];
+        let kind = MountKind::Device {
+            source: "/dev/full".into(),
+            kind: DeviceKind::Character,
+            major: 1,
+            minor: 7,
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+        };
+        step.mounts = vec![Mount { target: "/dev/device".to_owned(), kind }];
         let outcome = world.run(&step).expect("a step");
-        assert_eq!(outcome.stdout, "2\n666\nnone\n", "{outcome:?}");
+        assert_eq!(outcome.stdout, "2\n666\nnone\nfull\n666\n", "{outcome:?}");
         assert_eq!(facts(), before);
     }
 }
