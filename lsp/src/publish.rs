@@ -1,8 +1,9 @@
 //! The task that works diagnostics out and publishes them.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc as blocking};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tower_lsp::Client;
 use tower_lsp::ls_types::{Diagnostic, Uri};
 
@@ -12,6 +13,10 @@ use crate::features::diagnostics::diagnostics;
 /// Publishes the diagnostics of documents, one document at a time, at the pace at which the client takes them: only
 /// those of the newest text of each.
 pub(crate) async fn publish(client: Client, mut inbox: mpsc::UnboundedReceiver<Dirty>) {
+    let checker = match checker() {
+        Ok(checker) => checker,
+        Err(error) => return tracing::error!(%error, "there is no thread to check documents"),
+    };
     let mut waiting: Vec<Dirty> = Vec::new();
     loop {
         if waiting.is_empty() {
@@ -22,7 +27,7 @@ pub(crate) async fn publish(client: Client, mut inbox: mpsc::UnboundedReceiver<D
         let Dirty { uri, snapshot } = waiting.remove(0);
         let version = snapshot.as_ref().map(|snapshot| snapshot.version);
         let found = match snapshot {
-            Some(snapshot) => found(snapshot).await,
+            Some(snapshot) => found(&checker, snapshot).await,
             None => Vec::new(),
         };
         take_newest(&mut waiting, &mut inbox);
@@ -43,11 +48,31 @@ fn take_newest(waiting: &mut Vec<Dirty>, inbox: &mut mpsc::UnboundedReceiver<Dir
     }
 }
 
-/// What is wrong with a document, found on a thread on which nothing else waits.
-async fn found(snapshot: Arc<Snapshot>) -> Vec<Diagnostic> {
-    let found = tokio::task::spawn_blocking(move || diagnostics(&snapshot)).await;
-    found.unwrap_or_else(|error| {
-        tracing::error!(%error, "a document was not checked");
-        Vec::new()
-    })
+/// A document to be checked, and where the findings go.
+type Job = (Arc<Snapshot>, oneshot::Sender<Vec<Diagnostic>>);
+
+/// Starts a thread that checks documents, until nobody can ask it any more. It is one for all of them: the memory that a
+/// check took is kept by the thread for the next one, and a pool of threads would keep several times as much.
+fn checker() -> std::io::Result<blocking::Sender<Job>> {
+    let (sender, jobs) = blocking::channel::<Job>();
+    std::thread::Builder::new().name("check".to_owned()).spawn(move || {
+        for (snapshot, answer) in jobs {
+            let found = catch_unwind(AssertUnwindSafe(|| diagnostics(&snapshot))).unwrap_or_else(|_| {
+                tracing::error!(uri = snapshot.uri.as_str(), "a document could not be checked");
+                Vec::new()
+            });
+            // It goes where it was made.
+            drop(snapshot);
+            let _ = answer.send(found);
+        }
+    })?;
+    Ok(sender)
+}
+
+/// What is wrong with a document.
+async fn found(checker: &blocking::Sender<Job>, snapshot: Arc<Snapshot>) -> Vec<Diagnostic> {
+    let (answer, found) = oneshot::channel();
+    // The thread lives as long as this end of its channel.
+    let _ = checker.send((snapshot, answer));
+    found.await.unwrap_or_default()
 }

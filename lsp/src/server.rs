@@ -57,7 +57,9 @@ pub fn run(surroundings: Surroundings) -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .try_init();
-    let runtime = match tokio::runtime::Runtime::new() {
+    // Two of them are enough for what is not done by threads of its own, and each keeps memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start");

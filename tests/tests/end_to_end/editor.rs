@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
+use rbx_tests::binfmt::Untouched;
 use rbx_tests::{Parts, User, rbx, rbx_as, rbx_program};
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_build_fails_is_mended_and_cancelled", a_build_fails_is_mended_and_cancelled),
         trial("an_ordinary_user_builds", an_ordinary_user_builds),
+        trial("a_step_fails_where_it_is_emulated", a_step_fails_where_it_is_emulated),
         trial("a_build_ends_with_a_server_that_is_killed", a_build_ends_with_a_server_that_is_killed),
         trial("neovim_of_the_machine", || neovim(Path::new("nvim"))),
         trial("neovim_of_the_parts", || neovim(&Parts::locate().neovim())),
@@ -275,6 +277,36 @@ fn an_ordinary_user_builds() -> Result<(), String> {
     let project = project(directory.path());
     let rbx = rbx_as(&user, &parts, directory.path());
     session(Editor::open(rbx, &project, &parts, &dockerfile(FAILING))?)
+}
+
+/// Of two platforms, only the foreign one fails.
+fn a_step_fails_where_it_is_emulated() -> Result<(), String> {
+    let _host = Untouched::hold();
+    let (parts, directory) = (Parts::locate(), tempfile::tempdir().expect("a temporary directory"));
+    let project = project(directory.path());
+    let qemu = parts.program("qemu-aarch64").parent().map(Path::to_owned);
+    let settings = json!({ "emulation": { "qemu": { "directories": [qemu], "image": "" } } });
+    fs::create_dir_all(directory.path().join("config/rbx")).expect("a directory");
+    fs::write(directory.path().join("config/rbx/config.json"), settings.to_string()).expect("settings");
+
+    let text = "FROM base\nRUN uname -m; test $(uname -m) != aarch64\n";
+    let mut editor = Editor::open(rbx(&parts, directory.path()), &project, &parts, text)?;
+    editor.findings()?;
+    editor.run("build all platforms")?;
+    editor.shown()?;
+    let findings = editor.findings()?;
+    check(findings.len() == 1, "a finding", &findings)?;
+    check(findings[0]["data"]["platforms"] == json!(["linux/arm64"]), "its platform", &findings)?;
+    let message = findings[0]["message"].as_str().unwrap_or_default();
+    check(message.ends_with("(built for linux/arm64)\n  aarch64"), "what it wrote", &message)?;
+
+    // A build for the other platform says nothing about this one.
+    editor.run("build for linux/amd64")?;
+    let shown = editor.shown()?;
+    check(shown.starts_with("built Dockerfile for linux/amd64: sha256:"), "an image", &shown)?;
+    let findings = editor.findings()?;
+    check(findings.len() == 1, "the finding stays", &findings)?;
+    editor.end()
 }
 
 /// Processes with this in their command line.
