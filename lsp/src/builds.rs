@@ -378,7 +378,7 @@ fn finding(ended: Result<Ended, String>, plan: &Plan, snapshot: &Snapshot) -> Op
 /// Which of the platforms a step is for: where there are several, its name begins with it, `[linux/arm64 2/3] RUN …`.
 fn platform_of(step: &str, platforms: &[Platform]) -> Option<Platform> {
     let word = step.strip_prefix('[')?.split([' ', ']']).next()?;
-    platforms.iter().find(|platform| platform.format_all() == word || platform.to_string() == word).cloned()
+    platforms.iter().find(|platform| platform.format_all() == word).cloned()
 }
 
 /// What was built, in a word.
