@@ -142,7 +142,7 @@ fn remedies(report: &Report) -> String {
             let _ = writeln!(text, "{}", tame(&format!("{}{colon}{reason}", what.join(", "))));
         }
         if !remedy.is_empty() {
-            let _ = writeln!(text, "  Remedy: {}", tame(remedy));
+            let _ = writeln!(text, "  Remedy: {}", tame(&remedy));
         }
     }
     text
@@ -150,21 +150,38 @@ fn remedies(report: &Report) -> String {
 
 /// What helps against some things.
 struct Remedy<'a> {
-    remedy: &'a str,
+    remedy: String,
     /// Each reason, and what it stands in the way of.
     reasons: Vec<(&'a str, Vec<&'a str>)>,
 }
 
-fn add<'a>(remedies: &mut Vec<Remedy<'a>>, remedy: &'a str, reason: &'a str, what: &'a str) {
-    let at = remedies.iter().position(|known| known.remedy == remedy).unwrap_or_else(|| {
-        remedies.push(Remedy { remedy, reasons: Vec::new() });
+fn add<'a>(remedies: &mut Vec<Remedy<'a>>, remedy: &str, reason: &'a str, what: &'a str) {
+    let same = |known: &Remedy<'_>| known.remedy == remedy || joined(&known.remedy, remedy).is_some();
+    let at = remedies.iter().position(same).unwrap_or_else(|| {
+        remedies.push(Remedy { remedy: remedy.to_owned(), reasons: Vec::new() });
         remedies.len() - 1
     });
-    let reasons = &mut remedies[at].reasons;
-    match reasons.iter_mut().find(|(known, _)| *known == reason) {
-        Some((_, all)) => all.push(what),
-        None => reasons.push((reason, vec![what])),
+    let known = &mut remedies[at];
+    if let Some(joined) = joined(&known.remedy, remedy) {
+        known.remedy = joined;
     }
+    match known.reasons.iter_mut().find(|(known, _)| *known == reason) {
+        Some((_, all)) => all.push(what),
+        None => known.reasons.push((reason, vec![what])),
+    }
+}
+
+/// Two commands that install handlers, as one that installs all of them.
+fn joined(one: &str, other: &str) -> Option<String> {
+    let (command, architectures) = one.rsplit_once(" --install ")?;
+    let (same, more) = other.rsplit_once(" --install ")?;
+    let is_plain = |list: &str| list.chars().all(|c| c.is_ascii_alphanumeric() || c == ',');
+    if command != same || !is_plain(architectures) || !is_plain(more) {
+        return None;
+    }
+    let is_there = architectures.split(',').any(|known| known == more);
+    let all = if is_there { architectures.to_owned() } else { format!("{architectures},{more}") };
+    Some(format!("{command} --install {all}"))
 }
 
 /// Names and paths are not ours: they do not direct the terminal, and break no table.
@@ -360,6 +377,27 @@ mod tests {
         linux/riscv64: there is no qemu-riscv64
         linux/loong64: there is no qemu-loong64
           Remedy: sudo apt-get install qemu-user-static
+        "##);
+    }
+
+    #[test]
+    fn handlers_are_installed_by_one_command() {
+        let mut report = report();
+        report.builders.truncate(1);
+        for platform in &mut report.builders[0].platforms {
+            platform.reason = "there is no handler".to_owned();
+            let name = platform.platform.split('/').nth(1).unwrap_or_default();
+            platform.remedy = format!("docker run qemu --install {name}");
+        }
+        report.builders[0].platforms[0].remedy = "install it, or docker run qemu --install amd64".to_owned();
+        report.steps.ids = Ids::All;
+        let text = pretty(&report);
+        insta::assert_snapshot!(text.split_once("\nlinux/amd64: ").unwrap_or_default().1, @r##"
+        there is no handler
+          Remedy: install it, or docker run qemu --install amd64
+
+        linux/386, linux/arm/v7, linux/arm/v6, linux/mips64, linux/arm64, linux/ppc64le, linux/s390x, linux/riscv64, linux/loong64: there is no handler
+          Remedy: docker run qemu --install 386,arm,mips64,arm64,ppc64le,s390x,riscv64,loong64
         "##);
     }
 

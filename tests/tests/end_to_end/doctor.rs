@@ -163,6 +163,11 @@ fn what_works_for_root_is_built() -> Result<(), String> {
         expect(arm64["QEMU"]["Version"].as_str().unwrap_or_default(), ".")?;
         is(&platform(&report, "linux/riscv64")?["Runs"], "missing", &report)?;
     }
+    // What is shown of the builder is the same.
+    let shown = output(home.command().args(["inspect", "embedded"]))?;
+    let usable = platforms(&report)?.iter().filter(|platform| platform["Runs"] != "missing");
+    let usable: Vec<&str> = usable.filter_map(|platform| platform["Platform"].as_str()).collect();
+    expect(&all(&shown), &format!("Platforms:        {}\n", usable.join(", ")))?;
     home.agrees_with_builds(&report)?;
     untouched.assert_same();
     Ok(())
