@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use libtest_mimic::{Failed, Trial};
+use rbx_emulation::Architecture;
+use rbx_tests::binfmt::Registered;
 use rbx_tests::{Engine, Image, Parts, Registry, Store, rbx};
 use serde_json::Value;
 
@@ -25,6 +27,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         proof("stage_selector_missing", SELECTOR_MISSING),
         proof("final_stage_build_platform", FINAL_STAGE),
         proof("platform_flag_on_stage", FLAG_ON_STAGE),
+        Trial::test("check::platform_flag_on_stage_of_a_step", || {
+            FLAG_ON_STAGE_OF_A_STEP.check_emulated().map_err(Failed::from)
+        }),
         Trial::test("check::what_is_silent_is_right", || what_is_silent_is_right().map_err(Failed::from)),
     ]
 }
@@ -153,7 +158,26 @@ const FLAG_ON_STAGE: Proof = Proof {
     after: [Busybox("linux/amd64"), Busybox("linux/amd64")],
 };
 
+/// What the flag was for: the build's own platform runs the step, and no emulator.
+const FLAG_ON_STAGE_OF_A_STEP: Proof = Proof {
+    wrong: "FROM registry.test/busybox AS base\n\
+            FROM --platform=$BUILDPLATFORM base AS build\n\
+            RUN uname -m > /machine\n\
+            FROM scratch\n\
+            COPY --from=build /machine /machine\n",
+    file: "machine",
+    before: Outcome::Built([Line("x86_64"), Line("aarch64")]),
+    after: [Line("x86_64"), Line("x86_64")],
+    ..FLAG_ON_STAGE
+};
+
 impl Proof {
+    /// The same where the machine runs arm64 under QEMU.
+    fn check_emulated(&self) -> Result<(), String> {
+        let _handlers = Registered::qemu(&[Architecture::Arm64]);
+        self.check()
+    }
+
     fn check(&self) -> Result<(), String> {
         let work = Work::new();
         let findings = work.check(self.wrong)?;
