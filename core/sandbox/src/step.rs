@@ -35,7 +35,8 @@ pub struct Step {
     pub runtime: Option<PathBuf>,
     /// Whether the command is the second process of its PID namespace, after one that does nothing but wait for it.
     /// The first process of a namespace gets none of the signals that it sends itself: QEMU, which ends by the signal
-    /// that its program got, would hang there. An OCI runtime does as it likes.
+    /// that its program got, would hang there. That a signal ended the command is then told by the exit code alone. An
+    /// OCI runtime does as it likes.
     pub init: bool,
 }
 

@@ -512,14 +512,14 @@ fn crashes_are_called_qemus() -> Result<(), String> {
     // As the first process of the step, in a shell, and lost on the way.
     insta::assert_snapshot!(failure(r#"["/fault"]"#)?, @r#"
     ERROR: failed to build: process "/fault" did not complete successfully: exit code: 139
-    Hint: this is most likely a crash of QEMU VERSION (DIRECTORY/qemu-aarch64), which emulates linux/arm64 here: signal 11 (segmentation fault); a fault of the program itself would look the same; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from), or cross-compile in a stage FROM --platform=$BUILDPLATFORM
+    Hint: this is most likely a crash of QEMU VERSION (DIRECTORY/qemu-aarch64), which emulates linux/arm64 here: signal 11 (segmentation fault); a fault of the program itself would look the same; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from, --pull renews an image), or cross-compile in a stage FROM --platform=$BUILDPLATFORM
     "#);
     expect(&failure("/fault")?, &["exit code: 139", "QEMU VERSION", "signal 11"])?;
     expect(&failure("/illegal; exit $?")?, &["exit code: 132", "QEMU VERSION", "signal 4"])?;
     expect(&failure("/fault; exit 1")?, &["exit code: 1\n", "QEMU VERSION", "signal 11"])?;
     insta::assert_snapshot!(failure("/call || { echo 'call: Function not implemented' >&2; exit 1; }")?, @r#"
     ERROR: failed to build: process "/bin/sh -c /call || { echo 'call: Function not implemented' >&2; exit 1; }" did not complete successfully: exit code: 1
-    Hint: perhaps QEMU VERSION (DIRECTORY/qemu-aarch64), which emulates linux/arm64 here, does not know a system call: that is what "Function not implemented" means; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from), or cross-compile in a stage FROM --platform=$BUILDPLATFORM
+    Hint: perhaps QEMU VERSION (DIRECTORY/qemu-aarch64), which emulates linux/arm64 here, does not know a system call: that is what "Function not implemented" means; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from, --pull renews an image), or cross-compile in a stage FROM --platform=$BUILDPLATFORM
     "#);
     insta::assert_snapshot!(failure("mknod /device c 1 3")?, @r#"
     ERROR: failed to build: process "/bin/sh -c mknod /device c 1 3" did not complete successfully: exit code: 1

@@ -17,8 +17,10 @@ pub(crate) struct Under {
 }
 
 /// What may help against faults of QEMU.
-const REMEDIES: &str = "try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from), or \
-                        cross-compile in a stage FROM --platform=$BUILDPLATFORM";
+const REMEDIES: &str = "try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from, --pull \
+                        renews an image), or cross-compile in a stage FROM --platform=$BUILDPLATFORM";
+/// What is repeated of a step's output has this length at most.
+const LONGEST_SHOWN: usize = 200;
 /// Signals that a program gets for what it does itself, and that a wrong translation of it brings about: their number,
 /// and their names.
 const FAULTS: [(i32, &str); 3] = [(4, "illegal instruction"), (7, "bus error"), (11, "segmentation fault")];
@@ -96,7 +98,8 @@ impl Under {
 /// How something crashed, if it did.
 fn crash(exit: &Exit, said: &str) -> Option<String> {
     if let Some(line) = said.lines().rev().find(|line| INTERNAL.iter().any(|words| line.contains(words))) {
-        return Some(format!("it said {:?}", line.trim()));
+        let line: String = line.trim().chars().take(LONGEST_SHOWN).collect();
+        return Some(format!("it said {line:?}"));
     }
     let reported = said.lines().rev().filter_map(|line| number_after(line, UNCAUGHT));
     // As a shell tells of a signal.
@@ -119,7 +122,7 @@ fn missing_loader(line: &str) -> Option<&str> {
     let (program, rest) = line.split_once(NO_LOADER)?;
     let path = rest.split_once('\'').map(|(path, _)| path)?;
     let qemu = program.rsplit('/').next()?.starts_with("qemu-");
-    (qemu && path.starts_with('/')).then_some(path)
+    (qemu && path.starts_with('/') && path.len() <= LONGEST_SHOWN).then_some(path)
 }
 
 #[cfg(test)]
@@ -138,7 +141,7 @@ mod tests {
     #[test]
     fn crashes_are_told_whoever_crashed() {
         let segv = "qemu: uncaught target signal 11 (Segmentation fault) - core dumped\nSegmentation fault\n";
-        insta::assert_snapshot!(hint(139, Some(11), "").unwrap(), @"this is most likely a crash of QEMU of mine/qemu, which emulates linux/arm64 here: signal 11 (segmentation fault); a fault of the program itself would look the same; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from), or cross-compile in a stage FROM --platform=$BUILDPLATFORM");
+        insta::assert_snapshot!(hint(139, Some(11), "").unwrap(), @"this is most likely a crash of QEMU of mine/qemu, which emulates linux/arm64 here: signal 11 (segmentation fault); a fault of the program itself would look the same; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from, --pull renews an image), or cross-compile in a stage FROM --platform=$BUILDPLATFORM");
         for (code, signal, said) in [
             (139, None, ""),
             (139, None, segv),
@@ -150,8 +153,10 @@ mod tests {
             ),
             (1, None, "QEMU internal SIGSEGV {code=MAPERR, addr=0x20}\n"),
             (1, None, "qemu: unhandled CPU exception 0x10006 - aborting\n"),
+            (1, None, &format!("tcg fatal error {}", "\u{1f980}".repeat(3000))),
         ] {
             let hint = hint(code, signal, said).unwrap_or_default();
+            assert!(hint.chars().count() < 600, "{}", hint.chars().count());
             assert!(
                 hint.contains("a crash of QEMU of mine/qemu, which emulates linux/arm64 here"),
                 "{code} {said}: {hint}"
@@ -166,6 +171,7 @@ mod tests {
             (134, Some(6), "qemu: uncaught target signal 6 (Aborted) - core dumped\n"),
             (137, Some(9), ""),
             (1, None, "cat: Could not open 'x'"),
+            (1, None, &format!("qemu-arm: Could not open '/{}': x", "y".repeat(200))),
         ] {
             assert_eq!(hint(code, signal, said), None, "{code} {said}");
         }
@@ -176,8 +182,8 @@ mod tests {
 
     #[test]
     fn system_calls_loaders_and_devices_have_hints_of_their_own() {
-        insta::assert_snapshot!(hint(1, None, "qemu: Unsupported syscall: 424\n").unwrap(), @"QEMU of mine/qemu, which emulates linux/arm64 here, does not know system call 424; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from), or cross-compile in a stage FROM --platform=$BUILDPLATFORM");
-        insta::assert_snapshot!(hint(1, None, "x: Function not implemented\n").unwrap(), @r#"perhaps QEMU of mine/qemu, which emulates linux/arm64 here, does not know a system call: that is what "Function not implemented" means; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from), or cross-compile in a stage FROM --platform=$BUILDPLATFORM"#);
+        insta::assert_snapshot!(hint(1, None, "qemu: Unsupported syscall: 424\n").unwrap(), @"QEMU of mine/qemu, which emulates linux/arm64 here, does not know system call 424; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from, --pull renews an image), or cross-compile in a stage FROM --platform=$BUILDPLATFORM");
+        insta::assert_snapshot!(hint(1, None, "x: Function not implemented\n").unwrap(), @r#"perhaps QEMU of mine/qemu, which emulates linux/arm64 here, does not know a system call: that is what "Function not implemented" means; try a newer QEMU (emulation.qemu in rbx/config.json says where it is taken from, --pull renews an image), or cross-compile in a stage FROM --platform=$BUILDPLATFORM"#);
         let loader = "qemu-aarch64: Could not open '/lib/ld-linux-aarch64.so.1': No such file or directory\n";
         insta::assert_snapshot!(hint(255, None, loader).unwrap(), @"a program for linux/arm64 wants the loader /lib/ld-linux-aarch64.so.1, which is not in the image: link it statically, or take a base image with its C library");
         insta::assert_snapshot!(hint(1, None, "mknod: /d: Operation not permitted\n").unwrap(), @"emulated steps run in a user namespace of the build, where nobody can make device nodes; where the host has a handler for linux/arm64, steps of root can: docker run --privileged --rm tonistiigi/binfmt --install arm64");
