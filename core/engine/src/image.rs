@@ -88,7 +88,10 @@ impl Images<'_> {
                         return Ok(None);
                     };
                     let config = ImageConfig::parse(&config).map_err(malformed)?;
-                    if !accepts(platform, &config.platform()) || !self.has_layers(&config, &manifest)? {
+                    // What a registry has for one platform alone is what the name means on every one.
+                    let only = target.digest == top && !found.built;
+                    let suits = only || accepts(platform, &config.platform());
+                    if !suits || !self.has_layers(&config, &manifest)? {
                         return Ok(None);
                     }
                     return Ok(Some(Image {
