@@ -55,8 +55,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Helper {
     /// Starts the helper; [`enter`](crate::enter) must be the first call of this program's `main`.
     ///
-    /// With `emulators` (static programs; at most one for an architecture) it runs the programs of their architectures,
-    /// too, even those that the CPU runs. It is then in a user namespace of its own, which has the ids of this
+    /// With `emulators` (static programs; at most one for an architecture, and none for this machine's own, which would
+    /// be run by itself) it runs the programs of their architectures, too, even those that the CPU runs. It is then in a user namespace of its own, which has the ids of this
     /// process's, and registers the emulators there; nothing of that can be seen outside, and nothing is left after
     /// it. Its steps, of whatever architecture, make no device nodes, see the host's, and open no raw sockets on the
     /// host's network. Those for other CPUs want [`Step::init`]. It needs Linux 6.7.
