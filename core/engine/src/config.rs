@@ -35,6 +35,8 @@ impl ImagePlan {
     pub(crate) fn from_base(config: &ImageConfig) -> Self {
         let mut config = config.clone();
         let base_history = std::mem::take(&mut config.history);
+        // As the index names it: what reads images compares the two, and `arm64` is `arm64/v8`.
+        config.variant = config.platform().normalized().variant;
         // As BuildKit: keys that it does not know are not passed on.
         config.config.extra.clear();
         Self { config, base_history, steps: Vec::new(), has_command: false }
