@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::Parts;
 use crate::daemon::Daemon;
+use crate::token::{ISSUER, SERVICE, TokenServer};
 
 /// The user that a registry with a password knows.
 pub const USER: &str = "gina";
@@ -27,6 +28,8 @@ pub struct RegistryOptions {
     pub tls: bool,
     /// Whether it has the base images, and takes nothing else.
     pub images: bool,
+    /// Whether it sends its clients to a [`TokenServer`], which knows [`USER`] and [`PASSWORD`].
+    pub tokens: bool,
 }
 
 /// A container registry on a free port of the loopback interface. Dropping it ends it.
@@ -35,6 +38,7 @@ pub struct Registry {
     parts: Parts,
     daemon: Daemon,
     address: String,
+    tokens: Option<TokenServer>,
 }
 
 impl Registry {
@@ -74,11 +78,12 @@ impl Registry {
         for _ in 0..3 {
             let directory = Daemon::directory("registry");
             let address = free_address();
-            let configuration = configure(&directory, &address, options, storage);
+            let tokens = options.tokens.then(|| TokenServer::start(&directory));
+            let configuration = configure(&directory, &address, options, storage, tokens.as_ref());
             let arguments = ["serve".to_owned(), configuration.display().to_string()];
             let daemon =
                 Daemon::start(directory, &parts.program("docker-registry"), &arguments, &parts.path());
-            let registry = Self { parts: parts.clone(), daemon, address };
+            let registry = Self { parts: parts.clone(), daemon, address, tokens };
             if Daemon::wait_until(Duration::from_secs(10), || registry.answers(options.tls)) {
                 return registry;
             }
@@ -96,6 +101,11 @@ impl Registry {
         stream.write_all(format!("GET /v2/ HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).as_bytes()).is_ok()
             && stream.read_to_string(&mut answer).is_ok()
             && answer.contains("Docker-Distribution-Api-Version")
+    }
+
+    /// The scopes that its token server was asked for, with the user before each, in order.
+    pub fn tokens_asked(&self) -> Vec<String> {
+        self.tokens.as_ref().map(TokenServer::asked).unwrap_or_default()
     }
 
     /// Its address as image names begin with it: `127.0.0.1:PORT`.
@@ -144,7 +154,13 @@ pub(crate) fn free_address() -> String {
 }
 
 /// Writes the registry's configuration and what it names; gives its path.
-fn configure(directory: &Path, address: &str, options: RegistryOptions, storage: Option<&Path>) -> PathBuf {
+fn configure(
+    directory: &Path,
+    address: &str,
+    options: RegistryOptions,
+    storage: Option<&Path>,
+    tokens: Option<&TokenServer>,
+) -> PathBuf {
     let data = storage.map_or_else(|| directory.join("data"), Path::to_path_buf);
     let at = |name: &str| directory.join(name).display().to_string();
     let mut text = format!(
@@ -164,6 +180,15 @@ fn configure(directory: &Path, address: &str, options: RegistryOptions, storage:
         fs::write(directory.join("htpasswd"), HTPASSWD).expect("the password file can be written");
         writeln!(text, "auth:\n  htpasswd: {{realm: test, path: '{}'}}", at("htpasswd"))
             .expect("a string takes text");
+    }
+    if let Some(tokens) = tokens {
+        writeln!(
+            text,
+            "auth:\n  token: {{realm: '{}', service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: '{}'}}",
+            tokens.realm(),
+            tokens.certificate().display()
+        )
+        .expect("a string takes text");
     }
     let configuration = directory.join("config.yml");
     fs::write(&configuration, text).expect("the registry's configuration can be written");
@@ -225,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_password_and_tls_are_asked_for() {
-        let registry = Registry::with(RegistryOptions { password: true, tls: true, images: false });
+        let registry =
+            Registry::with(RegistryOptions { password: true, tls: true, ..RegistryOptions::default() });
         let refused = crane(&registry, &["catalog", registry.address()]).unwrap_err();
         assert!(refused.contains("UNAUTHORIZED") || refused.contains("401"), "{refused}");
         let login = ["auth", "login", registry.address(), "-u", USER, "-p", PASSWORD];

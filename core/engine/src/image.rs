@@ -255,6 +255,21 @@ pub(crate) fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
 }
 
 impl Image {
+    /// The name of its repository, if it has one in a registry.
+    pub(crate) fn repository(&self) -> Option<Reference> {
+        match &self.source {
+            Source::Registry(reference) => Some(reference.clone()),
+            // It may have been built here: then no registry has it, or it was pushed.
+            Source::Store => Reference::parse(&self.name).ok(),
+            Source::Layout(_) => None,
+        }
+    }
+
+    /// The digests of its layers as they came.
+    pub(crate) fn layer_digests(&self) -> impl Iterator<Item = Digest> {
+        self.manifest.layers.iter().map(|layer| layer.digest)
+    }
+
     /// Brings the image's layers into the store, unpacked, each once: those missing are fetched at the same time and
     /// unpacked at the same time.
     pub(crate) async fn layers(

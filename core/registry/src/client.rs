@@ -418,7 +418,7 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
     value.split(';').next().map(str::trim)
 }
 
-fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+pub(crate) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
     Digest::parse(headers.get(CONTENT_DIGEST)?.to_str().ok()?).ok()
 }
 

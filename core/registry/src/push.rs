@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, 
 use reqwest::{Body, Method, Request, StatusCode, Url};
 use tokio::sync::mpsc;
 
-use crate::client::{Access, Ask, Client};
+use crate::client::{Access, Ask, Client, content_digest};
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
 use crate::transport::{is_passing, passes, retry_after, wait};
@@ -21,7 +21,7 @@ const CHUNK: usize = 256 << 10;
 /// Chunks that are read ahead of what was sent.
 const AHEAD: usize = 4;
 
-/// What became of a blob that was to be pushed.
+/// What became of a blob or a manifest that was to be pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
     /// It was sent.
@@ -79,22 +79,34 @@ impl Client {
         }
     }
 
-    /// Gives a manifest or index the name that the reference has: its digest if it has one, else its tag. Everything
-    /// that it names has to be there before.
+    /// Gives a manifest or index the name that the reference has, its digest if it has one, else its tag, unless it
+    /// has that name. Everything that it names has to be there before.
     pub async fn push_manifest(
         &self,
         reference: &Reference,
         media_type: &str,
         bytes: &[u8],
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Pushed, RegistryError> {
         let endpoint = self.origin(reference)?;
         let what = reference.to_string();
+        let access = Access::Push { from: None };
+        let known = Ask { access, ..Ask::manifest(Method::HEAD, reference, &what) };
+        match self.request(&endpoint, &known).await {
+            Ok(answer) if content_digest(answer.headers()) == Some(Digest::sha256_of(bytes)) => {
+                return Ok(Pushed::Present);
+            }
+            Err(error @ (RegistryError::Denied { .. } | RegistryError::Unreachable { .. })) => {
+                return Err(error);
+            }
+            // What else there is to say is said of the manifest itself.
+            Ok(_) | Err(_) => {}
+        }
         let ask = Ask {
-            access: Access::Push { from: None },
+            access,
             content: Some((media_type, Bytes::copy_from_slice(bytes))),
             ..Ask::manifest(Method::PUT, reference, &what)
         };
-        self.request(&endpoint, &ask).await.map(drop)
+        self.request(&endpoint, &ask).await.map(|_| Pushed::Sent)
     }
 
     async fn push_once(
@@ -121,7 +133,17 @@ impl Client {
             Err(error) => return Err(error.into()),
         }
         let mount = from.map_or_else(String::new, |from| format!("?mount={digest}&from={from}"));
-        let begun = self.request(endpoint, &ask(Method::POST, format!("blobs/uploads/{mount}"))).await?;
+        let begun = match self.request(endpoint, &ask(Method::POST, format!("blobs/uploads/{mount}"))).await {
+            // Whoever may not read the other repository may still write to this one.
+            Err(RegistryError::Denied { .. }) if from.is_some() => {
+                let plain = Ask {
+                    access: Access::Push { from: None },
+                    ..ask(Method::POST, "blobs/uploads/".to_owned())
+                };
+                self.request(endpoint, &plain).await?
+            }
+            begun => begun?,
+        };
         if begun.status() == StatusCode::CREATED {
             return Ok(Pushed::Mounted);
         }

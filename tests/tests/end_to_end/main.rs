@@ -15,6 +15,7 @@ mod outputs;
 mod platforms;
 mod plugin;
 mod push;
+mod registries;
 mod sources;
 mod tutorials;
 mod users;
@@ -56,6 +57,7 @@ fn main() {
         .chain(platforms::trials())
         .chain(plugin::trials())
         .chain(push::trials())
+        .chain(registries::trials())
         .chain(sources::trials())
         .chain(tutorials::trials())
         .chain(users::trials())

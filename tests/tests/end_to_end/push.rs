@@ -128,7 +128,8 @@ fn platforms_and_tags_are_there() -> Result<(), String> {
 
 fn a_password_over_tls_is_used() -> Result<(), String> {
     let work = Work::new();
-    let registry = Registry::with(RegistryOptions { password: true, tls: true, images: false });
+    let registry =
+        Registry::with(RegistryOptions { password: true, tls: true, ..RegistryOptions::default() });
     let name = format!("{}/team/app", registry.address());
     let tag = format!("--tag={name}");
     let refused = run(&mut work.build(&registry, &[&tag])).err().unwrap_or_default();

@@ -12,11 +12,13 @@ use rbx_registry::RegistryError;
 use super::image::{BuiltImage, PlatformImage};
 use crate::error::BuildError;
 use crate::layer::LayerBlob;
+use crate::plan::Operation;
 use crate::progress::{Part, Task};
 use crate::solve::Solver;
 
 /// Pushes an image under every name, or, where `by_digest`, into every name's repository under its digest alone. A
-/// blob that several repositories of one registry need is sent to the first of them only.
+/// blob that several repositories of one registry need is sent to the first of them only, and what a base image has
+/// that is in the same registry is taken from there.
 pub(crate) async fn push(
     solver: &Solver,
     image: &BuiltImage,
@@ -24,6 +26,7 @@ pub(crate) async fn push(
     by_digest: bool,
     task: &Task,
 ) -> Result<(), BuildError> {
+    let bases = bases(solver);
     let mut repositories: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
     for name in names {
         repositories.entry(name.name()).or_default().push(name);
@@ -33,7 +36,7 @@ pub(crate) async fn push(
     for names in repositories.values() {
         let first = names[0];
         let from = complete.get(first.domain()).copied();
-        push_blobs(solver, image, first, from, task).await?;
+        push_blobs(solver, image, first, from, &bases, task).await?;
         complete.entry(first.domain()).or_insert(first.path());
         if image.index.is_some() {
             try_join_all(image.platforms.iter().map(|platform| async {
@@ -60,7 +63,22 @@ async fn put(
     descriptor: &Descriptor,
     bytes: &[u8],
 ) -> Result<(), BuildError> {
-    solver.registry.push_manifest(name, &descriptor.media_type, bytes).await.map_err(failed)
+    solver.registry.push_manifest(name, &descriptor.media_type, bytes).await.map(drop).map_err(failed)
+}
+
+/// Where the layers of base images come from.
+fn bases(solver: &Solver) -> BTreeMap<Digest, Vec<Reference>> {
+    let mut bases: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
+    for vertex in &solver.plan.vertices {
+        if let Operation::Image(base) = &vertex.operation
+            && let Some(name) = base.repository()
+        {
+            for layer in base.layer_digests() {
+                bases.entry(layer).or_default().push(name.clone());
+            }
+        }
+    }
+    bases
 }
 
 /// Pushes the layers and configurations of all platforms.
@@ -69,8 +87,13 @@ async fn push_blobs(
     image: &BuiltImage,
     repository: &Reference,
     from: Option<&str>,
+    bases: &BTreeMap<Digest, Vec<Reference>>,
     task: &Task,
 ) -> Result<(), BuildError> {
+    let base = |digest: &Digest| {
+        let of_registry = |base: &&Reference| base.domain() == repository.domain();
+        bases.get(digest).into_iter().flatten().find(of_registry).map(Reference::path)
+    };
     let mut blobs: BTreeMap<Digest, (&Descriptor, Box<Open>)> = BTreeMap::new();
     for platform in &image.platforms {
         let sent = |layer: &&LayerBlob| !media_type::is_nondistributable(&layer.descriptor.media_type);
@@ -96,6 +119,7 @@ async fn push_blobs(
                 Ok(Box::new(Counted { content, part, at: 0, furthest }))
             }
         };
+        let from = from.or_else(|| base(&descriptor.digest)).filter(|from| *from != repository.path());
         solver.registry.push_blob(repository, descriptor, from, &open).await.map_err(failed)?;
         part.done();
         Ok::<_, BuildError>(())

@@ -123,6 +123,41 @@ async fn a_token_for_pushing_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_has_its_name_is_not_sent() {
+    let (manifest, _) = sample_manifest();
+    let digest = Digest::sha256_of(manifest.as_bytes()).to_string();
+    let server = Server::start(move |request, before| match request.method.as_str() {
+        "HEAD" if before > 0 => Reply::ok("").header("Docker-Content-Digest", digest.clone()),
+        "HEAD" => Reply::ok("").header("Docker-Content-Digest", format!("sha256:{:064}", 0)),
+        _ => Reply::status(201),
+    })
+    .await;
+    let client = client(Config::default());
+    let push = async || client.push_manifest(&image(&server), "application/x", manifest.as_bytes()).await;
+    assert_eq!(push().await.unwrap(), Pushed::Sent);
+    assert_eq!(push().await.unwrap(), Pushed::Present);
+    let [head, put] = ["HEAD", "PUT"].map(|method| format!("{method} /v2/team/app/manifests/1"));
+    assert_eq!(server.lines(), [&head[..], &put, &head]);
+}
+
+#[tokio::test]
+async fn a_repository_that_may_not_be_read_is_done_without() {
+    let server = Server::start(|request, _| match request.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" if request.target.contains("mount=") => Reply::status(403),
+        "POST" => Reply::status(202).header("Location", "/upload"),
+        _ => Reply::status(201),
+    })
+    .await;
+    let descriptor = blob(CONTENT.as_bytes());
+    let pushed = client(Config::default())
+        .push_blob(&image(&server), &descriptor, Some("private"), &open(CONTENT))
+        .await;
+    assert_eq!(pushed.unwrap(), Pushed::Sent);
+    assert_eq!(server.lines()[2], "POST /v2/team/app/blobs/uploads/");
+}
+
+#[tokio::test]
 async fn who_may_not_push_is_told_so() {
     let server = Server::start(|_, _| Reply::status(403)).await;
     let auths = format!(r#"{{"auths":{{"{}":{{"auth":"YW5uOmh1c2g="}}}}}}"#, server.authority());
