@@ -6,9 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rbx_emulation::Architecture;
 use sha2::{Digest, Sha256};
 
 use super::{Case, ONE_PLATFORM, Outcome, Platforms, Workspace, built, last_error, rename, run};
+use crate::binfmt::Registered;
 use crate::{Engine, Parts, Registry, Store};
 
 /// The files of a case that no build depends on.
@@ -43,6 +45,9 @@ impl Case {
             all.retain(|case| platforms == Platforms::Own || case.is_for_two_platforms());
             let missing: Vec<&Self> = all.iter().filter(|case| !path(case).exists()).collect();
             if !missing.is_empty() {
+                // BuildKit runs foreign steps by handlers of the host.
+                let two = platforms == Platforms::Two;
+                let _handlers = two.then(|| Registered::qemu(&[Architecture::Arm64]));
                 let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
                 for case in missing {
                     let mut work = Workspace::new();
