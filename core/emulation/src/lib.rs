@@ -17,7 +17,9 @@ mod cpu;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod handler;
+mod kernel;
 mod machine;
+mod means;
 mod missing;
 mod program;
 mod qemu;
@@ -26,7 +28,9 @@ pub mod trial;
 
 pub use architecture::Architecture;
 pub use handler::{Handler, ParseHandlerError, Pattern, handlers};
-pub use machine::{Emulator, Kernel, Machine, Means};
+pub use kernel::Kernel;
+pub use machine::Machine;
+pub use means::{Emulator, Means};
 pub use missing::Missing;
 pub use qemu::{PassedOver, Qemu, Unusable};
 pub use settings::{Registration, Settings};

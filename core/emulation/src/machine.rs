@@ -1,70 +1,16 @@
 //! What this machine can run, and by what.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rbx_platform::Platform;
 
 use crate::handler::switched_off;
+use crate::kernel::is_root;
 use crate::{
-    Architecture, Handler, Missing, PassedOver, Qemu, Registration, Settings, Unusable, cpu, handlers, trial,
+    Architecture, Emulator, Handler, Kernel, Means, Missing, PassedOver, Qemu, Registration, Settings,
+    Unusable, cpu, handlers, trial,
 };
-
-/// A version of Linux, as far as it counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kernel {
-    /// The first number.
-    pub major: u32,
-    /// The second.
-    pub minor: u32,
-}
-
-impl Kernel {
-    /// The first whose user namespaces can have a `binfmt_misc` of their own.
-    pub const NAMESPACES: Self = Self { major: 6, minor: 7 };
-
-    /// Reads a release such as `6.1.0-18-amd64`. One that says nothing is older than all.
-    fn parse(release: &str) -> Self {
-        let mut numbers =
-            release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-        Self { major: numbers.next().unwrap_or(0), minor: numbers.next().unwrap_or(0) }
-    }
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
-
-/// How programs of a platform are run.
-///
-/// With [`Registration::Auto`] it is the first of these that there is: the CPU; for root, a handler of the host that
-/// has its interpreter open and keeps credentials (flags `F` and `C`); QEMU in the build's own namespace; a handler of
-/// the host with `F` and without `C`, under which `sudo` and `ping` get no rights, or one that cannot be seen. An
-/// ordinary user has the namespace before any handler of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Means {
-    /// By the CPU, whose platform it is.
-    Native,
-    /// By the CPU, beside its own platform: `linux/386` on `linux/amd64`.
-    Compatible,
-    /// By a handler of the host, which needs nothing in the step's root. `None` if it works and cannot be seen: a
-    /// container shares the host's handlers, and has no `binfmt_misc` mounted.
-    Host(Option<Handler>),
-    /// By a handler that the build registers in a namespace of its own.
-    Namespace(Architecture, Emulator),
-}
-
-/// Where QEMU comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Emulator {
-    /// It is on this machine.
-    Found(Qemu),
-    /// It is in this image, at `/usr/bin/qemu-ARCH`.
-    Image(String),
-}
 
 /// What this machine can run.
 #[derive(Debug)]
@@ -356,16 +302,6 @@ fn is_dynamic(handler: &Handler) -> bool {
     matches!(Qemu::check(&handler.interpreter), Err(Some(Unusable::Dynamic)))
 }
 
-/// Whether this process is root and all ids are what they are on the host.
-fn is_root() -> bool {
-    if !rustix::process::geteuid().is_root() {
-        return false;
-    }
-    // Elsewhere there is no such file, and no such namespace.
-    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return true };
-    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -608,17 +544,5 @@ mod tests {
         registered.register(&newer.register_line());
         let handler = seen(machine(Registered::directory()).means(&s390x)).unwrap().unwrap();
         assert_eq!(handler.name, "rbx-newer");
-    }
-
-    #[test]
-    fn versions_of_kernels_are_read() {
-        for (release, major, minor) in
-            [("6.18.44-fc-v657", 6, 18), ("5.15", 5, 15), ("6.1.0-18-amd64", 6, 1), ("x", 0, 0), ("", 0, 0)]
-        {
-            assert_eq!(Kernel::parse(release), Kernel { major, minor }, "{release}");
-        }
-        assert!(
-            Kernel::parse("6.7-rc1") >= Kernel::NAMESPACES && Kernel::parse("6.6.99") < Kernel::NAMESPACES
-        );
     }
 }
