@@ -4,10 +4,10 @@ use crate::{Architecture, Handler, Qemu};
 
 /// How programs of a platform are run.
 ///
-/// With [`Registration::Auto`] it is the first of these that there is: the CPU; for root, a handler of the host that
-/// has its interpreter open and keeps credentials (flags `F` and `C`); QEMU in the build's own namespace; a handler of
-/// the host with `F` and without `C`, under which `sudo` and `ping` get no rights, or one that cannot be seen. An
-/// ordinary user has the namespace before any handler of the host.
+/// With [`Registration::Auto`](crate::Registration::Auto) it is the first of these that there is: the CPU; for root,
+/// a handler of the host that has its interpreter open and keeps credentials (flags `F` and `C`); QEMU in the build's
+/// own namespace; a handler of the host with `F` and without `C`, under which `sudo` and `ping` get no rights, or one
+/// that cannot be seen. An ordinary user has the namespace before any handler of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Means {
     /// By the CPU, whose platform it is.
