@@ -241,9 +241,11 @@ impl Builds {
         cancel: &CancellationToken,
         progress: Option<&OngoingProgress<Bounded, Cancellable>>,
     ) -> Result<Ended, String> {
-        let files =
-            plan.lay_out(snapshot.text.as_str()).map_err(|error| format!("{error}: no room for it"))?;
-        let leash = Leash::new(&files.word()).map_err(|error| format!("{error}: no socket for it"))?;
+        let files = plan
+            .lay_out(snapshot.text.as_str())
+            .map_err(|error| format!("{error}: its files cannot be laid out"))?;
+        let leash =
+            Leash::new(&files.word()).map_err(|error| format!("{error}: its socket cannot be opened"))?;
         let mut command = plan.command(&files, leash.variable());
         let mut child = command.spawn().map_err(|error| {
             let program = command.as_std().get_program().display();

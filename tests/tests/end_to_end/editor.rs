@@ -321,7 +321,10 @@ fn a_build_ends_with_a_server_that_is_killed() -> Result<(), String> {
     let project = project(directory.path());
     let mark = format!("{}.25", 400_000 + std::process::id());
     let text = dockerfile(&format!("echo begun && sleep {mark}"));
-    let mut editor = Editor::open(rbx(&parts, directory.path()), &project, &parts, &text)?;
+    let mut rbx = rbx(&parts, directory.path());
+    // A server that is killed leaves the files of its build there.
+    rbx.env("TMPDIR", directory.path());
+    let mut editor = Editor::open(rbx, &project, &parts, &text)?;
     editor.run("build for linux/amd64")?;
     editor.logged("begun")?;
     let is_building = || alive(&mark) > 0 || alive(&project.display().to_string()) > 0;
