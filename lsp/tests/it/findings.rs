@@ -78,7 +78,7 @@ async fn findings_name_their_platforms() {
     4:4 warning platform-arg-default: Default "amd64" of ARG TARGETARCH replaces the automatic value on linux/arm64 (fine on linux/amd64)
     5:29 warning platform-arg-undeclared: RUN reads $TARGETOS, which is empty without ARG TARGETOS in this stage
     6:5 warning platform-flag-on-stage: --platform=linux/arm64 is ignored, because "build" is a stage
-    7:0 warning final-stage-build-platform: The final stage is on --platform=$BUILDPLATFORM, so the image has files of linux/amd64 on linux/arm64 (fine on linux/amd64)
+    7:0 warning final-stage-build-platform: The image gets files of linux/amd64, because its stage has --platform=$BUILDPLATFORM on linux/arm64 (fine on linux/amd64)
     "#);
     assert_json_snapshot!(findings[0], @r#"
     {
