@@ -411,3 +411,36 @@ impl Image {
         Ok(unpacked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_chosen_from_by_what_it_says_first() {
+        let entry = |name: &str, platform: Option<&str>| {
+            let descriptor = Descriptor::of("application/vnd.oci.image.manifest.v1+json", name.as_bytes());
+            match platform {
+                Some(platform) => descriptor.with_platform(&Platform::parse(platform).unwrap()),
+                None => descriptor,
+            }
+        };
+        let index = |entries: Vec<Descriptor>| Index::new("application/vnd.oci.image.index.v1+json", entries);
+        let chosen = |index: &Index, wanted: &str| {
+            let found = choose(index, &Platform::parse(wanted).unwrap())?;
+            index.manifests.iter().position(|entry| entry.digest == found.digest)
+        };
+        let all = index(vec![
+            entry("silent", None),
+            entry("attestation", Some("unknown/unknown")),
+            entry("386", Some("linux/386")),
+            entry("amd64", Some("linux/amd64")),
+        ]);
+        assert_eq!(chosen(&all, "linux/amd64"), Some(3));
+        assert_eq!(chosen(&all, "linux/386"), Some(2));
+        // It may be for anything; its configuration says.
+        assert_eq!(chosen(&all, "linux/arm64"), Some(0));
+        let attested = index(all.manifests[1..].to_vec());
+        assert_eq!(chosen(&attested, "linux/arm64"), None);
+    }
+}

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use libtest_mimic::{Failed, Trial};
 use rbx_tests::{Engine, Image, Parts, Registry, Store, compare, rbx, read_root};
@@ -23,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("attributes_are_read_alike", attributes_are_read_alike),
         trial("steps_are_done_as_often", steps_are_done_as_often),
         trial("one_more_platform_is_its_own_work", one_more_platform_is_its_own_work),
+        trial("what_was_killed_is_built_as_if_it_was_not", what_was_killed_is_built_as_if_it_was_not),
     ]
 }
 
@@ -480,6 +482,47 @@ fn steps_are_done_as_often() -> Result<(), String> {
         }
     }
     report(&faults)
+}
+
+/// Builds for two platforms are killed further and further on; the last, which is not, makes what one makes that was
+/// never disturbed.
+fn what_was_killed_is_built_as_if_it_was_not() -> Result<(), String> {
+    let sides = Sides::new();
+    sides.dockerfile(
+        "FROM --platform=$BUILDPLATFORM registry.test/busybox AS tools\nCOPY file /\nRUN cat /file > /one\n\
+         ARG TARGETARCH\nRUN echo $TARGETARCH > /arch\nFROM registry.test/busybox\nCOPY --from=tools /one /arch /\n\
+         COPY file /w/\n",
+    );
+    fs::write(sides.path("context/file"), "content\n".repeat(500_000)).map_err(|error| error.to_string())?;
+    let arguments = [
+        "--platform=linux/amd64,linux/arm64",
+        "--build-arg=SOURCE_DATE_EPOCH=1600000000",
+        "--output=type=oci,rewrite-timestamp=true,dest=OUT",
+    ];
+    let undisturbed = sides.build(sides.rbx(), "undisturbed", &arguments).well()?;
+    let whole = String::from_utf8_lossy(&undisturbed.output.stderr).lines().count();
+    let program = || {
+        let mut program = sides.rbx();
+        program.env("RBX_ROOT", sides.path("another store"));
+        program
+    };
+    for lines in (3..whole).step_by(5) {
+        let mut killed = program();
+        let place = sides.path("killed").display().to_string();
+        killed.args(arguments.map(|argument| argument.replace("OUT", &place)));
+        killed.args(["--network=host", "--progress=plain"]).arg(sides.path("context"));
+        let mut killed = killed.stderr(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+        let said = BufReader::new(killed.stderr.take().expect("a pipe"));
+        // Whatever it has begun by then, and however far it is with it.
+        said.lines().take(lines).for_each(drop);
+        killed.kill().and_then(|()| killed.wait()).map_err(|error| error.to_string())?;
+    }
+    let last = sides.build(program(), "last", &arguments).well()?;
+    let digest = |ran: &Ran| Image::read_indexes(&ran.written)[0]["manifests"][0]["digest"].clone();
+    if digest(&last) == digest(&undisturbed) {
+        return Ok(());
+    }
+    Err(archives(&undisturbed.written, &last.written).join("\n"))
 }
 
 /// A platform that is added to a build that was done costs what is its own, and none costs nothing.
