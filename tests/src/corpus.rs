@@ -122,11 +122,12 @@ impl Case {
     pub fn check_two_platforms(&self) -> Result<(), String> {
         // Whoever makes goldens changes the host, and waits for those who want it left alone.
         self.golden_for(Platforms::Two, &Parts::locate());
-        let _untouched = Untouched::hold();
+        let untouched = Untouched::hold();
         let (outcome, output) = self.build_with(Platforms::Two, |parts, work| {
             work.emulate(parts);
             rbx(parts, work.path())
         });
+        drop(untouched);
         self.judge(Platforms::Two, &outcome, "explained-two-platforms", "explained")
             .map_err(|report| with_output(&report, &output))
     }
