@@ -40,6 +40,29 @@ pub struct Step {
     pub init: bool,
 }
 
+impl Step {
+    /// A command with nothing around it, run by root: no environment, mounts or network, and no more rights than steps
+    /// usually have.
+    pub fn bare(rootfs: RootFs, args: Vec<String>) -> Self {
+        Self {
+            rootfs,
+            args,
+            env: Vec::new(),
+            working_dir: String::new(),
+            user: String::new(),
+            hostname: String::new(),
+            network: Network::None,
+            security: Security::Sandbox,
+            mounts: Vec::new(),
+            shm_size: None,
+            rlimits: Vec::new(),
+            group: ControlGroup::default(),
+            runtime: None,
+            init: false,
+        }
+    }
+}
+
 /// The control group of a step: one of its own, removed after it.
 ///
 /// Where no groups can be made and nothing is asked of one, the step is in the caller's.

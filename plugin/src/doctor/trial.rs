@@ -8,9 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use rbx_emulation::{Architecture, Qemu};
-use rbx_sandbox::{
-    Capabilities, ControlGroup, Exit, Helper, Network, Output, RootFs, SandboxError, Security, Step, probe,
-};
+use rbx_sandbox::{Capabilities, Exit, Helper, Output, RootFs, SandboxError, Step, probe};
 use tempfile::TempDir;
 
 /// How long a step may take that does nothing: enough for QEMU on a machine that is busy.
@@ -124,22 +122,9 @@ impl Steps {
                 work: directory("work")?,
             })
         };
-        let step = Step {
-            rootfs: rootfs().map_err(|error| failed(error.to_string()))?,
-            args: vec![format!("/{architecture}")],
-            env: Vec::new(),
-            working_dir: String::new(),
-            user: String::new(),
-            hostname: "doctor".to_owned(),
-            network: Network::None,
-            security: Security::Sandbox,
-            mounts: Vec::new(),
-            shm_size: None,
-            rlimits: Vec::new(),
-            group: ControlGroup::default(),
-            runtime: None,
-            init: false,
-        };
+        let rootfs = rootfs().map_err(|error| failed(error.to_string()))?;
+        let step =
+            Step { hostname: "doctor".to_owned(), ..Step::bare(rootfs, vec![format!("/{architecture}")]) };
         let exit = finish(helper, &step)?;
         if exit.code == Architecture::STATUS {
             return Ok(());

@@ -6,7 +6,7 @@ use rustix::pipe::PipeFlags;
 
 use super::cgroup::Layout;
 use super::owner::Helper;
-use crate::{Capabilities, ControlGroup, Network, Output, RootFs, SandboxError, Security, Step};
+use crate::{Capabilities, Output, RootFs, SandboxError, Step};
 
 /// Tries out, with a step that has nothing to execute, whether steps can run whose trees lie in `directory`, an
 /// absolute path.
@@ -18,22 +18,8 @@ pub fn probe(directory: &Path) -> Result<Capabilities, SandboxError> {
         reason: format!("no directory can be made in {}: {error}", directory.display()),
         remedy: "choose a directory for the store that root can write to".to_owned(),
     })?;
-    let step = Step {
-        rootfs: RootFs { lower: Vec::new(), upper: trees.0.join("upper"), work: trees.0.join("work") },
-        args: vec!["/probe".to_owned()],
-        env: Vec::new(),
-        working_dir: String::new(),
-        user: String::new(),
-        hostname: "probe".to_owned(),
-        network: Network::None,
-        security: Security::Sandbox,
-        mounts: Vec::new(),
-        shm_size: None,
-        rlimits: Vec::new(),
-        group: ControlGroup::default(),
-        runtime: None,
-        init: false,
-    };
+    let rootfs = RootFs { lower: Vec::new(), upper: trees.0.join("upper"), work: trees.0.join("work") };
+    let step = Step { hostname: "probe".to_owned(), ..Step::bare(rootfs, vec!["/probe".to_owned()]) };
     let (_, stdout) = pipe()?;
     let (_, stderr) = pipe()?;
     match helper.run(&step, &Output { stdout, stderr })?.wait() {

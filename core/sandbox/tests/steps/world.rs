@@ -10,9 +10,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use rbx_emulation::Qemu;
-use rbx_sandbox::{
-    ControlGroup, Exit, Helper, Network, Output, RootFs, Running, SandboxError, Security, Step,
-};
+use rbx_sandbox::{Exit, Helper, Network, Output, RootFs, Running, SandboxError, Step};
 use tempfile::TempDir;
 
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -88,25 +86,17 @@ impl World {
     pub(crate) fn step(&self, name: &str, script: &str) -> Step {
         self.directory(&format!("{name}/upper"));
         self.directory(&format!("{name}/work"));
+        let rootfs = RootFs {
+            lower: vec![self.path("base")],
+            upper: self.upper(name),
+            work: self.path(name).join("work"),
+        };
         Step {
-            rootfs: RootFs {
-                lower: vec![self.path("base")],
-                upper: self.upper(name),
-                work: self.path(name).join("work"),
-            },
-            args: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: vec![("PATH".to_owned(), PATH.to_owned())],
             working_dir: "/".to_owned(),
-            user: String::new(),
             hostname: "buildkitsandbox".to_owned(),
             network: Network::Host,
-            security: Security::Sandbox,
-            mounts: Vec::new(),
-            shm_size: None,
-            rlimits: Vec::new(),
-            group: ControlGroup::default(),
-            runtime: None,
-            init: false,
+            ..Step::bare(rootfs, ["/bin/sh", "-c", script].map(str::to_owned).to_vec())
         }
     }
 
