@@ -25,7 +25,7 @@ use crate::doctor::report::{
 use crate::doctor::trial::{Emulated, Steps};
 use crate::errors::CliError;
 use crate::rights::become_root;
-use crate::template::Template;
+use crate::template::{Template, refused};
 
 /// Looks at everything, and prints what it finds. The exit code is 1 if no builder can run a step for any platform.
 pub(crate) fn run(context: &Context<'_>, args: &DoctorArgs) -> Result<ExitCode, CliError> {
@@ -127,7 +127,7 @@ impl Format {
             "json" => "{{json .}}",
             other => other,
         };
-        Template::parse(template).map(Self::Template).map_err(|error| wrong(&error))
+        Template::parse(template).map(Self::Template).map_err(|error| refused(&error))
     }
 
     fn write(&self, report: &Report) -> Result<String, CliError> {
@@ -136,15 +136,11 @@ impl Format {
             Self::Template(template) => {
                 let value = serde_json::to_value(report)
                     .map_err(|error| CliError::new(format!("{error}: failed to describe what was found")))?;
-                let text = template.run(&value, "*doctor.Report").map_err(|error| wrong(&error))?;
+                let text = template.run(&value, "*doctor.Report").map_err(|error| refused(&error))?;
                 Ok(text + "\n")
             }
         }
     }
-}
-
-fn wrong(error: &str) -> CliError {
-    CliError::new(format!("template parsing error: {error}"))
 }
 
 /// Finds out what steps can do here, and tries one for each platform.

@@ -8,6 +8,8 @@ mod run;
 
 use serde_json::Value;
 
+use crate::errors::CliError;
+use crate::table;
 use parse::Node;
 
 /// A template that was read.
@@ -36,6 +38,42 @@ impl Template {
     pub(crate) fn run_header(&self, titles: &Value) -> Result<String, String> {
         run::run(&self.nodes, titles, run::Functions::Header, "header")
     }
+}
+
+/// How a list is written: `--format` with a template for each row, after the word `table` if rows have titles and
+/// columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    /// What a row is written by.
+    pub(crate) template: Template,
+    /// Whether rows have titles and columns.
+    pub(crate) table: bool,
+}
+
+impl Listing {
+    /// Reads a format.
+    pub(crate) fn parse(format: &str) -> Result<Self, CliError> {
+        let (body, table) = match format.strip_prefix("table") {
+            Some(body) => (body, true),
+            None => (format, false),
+        };
+        let body = body.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
+        Ok(Self { template: Template::parse(&body).map_err(|error| refused(&error))?, table })
+    }
+
+    /// Puts rows, a line each, below their `titles`, if this is a table.
+    pub(crate) fn lay_out(&self, rows: String, titles: &Value) -> Result<String, CliError> {
+        if !self.table {
+            return Ok(rows);
+        }
+        let titles = self.template.run_header(titles).map_err(|error| refused(&error))?;
+        Ok(table::spaces(&format!("{titles}\n{rows}")))
+    }
+}
+
+/// What is said of a template that cannot be read or written.
+pub(crate) fn refused(error: &str) -> CliError {
+    CliError::new(format!("template parsing error: {error}"))
 }
 
 /// JSON as Go writes it for objects: without spaces, and with letters escaped that mean something in HTML.

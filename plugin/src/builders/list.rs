@@ -15,8 +15,7 @@ use crate::cli::builders::LsArgs;
 use crate::cli::{Context, print};
 use crate::docker::Proxies;
 use crate::errors::CliError;
-use crate::table;
-use crate::template::Template;
+use crate::template::{Listing, refused};
 
 const TABLE: &str = "table {{.Name}}\t{{.DriverEndpoint}}\t{{.Status}}\t{{.Buildkit}}\t{{.Platforms}}";
 
@@ -32,7 +31,7 @@ pub(crate) fn ls(context: &Context<'_>, args: &LsArgs) -> Result<ExitCode, CliEr
     let current = chosen.builder.name;
     let format = Format::new(&args.format, args.no_trunc)?;
     print(&format.write(&loaded, &current, &proxies)?)?;
-    if format.table {
+    if format.listing.table {
         let mut notes = complaints(&loaded);
         if args.format == "table" {
             notes.push_str(&used(&loaded, &current, chosen.why));
@@ -79,26 +78,19 @@ fn used(loaded: &[Loaded], current: &str, why: Why) -> String {
 
 /// How builders are written.
 struct Format {
-    template: Template,
-    table: bool,
+    listing: Listing,
     json: bool,
     whole: bool,
 }
 
 impl Format {
     fn new(format: &str, whole: bool) -> Result<Self, CliError> {
-        let text = match format {
+        let listing = Listing::parse(match format {
             "table" => TABLE,
             "json" => "{{json .}}",
             other => other,
-        };
-        let (body, table) = match text.strip_prefix("table") {
-            Some(body) => (body, true),
-            None => (text, false),
-        };
-        let body = body.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
-        let template = Template::parse(&body).map_err(|error| wrong(&error))?;
-        Ok(Self { template, table, json: format == "json", whole })
+        })?;
+        Ok(Self { listing, json: format == "json", whole })
     }
 
     fn write(&self, loaded: &[Loaded], current: &str, proxies: &Value) -> Result<String, CliError> {
@@ -108,8 +100,8 @@ impl Format {
             let json = builder_json(builder, current, proxies);
             let mut row = |node: Option<&LoadedNode>| {
                 let value = self.row(builder, current, node);
-                let row = self.template.run_as(&value, &json, "*commands.lsContext");
-                rows += &row.map_err(|error| wrong(&error))?;
+                let row = self.listing.template.run_as(&value, &json, "*commands.lsContext");
+                rows += &row.map_err(|error| refused(&error))?;
                 rows.push('\n');
                 Ok::<(), CliError>(())
             };
@@ -118,11 +110,7 @@ impl Format {
                 builder.nodes.iter().try_for_each(|node| row(Some(node)))?;
             }
         }
-        if !self.table {
-            return Ok(rows);
-        }
-        let titles = self.template.run_header(&titles()).map_err(|error| wrong(&error))?;
-        Ok(table::spaces(&format!("{titles}\n{rows}")))
+        self.listing.lay_out(rows, &titles())
     }
 
     /// What templates see of a builder or of one node of it.
@@ -138,7 +126,7 @@ impl Format {
             "Nodes": loaded.nodes.iter().map(|node| json!({"Name": node.node.name, "Endpoint": node.node.endpoint})).collect::<Value>(),
         });
         let Some(node) = node else {
-            let mark = if self.table && current { "*" } else { "" };
+            let mark = if self.listing.table && current { "*" } else { "" };
             return json!({
                 "Name": format!("{}{mark}", rbx_progress::clean(&builder.name)),
                 "DriverEndpoint": rbx_progress::clean(&builder.driver),
@@ -150,9 +138,10 @@ impl Format {
                 "Builder": inner,
             });
         };
-        let indent = if self.table { " \\_ " } else { "" };
+        let indent = if self.listing.table { " \\_ " } else { "" };
         let shown = platforms::marked(&node.node.platforms(), &node.platforms);
-        let shown = if self.table && !self.whole { platforms::shortened(&shown) } else { shown.join(", ") };
+        let shown =
+            if self.listing.table && !self.whole { platforms::shortened(&shown) } else { shown.join(", ") };
         json!({
             "Name": format!("{indent}{}", rbx_progress::clean(&node.node.name)),
             "DriverEndpoint": format!("{indent}{}", rbx_progress::clean(&node.node.endpoint)),
@@ -164,10 +153,6 @@ impl Format {
             "Builder": inner,
         })
     }
-}
-
-fn wrong(error: &str) -> CliError {
-    CliError::new(format!("template parsing error: {error}"))
 }
 
 fn titles() -> Value {

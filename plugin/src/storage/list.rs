@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::errors::CliError;
 use crate::table;
-use crate::template::Template;
+use crate::template::{Listing, refused};
 use crate::units::{ago, go_time, human_size};
 
 const TABLE: &str = "table {{.ID}}\t{{.Reclaimable}}\t{{.Size}}\t{{.LastUsedAt}}";
@@ -33,8 +33,7 @@ Type:         {{.Type}}
 /// How `du` writes records.
 #[derive(Debug, Clone)]
 pub(crate) struct Format {
-    template: Template,
-    table: bool,
+    listing: Listing,
     summary: bool,
 }
 
@@ -49,19 +48,13 @@ impl Format {
             None => "table",
             Some(format) => format,
         };
-        let text = match format {
+        let listing = Listing::parse(match format {
             "table" => TABLE,
             "pretty" => PRETTY,
             "json" => "{{json .}}",
             other => other,
-        };
-        let (body, table) = match text.strip_prefix("table") {
-            Some(body) => (body, true),
-            None => (text, false),
-        };
-        let body = body.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
-        let template = Template::parse(&body).map_err(|error| wrong(&error))?;
-        Ok(Self { template, table, summary: matches!(format, "table" | "pretty") })
+        })?;
+        Ok(Self { listing, summary: matches!(format, "table" | "pretty") })
     }
 
     /// Whether a summary follows the list.
@@ -73,21 +66,16 @@ impl Format {
     pub(crate) fn write(&self, records: &[UsageRecord], now: Timestamp) -> Result<String, CliError> {
         let mut rows = String::new();
         for record in records {
-            let value = Row::new(record, now).value(self.table);
-            rows +=
-                &self.template.run(&value, "*commands.diskusageContext").map_err(|error| wrong(&error))?;
+            let value = Row::new(record, now).value(self.listing.table);
+            rows += &self
+                .listing
+                .template
+                .run(&value, "*commands.diskusageContext")
+                .map_err(|error| refused(&error))?;
             rows.push('\n');
         }
-        if !self.table {
-            return Ok(rows);
-        }
-        let titles = self.template.run_header(&titles()).map_err(|error| wrong(&error))?;
-        Ok(table::spaces(&format!("{titles}\n{rows}")))
+        self.listing.lay_out(rows, &titles())
     }
-}
-
-fn wrong(error: &str) -> CliError {
-    CliError::new(format!("template parsing error: {error}"))
 }
 
 fn titles() -> Value {
