@@ -4,11 +4,8 @@
 local said = {}
 local progress = {}
 
-local function check(condition, what, seen)
-  if not condition then
-    error(what .. '\nseen: ' .. vim.inspect(seen), 0)
-  end
-end
+local session = dofile(vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':h') .. '/session.lua')
+local check = session.check
 
 local function log()
   local buffer = vim.fn.bufnr('rbx://build-log')
@@ -48,7 +45,7 @@ local function shows(wanted)
   end)
 end
 
-local function session()
+session.run(function()
   vim.lsp.handlers['window/showMessage'] = function(_, result)
     table.insert(said, result.message)
   end
@@ -130,15 +127,4 @@ local function session()
   vim.cmd('RbxPlatforms linux/riscv64 linux/s390x')
   vim.cmd('doautocmd InsertLeave')
   shows('build all platforms; build for linux/riscv64; build for linux/s390x')
-
-  local version = vim.version()
-  io.stderr:write(('ok: Neovim %d.%d.%d\n'):format(version.major, version.minor, version.patch))
-end
-
-local ok, reason = pcall(session)
-if ok then
-  vim.cmd('qall!')
-else
-  io.stderr:write(tostring(reason) .. '\n')
-  vim.cmd('cquit 1')
-end
+end)

@@ -1,10 +1,7 @@
 -- What a user does, and what is shown. Run by run.sh; ends Neovim with a code of 1 if anything is not as it should be.
 
-local function check(condition, what, seen)
-  if not condition then
-    error(what .. '\nseen: ' .. vim.inspect(seen), 0)
-  end
-end
+local session = dofile(vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':h') .. '/session.lua')
+local check = session.check
 
 local function wait(what, condition)
   check(vim.wait(15000, condition, 20), 'waited in vain: ' .. what, vim.diagnostic.get(0))
@@ -33,7 +30,7 @@ local function messages()
   end, vim.diagnostic.get(0))
 end
 
-local function session()
+session.run(function()
   local directory = vim.env.RBX_TEST_DIRECTORY
 
   -- A broken file is opened.
@@ -100,15 +97,4 @@ local function session()
   vim.cmd('edit! ' .. directory .. '/notes.txt')
   local attached = vim.lsp.get_clients and vim.lsp.get_clients({ bufnr = 0 }) or vim.lsp.buf_get_clients(0)
   check(next(attached) == nil, 'no server for notes', attached)
-
-  local version = vim.version()
-  io.stderr:write(('ok: Neovim %d.%d.%d\n'):format(version.major, version.minor, version.patch))
-end
-
-local ok, reason = pcall(session)
-if ok then
-  vim.cmd('qall!')
-else
-  io.stderr:write(tostring(reason) .. '\n')
-  vim.cmd('cquit 1')
-end
+end)
