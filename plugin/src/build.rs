@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use rbx_engine::{BuildError, Config, Engine, Limits, LogLimits, Outcome, Stdout, Steps};
+use rbx_engine::{BuildError, Config, Engine, Limits, LogLimits, Outcome, Steps};
 use rbx_oci::Reference;
 use rbx_progress::Summary;
-use rbx_request::EventSender;
+use rbx_request::{EventSender, Stdout};
 use rbx_sandbox::{Rights, SandboxError};
 use rbx_source::GitConfig;
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use rbx_engine::{BuildError, FailureKind};
-use rbx_request::{BuildFailure, SourceRange};
+use rbx_engine::BuildError;
+use rbx_request::{BuildFailure, FailureKind, SourceRange};
 
 use crate::cli::Arguments;
 
@@ -137,7 +137,7 @@ fn usage(path: &str, operands: &str) -> String {
 
 impl From<BuildError> for CliError {
     fn from(error: BuildError) -> Self {
-        let error = rbx_engine::Failure::from(error);
+        let error = rbx_request::Failure::from(error);
         Self::Failed(Box::new(Failure {
             message: error.reason,
             hint: error.hint,
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_place_comes_before_the_reason_and_the_hint_after() {
-        let error = BuildError::from(rbx_engine::Failure {
+        let error = BuildError::from(rbx_request::Failure {
             kind: FailureKind::Invalid,
             reason: "no such stage".to_owned(),
             source_range: Some(SourceRange {

@@ -6,7 +6,8 @@ mod list;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
-use rbx_engine::{BuildError, BuiltImages, Failure, FailureKind, Policy, Storage, UsageRecord};
+use rbx_engine::{BuildError, BuiltImages, Policy, Storage, UsageRecord};
+use rbx_request::{Failure, FailureKind};
 
 use crate::build::interrupt::Interrupt;
 use crate::build::{log_debug, store_root};

@@ -10,17 +10,17 @@ use rbx_dockerfile::{Base, BaseFacts, Evaluation, From, Ignore, Op, Scope, Sever
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{
-    BuildRequest, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource, SshForward,
+    BuildRequest, Cancel, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource, SshForward,
+    Stdout,
 };
 use rbx_sandbox::Rights;
 use rbx_source::Http;
 use rbx_store::Lease;
 
 use crate::agent::Agent;
-use crate::cancel::Cancel;
 use crate::cdi::Devices;
 use crate::emulation::{self, Commands, Emulation};
-use crate::engine::{Engine, Outcome, Stdout};
+use crate::engine::{Engine, Outcome};
 use crate::entitlements::DeviceGrants;
 use crate::error::{BuildError, plain};
 use crate::export::Export;

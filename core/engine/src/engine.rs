@@ -2,16 +2,15 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_request::{BuildRequest, BuildResult, EventSender, OutputDestination};
+use rbx_request::{BuildRequest, BuildResult, Cancel, EventSender, OutputDestination, Stdout};
 use rbx_sandbox::{Helper, Rights, SandboxError};
 use rbx_store::{Lease, Limits, Store};
 
 use crate::build::Build;
-use crate::cancel::Cancel;
 use crate::error::BuildError;
 use crate::export::{self, BuiltImage};
 use crate::features;
@@ -75,9 +74,6 @@ pub struct Outcome {
     /// Keeps the image in the store.
     pub(crate) _lease: Arc<Lease>,
 }
-
-/// What `--output` with `-` writes to.
-pub type Stdout = Arc<Mutex<dyn Write + Send>>;
 
 impl Engine {
     /// Opens the store and readies the rest; nothing is started or reached before it is needed.

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use rbx_request::SourceRange;
+use rbx_request::{Cancelled, Failure, FailureKind, SourceRange};
 use rbx_store::{LayerId, StoreError};
 
 /// A layer could not be made, read or laid out.
@@ -63,21 +63,6 @@ impl LayerError {
 #[error("{}", .0.reason)]
 pub struct BuildError(Box<Failure>);
 
-/// What a [`BuildError`] holds.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// What kind of failure it is.
-    pub kind: FailureKind,
-    /// The reason, in one line.
-    pub reason: String,
-    /// The part of the Dockerfile it is about.
-    pub source_range: Option<SourceRange>,
-    /// The step that failed, as progress names it.
-    pub step: Option<String>,
-    /// What the user can do about it.
-    pub hint: Option<String>,
-}
-
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         *error.0
@@ -105,17 +90,10 @@ const FULL: &str = "no space left on device";
 /// What is said where this engine cannot do a thing yet.
 pub(crate) const INSTEAD: &str = "`docker buildx build` can do this, with a BuildKit builder";
 
-/// What kind of failure a [`BuildError`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The request, the Dockerfile or the context is wrong, or asks for what this engine cannot do.
-    Invalid,
-    /// A step ended with this exit code.
-    Step(i32),
-    /// The machine, the store or a registry failed.
-    Failed,
-    /// The build was cancelled.
-    Cancelled,
+impl From<Cancelled> for BuildError {
+    fn from(_: Cancelled) -> Self {
+        Self::cancelled()
+    }
 }
 
 impl BuildError {
@@ -131,7 +109,7 @@ impl BuildError {
 
     /// The build was ended before it was done.
     pub fn cancelled() -> Self {
-        Self::new(FailureKind::Cancelled, "context canceled")
+        Self::new(FailureKind::Cancelled, Cancelled.to_string())
     }
 
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
@@ -139,7 +117,7 @@ impl BuildError {
         if !matches!(kind, FailureKind::Step(_)) && reason.contains(SYSTEM_FULL) {
             reason = reason.replace(" (os error 28)", "").replace(SYSTEM_FULL, FULL);
         }
-        Self(Box::new(Failure { kind, reason, source_range: None, step: None, hint: None }))
+        Self(Box::new(Failure::new(kind, reason)))
     }
 
     /// Names the lines it is about, unless something nearer did already.

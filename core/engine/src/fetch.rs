@@ -11,13 +11,12 @@ mod http;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rbx_request::SshForward;
+use rbx_request::{Cancel, SshForward};
 use rbx_source::{Git, Http, SourceError, redacted};
 use rbx_store::{
     Key, KeyHasher, LayerId, LayerIndex, Lease, NewLayer, PreparedTree, Record, Store, UsageType,
 };
 
-use crate::cancel::Cancel;
 use crate::error::BuildError;
 use crate::layer::{self, Origin};
 use crate::progress::Task;

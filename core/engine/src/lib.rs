@@ -6,7 +6,6 @@
 
 mod agent;
 mod build;
-mod cancel;
 mod cdi;
 mod config;
 mod context;
@@ -39,9 +38,8 @@ mod steps;
 mod storage;
 mod tree;
 
-pub use cancel::Cancel;
-pub use engine::{Config, Engine, Outcome, Stdout, Steps};
-pub use error::{BuildError, Failure, FailureKind, LayerError};
+pub use engine::{Config, Engine, Outcome, Steps};
+pub use error::{BuildError, LayerError};
 pub use export::BuiltImage;
 pub use rbx_store::{BuiltImages, Collected, Limits, Policy, Space, UsageRecord, UsageType};
 pub use steps::LogLimits;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use rbx_oci::Digest;
-use rbx_request::{Event, EventSender, Log, Stream, Vertex, VertexStatus};
+use rbx_request::{Event, EventSender, FailureKind, Log, Stream, Vertex, VertexStatus};
 
-use crate::error::{BuildError, FailureKind};
+use crate::error::BuildError;
 
 /// Bytes between two reports of one transfer.
 const REPORT_EVERY: u64 = 1 << 20;

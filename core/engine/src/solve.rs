@@ -9,13 +9,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use rbx_dockerfile::Ignore;
-use rbx_request::{AddHost, EventSender};
+use rbx_request::{AddHost, Cancel, EventSender};
 use rbx_sandbox::{ControlGroup, Helper, Rlimit};
 use rbx_store::{KeyHasher, LayerId, Lease, Store};
 use tokio::sync::OnceCell;
 
 use crate::agent::Agent;
-use crate::cancel::Cancel;
 use crate::cdi::Devices;
 use crate::context::Context;
 use crate::emulation::Emulation;

@@ -5,7 +5,9 @@
 //! `--secret` and the others live beside the types they make, so that flags, bake files and editor settings
 //! share them.
 
+mod cancel;
 mod event;
+mod failure;
 mod grammar;
 mod received;
 mod request;
@@ -13,7 +15,9 @@ mod result;
 mod status;
 mod stream;
 
+pub use cancel::{Cancel, Cancelled, Listening};
 pub use event::{Event, Log, Metadata, ProgressGroup, Stream, Vertex, VertexStatus, Warning};
+pub use failure::{Failure, FailureKind};
 pub use grammar::{
     Annotation, AnnotationKind, Call, FieldsError, GrammarError, LOCAL_DELETE, Lookup, MAX_SECRET_LEN,
     NumberError, OutputEntry, SecretEntry, SshEntry, fields, parse_contexts, parse_entitlements, parse_pairs,
@@ -22,7 +26,7 @@ pub use grammar::{
 pub use received::parse_status;
 pub use request::{
     AddHost, ArchiveStream, Attestation, BuildRequest, CacheEntry, ContextSource, DockerfileSource, Network,
-    NoCache, Output, OutputDestination, OutputKind, Secret, SecretSource, SshForward, Ulimit,
+    NoCache, Output, OutputDestination, OutputKind, Secret, SecretSource, SshForward, Stdout, Ulimit,
 };
 pub use result::{BuildFailure, BuildResult, SourceRange};
 pub use status::{SolveStatus, solve_status};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,6 +115,9 @@ impl ArchiveStream {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
+
+/// What an output that goes to `-` is written to.
+pub type Stdout = Arc<Mutex<dyn Write + Send>>;
 
 impl fmt::Debug for ArchiveStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rbx_engine::Cancel;
+use rbx_request::Cancel;
 use tokio_util::sync::CancellationToken;
 
 use crate::docker;

@@ -65,7 +65,9 @@ impl Solver {
                 Ok((self.helper()?, Some(under(false, qemu, None))))
             }
             Some(Means::Namespace(architecture, emulator)) => {
-                let wait = async { Ok(self.emulation.ready.get_or_init(|| self.emulators()).await) };
+                let wait = async {
+                    Ok::<_, BuildError>(self.emulation.ready.get_or_init(|| self.emulators()).await)
+                };
                 let ready = Handle::current().block_on(self.cancel.unless(wait))?;
                 let ready = ready.as_ref().map_err(Clone::clone)?;
                 let image = match emulator {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_request::{BuildResult, Output, OutputDestination, OutputKind};
+use rbx_request::{BuildResult, Output, OutputDestination, OutputKind, Stdout};
 use serde_json::json;
 
 use super::NewFile;
@@ -16,7 +16,6 @@ use super::options::{ImageOptions, boolean, platform_split};
 use super::placement::Placement;
 use super::push::push;
 use super::written::Written;
-use crate::engine::Stdout;
 use crate::error::{BuildError, unwritable};
 use crate::plan::Target;
 use crate::progress::Task;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Failed, Trial};
-use rbx_engine::{BuildError, Cancel, Config, Engine, LogLimits, Stdout, Steps};
+use rbx_engine::{BuildError, Config, Engine, LogLimits, Steps};
 use rbx_oci::{Entry, EntryKind, tar};
 use rbx_request::{
-    BuildRequest, BuildResult, ContextSource, DockerfileSource, Event, Output, OutputDestination, OutputKind,
+    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, Event, Output, OutputDestination,
+    OutputKind, Stdout,
 };
 
 /// A store of its own and a context directory.

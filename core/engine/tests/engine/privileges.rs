@@ -1,8 +1,7 @@
 //! What steps are granted, and what they may use.
 
 use libtest_mimic::Trial;
-use rbx_engine::FailureKind;
-use rbx_request::{Network, Ulimit};
+use rbx_request::{FailureKind, Network, Ulimit};
 
 use crate::fixture::{Fixture, trial};
 use crate::steps::shell;

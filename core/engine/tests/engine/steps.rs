@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::Trial;
-use rbx_engine::{FailureKind, LogLimits};
+use rbx_engine::LogLimits;
 
 use crate::fixture::{Built, Fixture, trial};
+use rbx_request::FailureKind;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -9,11 +9,12 @@ use rbx_store::{Key, LayerId};
 use self::mounts::Scratch;
 use super::output::Streams;
 use super::{Built, hash_layers};
-use crate::error::{BuildError, DISK_FULL, FailureKind};
+use crate::error::{BuildError, DISK_FULL};
 use crate::layer::{lower_directories, scan_upper};
 use crate::plan::RunOperation;
 use crate::progress::Task;
 use crate::solve::Solver;
+use rbx_request::FailureKind;
 
 /// What is said of a step that the kernel has killed for want of memory.
 const OUT_OF_MEMORY: &str = "out of memory: the kernel ended a process of the step at the limit of its control group or of the machine";

@@ -7,9 +7,8 @@ mod server;
 mod store;
 
 use libtest_mimic::Trial;
-use rbx_engine::FailureKind;
 use rbx_oci::{Digest, Entry, EntryKind, tar};
-use rbx_request::{BuildRequest, ContextSource, DockerfileSource};
+use rbx_request::{BuildRequest, ContextSource, DockerfileSource, FailureKind};
 
 use crate::fixture::Fixture;
 

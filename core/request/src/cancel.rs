@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::error::BuildError;
+/// The build was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("context canceled")]
+pub struct Cancelled;
 
 /// Ends a build: everything that works for it asks this, or is told by it.
 #[derive(Debug, Clone, Default)]
@@ -27,8 +30,8 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// Takes a listener back when it is dropped.
-pub(crate) struct Listening<'a> {
+/// A listener that hears of a cancellation until this is dropped.
+pub struct Listening<'a> {
     inner: &'a Inner,
     id: u64,
 }
@@ -47,19 +50,21 @@ impl Cancel {
         self.0.flag.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn flag(&self) -> &AtomicBool {
+    /// The same, for code that polls.
+    pub fn flag(&self) -> &AtomicBool {
         &self.0.flag
     }
 
-    pub(crate) fn check(&self) -> Result<(), BuildError> {
-        if self.is_cancelled() { Err(BuildError::cancelled()) } else { Ok(()) }
+    /// An error if the build is to end.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
     /// The result of `work`, which is dropped where it is when the build is cancelled.
-    pub(crate) async fn unless<T>(
+    pub async fn unless<T, E: From<Cancelled>>(
         &self,
-        work: impl Future<Output = Result<T, BuildError>>,
-    ) -> Result<T, BuildError> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let cancelled = Arc::new(Notify::new());
         let _listening = self.on_cancel({
             let cancelled = cancelled.clone();
@@ -67,12 +72,12 @@ impl Cancel {
         });
         tokio::select! {
             result = work => result,
-            () = cancelled.notified() => Err(BuildError::cancelled()),
+            () = cancelled.notified() => Err(Cancelled.into()),
         }
     }
 
     /// Calls `listener` when the build is cancelled, at once if it is already.
-    pub(crate) fn on_cancel(&self, listener: impl Fn() + Send + 'static) -> Listening<'_> {
+    pub fn on_cancel(&self, listener: impl Fn() + Send + 'static) -> Listening<'_> {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_cancelled() {

@@ -1,0 +1,43 @@
+//! Why a build failed.
+
+use crate::result::SourceRange;
+
+/// Why a build failed: the reason, where in the Dockerfile, and what might help.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// The reason, in one line.
+    pub reason: String,
+    /// The part of the Dockerfile it is about.
+    pub source_range: Option<SourceRange>,
+    /// The step that failed, as progress names it.
+    pub step: Option<String>,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The request, the Dockerfile or the context is wrong, or asks for what the builder cannot do.
+    Invalid,
+    /// A step ended with this exit code.
+    Step(i32),
+    /// The machine, a daemon, the store or a registry failed.
+    Failed,
+    /// A daemon failed where it should not have (gRPC's `Internal`).
+    Internal,
+    /// A daemon has too little of something (gRPC's `ResourceExhausted`).
+    Exhausted,
+    /// The build was cancelled.
+    Cancelled,
+}
+
+impl Failure {
+    /// A failure that is its reason.
+    pub fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), source_range: None, step: None, hint: None }
+    }
+}
