@@ -1,0 +1,1 @@
+//! What a daemon asks of its client during a build.
