@@ -6,4 +6,5 @@ mod kind;
 pub mod docker;
 
 pub use error::DriverError;
-pub use kind::{Driver, Features};
+pub use kind::Driver;
+pub use rbx_request::Features;

@@ -8,6 +8,7 @@
 mod cancel;
 mod event;
 mod failure;
+mod features;
 mod grammar;
 mod received;
 mod request;
@@ -18,6 +19,7 @@ mod stream;
 pub use cancel::{Cancel, Cancelled, Listening};
 pub use event::{Event, Log, Metadata, ProgressGroup, Stream, Vertex, VertexStatus, Warning};
 pub use failure::{Failure, FailureKind};
+pub use features::Features;
 pub use grammar::{
     Annotation, AnnotationKind, Call, FieldsError, GrammarError, LOCAL_DELETE, Lookup, MAX_SECRET_LEN,
     NumberError, OutputEntry, SecretEntry, SshEntry, fields, parse_contexts, parse_entitlements, parse_pairs,
