@@ -59,6 +59,8 @@ impl Engine {
             "--iptables=false".to_owned(),
             "--ip6tables=false".to_owned(),
             "--bridge=none".to_owned(),
+            // The parts have the name without the program.
+            "--init-path=/usr/bin/tini-static".to_owned(),
         ];
         let daemon = Daemon::start(directory, &parts.program("dockerd"), &arguments, &parts.path());
         let engine = Self { parts, daemon };

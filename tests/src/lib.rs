@@ -12,6 +12,7 @@ mod command;
 pub mod compare;
 pub mod corpus;
 mod daemon;
+pub mod dind;
 mod engine;
 mod hub;
 mod image;

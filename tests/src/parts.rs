@@ -123,7 +123,7 @@ impl Parts {
     }
 
     /// Makes a directory of this name, unless there is one made by the same recipe.
-    fn make(&self, name: &str, recipe: &str, make: impl FnOnce()) {
+    pub(crate) fn make(&self, name: &str, recipe: &str, make: impl FnOnce()) {
         let stamp = self.directory.join(name).join("recipe");
         let made = || fs::read_to_string(&stamp).is_ok_and(|recorded| recorded == recipe);
         if !made() {

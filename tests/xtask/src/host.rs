@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::run::{self, Outcome};
 
 /// Debian packages, each with what it is for.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("attr", "extended attributes in tests"),
     ("busybox-static", "steps in tests"),
     ("ca-certificates", "TLS"),
@@ -20,6 +20,7 @@ const PACKAGES: [(&str, &str); 14] = [
     ("openssl", "certificates of test registries"),
     ("runc", "the Engine's runtime"),
     ("socat", "remote BuildKit endpoints in tests"),
+    ("tini", "the first process of containers that want one"),
     ("uidmap", "rootless builds"),
 ];
 

@@ -148,7 +148,7 @@ fn fetch_from(parts: &Path, archive: &str, suite: &str) -> Outcome<String> {
     }
     fs::remove_dir_all(&debs).map_err(|error| error.to_string())?;
     // What was made from other parts is made anew.
-    for made in ["images", "goldens", "language", "packages"] {
+    for made in ["dind", "images", "goldens", "language", "packages"] {
         let _ = fs::remove_dir_all(parts.join(made));
     }
     versions.sort();
