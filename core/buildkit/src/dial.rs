@@ -16,6 +16,11 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     /// A new connection, over which the daemon serves gRPC (HTTP/2 with prior knowledge).
     fn dial(&self) -> BoxFuture<'_, io::Result<Box<dyn Io>>>;
 
+    /// The host that requests name (`:authority`): the server's name where a certificate or a proxy wants one.
+    fn authority(&self) -> &str {
+        "localhost"
+    }
+
     /// A new connection over which the daemon is the client of a session, opened with these headers
     /// (`X-Docker-Expose-Session-…`). `None` where sessions are opened by the daemon's own `Control.Session`.
     fn session<'a>(

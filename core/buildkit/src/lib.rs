@@ -2,9 +2,25 @@
 //!
 //! It knows no Docker. How a daemon is reached is handed in, as a [`Dial`].
 
+#![cfg_attr(not(test), expect(dead_code, reason = "builds are put together in `build`"))]
+
+mod client;
+mod details;
 mod dial;
+mod error;
+mod gateway;
+mod id;
+mod network;
 mod proto;
+mod solve;
+mod status;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub mod session;
 
+pub use client::{Client, Device, GcPolicy, Version, Worker};
 pub use dial::{Dial, Io};
+pub use error::{Error, ErrorKind};

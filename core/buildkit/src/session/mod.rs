@@ -1,1 +1,121 @@
-//! What a daemon asks of its client during a build.
+//! The session of a build: what the daemon asks its client for, such as files, tokens and secrets.
+//!
+//! The client is the gRPC server of a session. Its services are run where all connections are, on a thread that
+//! must answer health checks in time: what computes or blocks goes to
+//! [`spawn_blocking`](tokio::task::spawn_blocking).
+
+mod routes;
+mod tunnel;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::client::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
+use crate::error::Error;
+use crate::id::new_id;
+use crate::network::Spawner;
+use crate::{Client, Io};
+use routes::Routes;
+
+/// The most requests that a daemon may have under way in one session.
+const STREAMS: u32 = 1024;
+/// The most that headers of a request may have in all: patterns of files come in them.
+const HEADERS: u32 = 4 << 20;
+
+/// What a session offers. Where something is absent, the daemon is not told of it.
+#[derive(Debug, Default)]
+pub struct Services {}
+
+impl Services {
+    /// All of them by name, and health, which every session has.
+    fn into_routes(self) -> Routes {
+        let mut routes = Routes::default();
+        routes.add(routes::health(), &["Check", "Watch"]);
+        routes
+    }
+}
+
+/// A session that can be opened.
+#[derive(Debug)]
+pub struct Session {
+    id: String,
+    name: String,
+    shared_key: String,
+    services: Services,
+}
+
+impl Session {
+    /// A session under a random id. Directories that sessions with the same `shared_key` send are compared with what
+    /// the daemon has of them.
+    pub fn new(name: impl Into<String>, shared_key: impl Into<String>, services: Services) -> Self {
+        Self { id: new_id(), name: name.into(), shared_key: shared_key.into(), services }
+    }
+
+    /// Its id, by which the daemon's requests name it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Opens it and serves it until what is answered is dropped, or the daemon closes it.
+    pub(crate) fn serve(self, client: &Client) -> Serving {
+        let spawner = client.network().spawner();
+        let dial = client.dial().clone();
+        let control = client.control();
+        let routes = self.services.into_routes();
+        let mut headers = vec![
+            ("X-Docker-Expose-Session-Uuid".to_owned(), self.id),
+            ("X-Docker-Expose-Session-Name".to_owned(), header_value(&self.name)),
+            ("X-Docker-Expose-Session-Sharedkey".to_owned(), header_value(&self.shared_key)),
+        ];
+        let methods = routes.methods().map(str::to_owned);
+        headers.extend(methods.map(|method| ("X-Docker-Expose-Session-Grpc-Method".to_owned(), method)));
+        let serving = async move {
+            let connection = match dial.session(&headers).await {
+                Some(connection) => connection.map_err(Error::dial)?,
+                None => tunnel::open(control, &headers).await?,
+            };
+            serve(connection, routes, spawner).await
+        };
+        Serving(AbortOnDropHandle::new(client.network().handle().spawn(serving)))
+    }
+}
+
+/// A session that is open, or about to be. It is closed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Serving(AbortOnDropHandle<Result<(), Error>>);
+
+impl Serving {
+    /// Why the session ended, once it has: a session ends by itself only if something is wrong.
+    pub(crate) async fn ended(&mut self) -> Error {
+        match (&mut self.0).await {
+            Ok(Ok(())) => Error::lost("the builder closed the session"),
+            Ok(Err(error)) => error,
+            Err(_) => Error::lost("the session ended"),
+        }
+    }
+}
+
+/// Serves one connection until it ends.
+async fn serve(connection: Box<dyn Io>, routes: Routes, spawner: Spawner) -> Result<(), Error> {
+    let service = hyper::service::service_fn(move |request| routes.answer(request));
+    http2::Builder::new(spawner)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADERS)
+        .serve_connection(TokioIo::new(connection), service)
+        .await
+        .map_err(Error::session)
+}
+
+/// What may stand in a header: other bytes are written as in addresses.
+fn header_value(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b' '..=b'~' if byte != b'%' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}

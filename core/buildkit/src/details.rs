@@ -1,0 +1,130 @@
+//! What a daemon says about an error besides its message.
+//!
+//! `BuildKit` sends them in `grpc-status-details-bin`, under the names of its Go types, as JSON.
+
+use std::sync::Arc;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use rbx_request::SourceRange;
+use serde::Deserialize;
+
+use crate::proto::rpc;
+
+/// The most details that are read.
+const DETAILS: usize = 256;
+/// The longest Dockerfile that is taken.
+const SOURCE: usize = 4 << 20;
+
+/// What a daemon says about an error besides its message.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Details {
+    /// The digest of the vertex that failed.
+    pub(crate) vertex: Option<String>,
+    /// Where it is in the sources, the innermost first.
+    pub(crate) sources: Vec<SourceRange>,
+    /// The subrequest that the frontend does not know.
+    pub(crate) subrequest: Option<String>,
+    /// The capability that the frontend does not have.
+    pub(crate) frontend_cap: Option<String>,
+    /// What the process that failed ended with.
+    pub(crate) exit_code: Option<i32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Vertex {
+    digest: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Exit {
+    code: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    info: Option<Info>,
+    ranges: Vec<Range>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Info {
+    filename: String,
+    data: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Range {
+    start: Option<Position>,
+    end: Option<Position>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Position {
+    line: i64,
+}
+
+impl Details {
+    /// Reads those that are known. What cannot be read is left out: the message is what matters.
+    pub(crate) fn read(status: &rpc::Status) -> Self {
+        let mut details = Self::default();
+        for any in status.details.iter().take(DETAILS) {
+            let name = any.type_url.rsplit('/').next().unwrap_or_default();
+            let value = any.value.as_slice();
+            match name.strip_suffix("+json").unwrap_or(name) {
+                "errdefs.Vertex" => {
+                    details.vertex = json(value).map(|vertex: Vertex| vertex.digest).or(details.vertex)
+                }
+                "errdefs.Source" => details.sources.extend(json(value).and_then(Source::into_range)),
+                "errdefs.Subrequest" => {
+                    details.subrequest = json(value).map(|it: Named| it.name).or(details.subrequest)
+                }
+                "errdefs.FrontendCap" => {
+                    details.frontend_cap = json(value).map(|it: Named| it.name).or(details.frontend_cap);
+                }
+                "gatewayapi.ExitMessage" => {
+                    let code = json(value).and_then(|exit: Exit| i32::try_from(exit.code).ok());
+                    details.exit_code = code.or(details.exit_code);
+                }
+                _ => {}
+            }
+        }
+        details
+    }
+}
+
+fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(value).ok()
+}
+
+impl Source {
+    /// The file with the lines from the first to the last that is meant.
+    fn into_range(self) -> Option<SourceRange> {
+        let info = self.info?;
+        let line = |position: Option<Position>| u32::try_from(position?.line).ok();
+        let lines = self.ranges.into_iter().filter_map(|range| {
+            let first = line(range.start)?;
+            Some((first, line(range.end).unwrap_or(first).max(first)))
+        });
+        let lines: Vec<(u32, u32)> = lines.collect();
+        let first = lines.iter().map(|(first, _)| *first).min()?;
+        let last = lines.iter().map(|(_, last)| *last).max()?;
+        if info.data.len() > SOURCE {
+            return None;
+        }
+        let text = BASE64_STANDARD.decode(info.data).ok()?;
+        let text: Arc<str> = String::from_utf8_lossy(&text).into();
+        Some(SourceRange { file: info.filename, text, first, last })
+    }
+}

@@ -1,0 +1,186 @@
+//! What goes wrong between a client and a daemon.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use prost::Message;
+use rbx_request::{Failure, FailureKind};
+use tonic::{Code, Status};
+
+use crate::details::Details;
+use crate::proto::rpc;
+
+/// The most that is taken of a daemon's message.
+const REASON: usize = 64 << 10;
+
+/// What goes wrong between a client and a daemon: the daemon cannot be reached, does not answer, is lost, or
+/// answers with an error.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct Error {
+    kind: ErrorKind,
+    reason: String,
+    /// The daemon's own words, to be passed on.
+    status: rpc::Status,
+    details: Box<Details>,
+}
+
+/// What kind of error it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The daemon could not be reached.
+    Unreachable,
+    /// The daemon did not answer in time.
+    Silent,
+    /// The connection to the daemon was lost.
+    Lost,
+    /// The daemon answered with an error of this code.
+    Answer(Code),
+}
+
+impl Error {
+    fn new(kind: ErrorKind, reason: String) -> Self {
+        let code = if let ErrorKind::Answer(code) = kind { code } else { Code::Unavailable };
+        let status = rpc::Status { code: code.into(), message: reason.clone(), details: Vec::new() };
+        Self { kind, reason, status, details: Box::default() }
+    }
+
+    pub(crate) fn dial(error: io::Error) -> Self {
+        Self::new(ErrorKind::Unreachable, root(&error))
+    }
+
+    /// The channel could not be made.
+    #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+    pub(crate) fn transport(error: impl StdError + 'static) -> Self {
+        Self::new(ErrorKind::Unreachable, root(&error))
+    }
+
+    pub(crate) fn session(error: hyper::Error) -> Self {
+        Self::lost(&format!("lost the session with the builder: {}", root(&error)))
+    }
+
+    pub(crate) fn lost(reason: &str) -> Self {
+        Self::new(ErrorKind::Lost, reason.to_owned())
+    }
+
+    pub(crate) fn silent(patience: Duration) -> Self {
+        let reason = format!("the builder does not answer: nothing came in {} s", patience.as_secs());
+        Self::new(ErrorKind::Silent, reason)
+    }
+
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the daemon does not know what it was asked.
+    pub(crate) fn is_unimplemented(&self) -> bool {
+        self.kind == ErrorKind::Answer(Code::Unimplemented)
+    }
+
+    /// Whether these are the daemon's own words.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.kind, ErrorKind::Answer(_))
+    }
+
+    /// What the daemon said about it besides its message.
+    pub(crate) fn details(&self) -> &Details {
+        &self.details
+    }
+
+    /// The error as it is passed on to a daemon.
+    pub(crate) fn into_status(self) -> rpc::Status {
+        self.status
+    }
+
+    /// The end of a build. `step` names a vertex by its digest.
+    pub(crate) fn into_failure(self, step: impl Fn(&str) -> Option<String>) -> Failure {
+        let kind = match self.kind {
+            ErrorKind::Answer(Code::Internal) => FailureKind::Internal,
+            ErrorKind::Answer(Code::ResourceExhausted) => FailureKind::Exhausted,
+            ErrorKind::Answer(Code::InvalidArgument) => FailureKind::Invalid,
+            ErrorKind::Answer(_) => match self.details.exit_code.or_else(|| exit_code(&self.reason)) {
+                Some(code) => FailureKind::Step(code),
+                None => FailureKind::Failed,
+            },
+            ErrorKind::Unreachable | ErrorKind::Silent | ErrorKind::Lost => FailureKind::Failed,
+        };
+        let step = self.details.vertex.as_deref().and_then(step);
+        Failure {
+            source_range: self.details.sources.into_iter().next(),
+            step,
+            ..Failure::new(kind, self.reason)
+        }
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        // What a daemon answers has no source; what the connection met has one.
+        if let Some(source) = status.source() {
+            return Self::lost(&format!("lost the connection to the builder: {}", root(source)));
+        }
+        let mut full = rpc::Status::decode(status.details()).unwrap_or_default();
+        if full.message.is_empty() {
+            status.message().clone_into(&mut full.message);
+        }
+        full.code = status.code().into();
+        let mut error = Self::new(ErrorKind::Answer(status.code()), plain(status.message()));
+        if error.reason.is_empty() {
+            error.reason = status.code().description().to_lowercase();
+        }
+        error.details = Box::new(Details::read(&full));
+        error.status = full;
+        error
+    }
+}
+
+/// The innermost reason of an error: those around it say only that something did not work.
+fn root(error: &(dyn StdError + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// A daemon's message as people read it: the reason first, without what programs put before it, and without
+/// characters that do something to a terminal.
+fn plain(message: &str) -> String {
+    let mut message = message.get(..message.floor_char_boundary(REASON)).unwrap_or_default().to_owned();
+    while let Some(start) = message.find("rpc error: code = ") {
+        let Some(end) = message[start..].find(" desc = ").map(|at| start + at + " desc = ".len()) else {
+            break;
+        };
+        message.replace_range(start..end, "");
+    }
+    let mut rest = message.as_str();
+    while let Some(inner) = unwrapped(rest) {
+        rest = inner;
+    }
+    let harmless = |char: &char| !char.is_control() || matches!(char, '\n' | '\t');
+    rest.trim_end().chars().filter(harmless).collect()
+}
+
+/// What comes after words that say nothing but that something went wrong.
+fn unwrapped(message: &str) -> Option<&str> {
+    const WRAPPINGS: [&str; 4] = [
+        "failed to solve: ",
+        "failed to compute cache key: ",
+        "failed to load cache key: ",
+        "failed to build LLB: ",
+    ];
+    if let Some(rest) = WRAPPINGS.iter().find_map(|wrapping| message.strip_prefix(wrapping)) {
+        return Some(rest);
+    }
+    let (_, rest) = message.strip_prefix("failed to calculate checksum of ref ")?.split_once(": ")?;
+    Some(rest)
+}
+
+/// The exit code of a step, which older daemons say in their message only.
+fn exit_code(reason: &str) -> Option<i32> {
+    let (_, code) = reason.split_once("did not complete successfully: exit code: ")?;
+    let end = code.find(|char: char| !char.is_ascii_digit()).unwrap_or(code.len());
+    code[..end].parse().ok()
+}

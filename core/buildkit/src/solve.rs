@@ -1,0 +1,290 @@
+//! One build: `Control.Solve` in gateway mode, with its session and its status stream.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rbx_request::{Cancel, Cancelled, EventSender, Failure, FailureKind};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::Client;
+use crate::error::Error;
+use crate::gateway::{Bridge, Capabilities};
+use crate::proto::{control, gateway, pb, rpc, sourcepolicy};
+use crate::session::{Serving, Session};
+use crate::status::Following;
+
+/// How long the daemon's own reason is waited for when something else has failed.
+const REASON: Duration = Duration::from_secs(5);
+
+/// What is decided once the daemon has said what it can do: the attributes are changed, or the build fails.
+pub(crate) type Adjust =
+    Box<dyn FnOnce(&Capabilities, &mut HashMap<String, String>) -> Result<(), Failure> + Send>;
+
+/// What a build is for the daemon. The client drives it: it runs the frontend through the gateway and gives back
+/// what is to be exported.
+pub(crate) struct Solve {
+    /// The build's id, under which the daemon's history has it.
+    pub(crate) reference: String,
+    /// The session that serves this build. It is opened with the build and closed with it.
+    pub(crate) session: Session,
+    /// `dockerfile.v0` or `gateway.v0`.
+    pub(crate) frontend: String,
+    /// The frontend's attributes, as far as they do not depend on what the daemon can do. The history shows them.
+    /// `cache-imports` is made of `cache`.
+    pub(crate) attributes: HashMap<String, String>,
+    /// Decides the rest of the attributes before the frontend is run.
+    pub(crate) adjust: Adjust,
+    /// Definitions that the attributes name as `input:`.
+    pub(crate) inputs: HashMap<String, pb::Definition>,
+    /// The exporters. Older daemons take the first alone, which they get in the deprecated fields.
+    pub(crate) exporters: Vec<control::Exporter>,
+    /// The caches to export to.
+    pub(crate) cache_exports: Vec<control::CacheOptionsEntry>,
+    /// The caches to import from.
+    pub(crate) cache_imports: Vec<control::CacheOptionsEntry>,
+    /// What steps are allowed, such as `network.host`.
+    pub(crate) entitlements: Vec<String>,
+    /// Rules about sources.
+    pub(crate) source_policy: Option<sourcepolicy::Policy>,
+    /// The session may bring an exporter of its own.
+    pub(crate) session_exporter: bool,
+}
+
+/// What a build answered.
+#[derive(Debug, Default)]
+pub(crate) struct Solved {
+    /// The exporters' answers: `containerimage.digest`, `image.name`, `cache.manifest`, …
+    pub(crate) exported: HashMap<String, String>,
+    /// The frontend's answers: of `--call`, `result.json`, `result.txt` and `result.statuscode`.
+    pub(crate) answered: HashMap<String, Vec<u8>>,
+}
+
+/// Why a build ended without a result.
+enum Stop {
+    /// The client's own reason.
+    Failure(Failure),
+    /// The daemon's, or the connection's.
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Builds. Events are sent until the daemon has said its last word, also about a build that fails or is cancelled:
+/// a cancellation is passed on, so that the daemon ends its steps.
+pub(crate) async fn solve(
+    client: &Client,
+    solve: Solve,
+    events: &EventSender,
+    cancel: &Cancel,
+) -> Result<Solved, Failure> {
+    let cancelled = Arc::new(Notify::new());
+    let _listening = cancel.on_cancel({
+        let (cancelled, events) = (cancelled.clone(), events.clone());
+        move || {
+            events.stop_waiting();
+            cancelled.notify_one();
+        }
+    });
+    let following = Following::start(client, solve.reference.clone(), events.clone());
+    // When this is dropped, the daemon hears that nobody waits for the build any more.
+    let outcome = tokio::select! {
+        outcome = build(client, solve) => Some(outcome),
+        () = cancelled.notified() => None,
+    };
+    let names = following.last_words().await;
+    match outcome {
+        None => Err(Failure::new(FailureKind::Cancelled, Cancelled.to_string())),
+        Some(Ok(solved)) => Ok(solved),
+        Some(Err(Stop::Failure(failure))) => Err(failure),
+        Some(Err(Stop::Error(error))) => Err(error.into_failure(|digest| names.get(digest).cloned())),
+    }
+}
+
+/// Builds, with the session open meanwhile.
+async fn build(client: &Client, mut solve: Solve) -> Result<Solved, Stop> {
+    if let Some(imports) = cache_imports(&solve.cache_imports) {
+        solve.attributes.insert("cache-imports".to_owned(), imports);
+    }
+    let mut bridge = Bridge::new(client, &solve.reference)?;
+    let mut control = client.control();
+    let request = request(&solve);
+    let mut serving = solve.session.serve(client);
+    let frontend = Frontend {
+        name: solve.frontend,
+        attributes: solve.attributes,
+        inputs: solve.inputs,
+        adjust: solve.adjust,
+    };
+    let solving = async { Ok::<_, Error>(control.solve(request).await?.into_inner().exporter_response) };
+    let building = both(solving, frontend.drive(&mut bridge));
+    with_session(building, &mut serving).await
+}
+
+/// The result of `building`, unless the session ends meanwhile and the daemon does not say why.
+async fn with_session(
+    building: impl Future<Output = Result<Solved, Stop>>,
+    serving: &mut Serving,
+) -> Result<Solved, Stop> {
+    let mut building = pin!(building);
+    let lost = tokio::select! {
+        biased;
+        built = &mut building => return built,
+        lost = serving.ended() => lost,
+    };
+    match timeout(REASON, building).await {
+        Ok(Ok(solved)) => Ok(solved),
+        // Without a session a daemon waits for one in vain: that none could be opened is the reason.
+        Ok(Err(stop)) if lost.kind() == crate::ErrorKind::Lost => Err(stop),
+        _ => Err(lost.into()),
+    }
+}
+
+/// The result of a build that is driven by one future and solved by another.
+async fn both(
+    solving: impl Future<Output = Result<HashMap<String, String>, Error>>,
+    driving: impl Future<Output = Result<HashMap<String, Vec<u8>>, Stop>>,
+) -> Result<Solved, Stop> {
+    let (mut solving, mut driving) = (pin!(solving), pin!(driving));
+    tokio::select! {
+        solved = &mut solving => {
+            let exported = solved?;
+            // All that it may still wait for is the answer to what ended the build.
+            let answered = timeout(REASON, driving).await.unwrap_or_else(|_| Ok(HashMap::new()))?;
+            Ok(Solved { exported, answered })
+        }
+        driven = &mut driving => match driven {
+            Ok(answered) => Ok(Solved { exported: solving.await?, answered }),
+            Err(Stop::Failure(failure)) => {
+                // The build is over once the daemon says so.
+                let _ = timeout(REASON, solving).await;
+                Err(Stop::Failure(failure))
+            }
+            // The daemon knows best why it failed.
+            Err(Stop::Error(error)) => match timeout(REASON, solving).await {
+                Ok(Err(own)) if own.is_answer() => Err(own.into()),
+                _ => Err(error.into()),
+            },
+        },
+    }
+}
+
+/// What is run through the gateway.
+struct Frontend {
+    name: String,
+    attributes: HashMap<String, String>,
+    inputs: HashMap<String, pb::Definition>,
+    adjust: Adjust,
+}
+
+impl Frontend {
+    /// Runs it, and gives the daemon back what it is to export. Answers what the frontend has said.
+    async fn drive(self, bridge: &mut Bridge) -> Result<HashMap<String, Vec<u8>>, Stop> {
+        match self.run(bridge).await {
+            Ok(result) => {
+                let answered = result.metadata.clone();
+                bridge.give_back(Ok(result)).await?;
+                Ok(answered)
+            }
+            Err(stop) => {
+                let status = match &stop {
+                    Stop::Failure(failure) => rpc::Status {
+                        code: Code::Unknown.into(),
+                        message: failure.reason.clone(),
+                        details: Vec::new(),
+                    },
+                    Stop::Error(error) => error.clone().into_status(),
+                };
+                // The build has failed in any case.
+                let _ = bridge.give_back(Err(status)).await;
+                Err(stop)
+            }
+        }
+    }
+
+    async fn run(mut self, bridge: &mut Bridge) -> Result<gateway::Result, Stop> {
+        let capabilities = bridge.ping().await?;
+        (self.adjust)(&capabilities, &mut self.attributes).map_err(Stop::Failure)?;
+        let request = gateway::SolveRequest {
+            frontend: self.name,
+            frontend_opt: self.attributes,
+            frontend_inputs: self.inputs,
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            ..gateway::SolveRequest::default()
+        };
+        let unknown = match bridge.solve(request.clone()).await {
+            Ok(result) => return Ok(result),
+            Err(error) => error,
+        };
+        match fallback(request, &unknown) {
+            Some(request) => bridge.solve(request).await.map_err(|_| unknown.into()),
+            None => Err(unknown.into()),
+        }
+    }
+}
+
+/// The frontends that answer what a daemon's own does not know yet, as buildx has them.
+const OUTLINE: &str =
+    "docker/dockerfile:1.7.1@sha256:a57df69d0ea827fb7266491f2813635de6f17269be881f696fbfdf2d83dda33e";
+const LINT: &str =
+    "docker/dockerfile:1.8.1@sha256:e87caa74dcb7d46cd820352bfea12591f3dba3ddc4285e19c7dcd13359f7cefd";
+
+/// The same request for a frontend that knows what is asked, if the error says that the daemon's own does not.
+fn fallback(mut request: gateway::SolveRequest, error: &Error) -> Option<gateway::SolveRequest> {
+    let asked = request.frontend_opt.get("requestid")?;
+    let source = match asked.as_str() {
+        "frontend.lint" => LINT,
+        "frontend.outline" | "frontend.targets" => OUTLINE,
+        _ => return None,
+    };
+    let unknown = error.details().subrequest.as_ref() == Some(asked)
+        // The daemon in Engine 20.10 has no details.
+        || error.to_string().contains(&format!("unsupported request {asked}"));
+    if !unknown {
+        return None;
+    }
+    request.frontend_opt.insert("build-arg:BUILDKIT_SYNTAX".to_owned(), source.to_owned());
+    Some(request)
+}
+
+/// The build as the daemon is asked for it.
+fn request(solve: &Solve) -> control::SolveRequest {
+    let first = solve.exporters.first();
+    control::SolveRequest {
+        r#ref: solve.reference.clone(),
+        exporter_deprecated: first.map(|exporter| exporter.r#type.clone()).unwrap_or_default(),
+        exporter_attrs_deprecated: first.map(|exporter| exporter.attrs.clone()).unwrap_or_default(),
+        exporters: solve.exporters.clone(),
+        session: solve.session.id().to_owned(),
+        frontend_attrs: solve.attributes.clone(),
+        cache: Some(control::CacheOptions {
+            exports: solve.cache_exports.clone(),
+            imports: solve.cache_imports.clone(),
+            ..control::CacheOptions::default()
+        }),
+        entitlements: solve.entitlements.clone(),
+        source_policy: solve.source_policy.clone(),
+        enable_session_exporter: solve.session_exporter,
+        ..control::SolveRequest::default()
+    }
+}
+
+/// The caches to import from, as frontends read them.
+fn cache_imports(imports: &[control::CacheOptionsEntry]) -> Option<String> {
+    if imports.is_empty() {
+        return None;
+    }
+    let entries = imports.iter().map(|import| {
+        let attributes: BTreeMap<&String, &String> = import.attrs.iter().collect();
+        serde_json::json!({ "Type": import.r#type, "Attrs": attributes })
+    });
+    Some(serde_json::Value::Array(entries.collect()).to_string())
+}

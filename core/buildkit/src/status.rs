@@ -1,0 +1,180 @@
+//! The status stream of a build, as events.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rbx_request::{Event, EventSender, Log, ProgressGroup, Stream, Vertex, VertexStatus, Warning};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::Client;
+use crate::proto::{control, google};
+
+/// How long a stream may be quiet once the build has ended before it is taken to have ended, too.
+const QUIET: Duration = Duration::from_secs(5);
+/// The same where nothing was ever said.
+const SILENT: Duration = Duration::from_secs(1);
+/// How many vertices a build can have, and warnings.
+const VERTICES: usize = 200_000;
+
+/// The status stream of one build, followed on a thread of its own: whoever sends output waits for its reader.
+pub(crate) struct Following {
+    names: Names,
+    task: JoinHandle<()>,
+    /// Told when the build has ended, or this was dropped.
+    ended: CancellationToken,
+    _guard: tokio_util::sync::DropGuard,
+}
+
+/// What vertices are called, by digest.
+type Names = Arc<Mutex<HashMap<String, String>>>;
+
+impl Following {
+    /// Sends what the daemon says about a build to `events`. The build may be one that is yet to begin.
+    pub(crate) fn start(client: &Client, reference: String, events: EventSender) -> Self {
+        let names = Names::default();
+        let ended = CancellationToken::new();
+        let mut follower =
+            Follower { names: names.clone(), warnings: 0, events, ended: ended.clone(), heard: false };
+        let mut control = client.control();
+        let handle = client.network().handle().clone();
+        let task = client.network().handle().spawn_blocking(move || {
+            let request = control::StatusRequest { r#ref: reference };
+            let stream = handle.block_on(follower.unless_ended(control.status(request)));
+            let Some(Ok(stream)) = stream else { return };
+            let mut stream = stream.into_inner();
+            while let Some(Ok(Some(response))) = handle.block_on(follower.unless_ended(stream.message())) {
+                follower.tell(response);
+            }
+        });
+        Self { names, task, _guard: ended.clone().drop_guard(), ended }
+    }
+
+    /// Waits for the last words of a build that has ended, and answers what its vertices are called.
+    pub(crate) async fn last_words(self) -> HashMap<String, String> {
+        self.ended.cancel();
+        // An error says that it panicked or that the connection's thread is gone: there is nothing to wait for.
+        let _ = self.task.await;
+        std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Follower {
+    names: Names,
+    warnings: usize,
+    events: EventSender,
+    ended: CancellationToken,
+    /// Something was said.
+    heard: bool,
+}
+
+impl Follower {
+    /// The result of `work`, unless the build has ended and it does not come.
+    async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let quiet = async {
+            self.ended.cancelled().await;
+            tokio::time::sleep(if self.heard { QUIET } else { SILENT }).await;
+        };
+        tokio::select! {
+            biased;
+            result = work => Some(result),
+            () = quiet => None,
+        }
+    }
+
+    fn tell(&mut self, response: control::StatusResponse) {
+        self.heard = true;
+        for vertex in response.vertexes {
+            if self.name(&vertex) {
+                self.events.send(Event::Vertex(vertex_event(vertex)));
+            }
+        }
+        for status in response.statuses {
+            self.events.send(Event::Status(status_event(status)));
+        }
+        for log in response.logs {
+            self.events.send_log(log_event(log));
+        }
+        for warning in response.warnings {
+            self.warnings += 1;
+            if self.warnings <= VERTICES {
+                self.events.send(Event::Warning(warning_event(warning)));
+            }
+        }
+    }
+
+    /// Remembers a vertex; not if there are too many.
+    fn name(&self, vertex: &control::Vertex) -> bool {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = names.contains_key(&vertex.digest);
+        if !known && names.len() < VERTICES {
+            names.insert(vertex.digest.clone(), vertex.name.clone());
+            return true;
+        }
+        known
+    }
+}
+
+fn time(time: Option<google::Timestamp>) -> Option<Timestamp> {
+    let time = time?;
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn vertex_event(vertex: control::Vertex) -> Vertex {
+    let group = vertex.progress_group.map(|group| ProgressGroup { id: group.id, name: group.name });
+    Vertex {
+        digest: vertex.digest,
+        inputs: vertex.inputs,
+        name: vertex.name,
+        started: time(vertex.started),
+        completed: time(vertex.completed),
+        cached: vertex.cached,
+        error: Some(vertex.error).filter(|error| !error.is_empty()),
+        progress_group: group,
+    }
+}
+
+fn status_event(status: control::VertexStatus) -> VertexStatus {
+    VertexStatus {
+        id: status.id,
+        vertex: status.vertex,
+        name: status.name,
+        total: status.total.try_into().unwrap_or_default(),
+        current: status.current.try_into().unwrap_or_default(),
+        timestamp: time(status.timestamp),
+        started: time(status.started),
+        completed: time(status.completed),
+    }
+}
+
+fn log_event(log: control::VertexLog) -> Log {
+    Log {
+        vertex: log.vertex,
+        stream: if log.stream == 2 { Stream::Stderr } else { Stream::Stdout },
+        data: log.msg,
+        timestamp: time(log.timestamp).unwrap_or_else(Timestamp::now),
+    }
+}
+
+fn warning_event(warning: control::VertexWarning) -> Warning {
+    let info = warning.info.unwrap_or_default();
+    let line = |position: Option<crate::proto::pb::Position>| {
+        position.and_then(|position| u32::try_from(position.line).ok()).unwrap_or_default()
+    };
+    Warning {
+        vertex: warning.vertex,
+        level: warning.level.try_into().unwrap_or_default(),
+        short: text(&warning.short),
+        detail: warning.detail.iter().map(|line| text(line)).collect(),
+        url: warning.url,
+        file: info.filename,
+        lines: warning.ranges.into_iter().map(|range| (line(range.start), line(range.end))).collect(),
+        source: text(&info.data),
+    }
+}
