@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 use rbx_driver::docker::{EndpointChoice, context_endpoint, context_names, current_context};
 
 use crate::error::BuilderError;
@@ -78,15 +78,15 @@ impl Builder {
         Self {
             name: EMBEDDED.to_owned(),
             kind: Kind::Embedded,
-            driver: Driver::Embedded.name().to_owned(),
+            driver: DriverKind::Embedded.name().to_owned(),
             nodes: vec![Node::of_context(EMBEDDED)],
             last_activity: None,
         }
     }
 
     /// The driver, if it is known without asking and this program knows it.
-    pub fn known_driver(&self) -> Option<Driver> {
-        Driver::of(&self.driver)
+    pub fn known_driver(&self) -> Option<DriverKind> {
+        DriverKind::of(&self.driver)
     }
 }
 

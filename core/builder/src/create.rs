@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 use rbx_driver::docker::{EndpointChoice, context_endpoint, context_names, current_context, parse_address};
 use rbx_platform::Platform;
 
@@ -90,7 +90,7 @@ pub fn create(state: &Change<'_>, creation: &Creation) -> Result<Created, Builde
             )));
         }
     }
-    let driver = Driver::of(&driver_name)
+    let driver = DriverKind::of(&driver_name)
         .ok_or_else(|| BuilderError::refused(format!("failed to find driver {driver_name:?}")))?;
     if !driver.is_creatable() {
         return Err(BuilderError::refused(format!(
@@ -141,19 +141,19 @@ fn driver_name(creation: &Creation, group: Option<&NodeGroup>) -> String {
     }
     let endpoint = creation.endpoint.as_deref().or(creation.buildkit_host.as_deref());
     let driver = if endpoint.is_some_and(|endpoint| scheme_of_daemon(endpoint).is_ok()) {
-        Driver::Remote
+        DriverKind::Remote
     } else {
-        Driver::DockerContainer
+        DriverKind::DockerContainer
     };
     driver.name().to_owned()
 }
 
 /// Where the node is, and whether that was said.
-fn endpoint(creation: &Creation, driver: Driver) -> Result<(String, bool), BuilderError> {
+fn endpoint(creation: &Creation, driver: DriverKind) -> Result<(String, bool), BuilderError> {
     let choice = &creation.endpoints;
     match (driver, &creation.endpoint) {
-        (Driver::Kubernetes, _) => Err(BuilderError::NotThere { driver, what: "make builders" }),
-        (Driver::Remote, given) => {
+        (DriverKind::Kubernetes, _) => Err(BuilderError::NotThere { driver, what: "make builders" }),
+        (DriverKind::Remote, given) => {
             let endpoint = given.as_ref().or(creation.buildkit_host.as_ref());
             let endpoint = endpoint.ok_or_else(|| BuilderError::refused("no remote endpoint provided"))?;
             scheme_of_daemon(endpoint)

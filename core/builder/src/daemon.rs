@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use crate::error::BuilderError;
@@ -143,7 +143,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// what it isolates.
 pub(crate) fn flags(
     given: &str,
-    driver: Driver,
+    driver: DriverKind,
     driver_opts: Option<&BTreeMap<String, String>>,
     configuration: Option<&Configuration>,
 ) -> Result<Option<Vec<String>>, BuilderError> {
@@ -153,8 +153,8 @@ pub(crate) fn flags(
     let entitlements = entitlements(&flags);
     let on_host = driver_opts.and_then(|options| options.get("network")).is_some_and(|name| name == "host");
     let add = match driver {
-        Driver::DockerContainer if on_host => !entitlements.iter().any(|one| one == NETWORK_HOST),
-        Driver::DockerContainer | Driver::Kubernetes => {
+        DriverKind::DockerContainer if on_host => !entitlements.iter().any(|one| one == NETWORK_HOST),
+        DriverKind::DockerContainer | DriverKind::Kubernetes => {
             entitlements.is_empty() && !configuration.is_some_and(Configuration::allows_network_host)
         }
         _ => false,
@@ -200,11 +200,11 @@ mod tests {
             flags(given, driver, on_host.then_some(&host), configuration)
                 .map_or_else(|error| error.to_string(), |flags| flags.unwrap_or_default().join(" "))
         };
-        let container = Driver::DockerContainer;
+        let container = DriverKind::DockerContainer;
         let added = "--allow-insecure-entitlement=network.host";
         let secure = "--allow-insecure-entitlement security.insecure";
         assert_eq!(shown("", container, false, None), added);
-        assert_eq!(shown("", Driver::Remote, false, None), "");
+        assert_eq!(shown("", DriverKind::Remote, false, None), "");
         assert_eq!(shown("--debug", container, false, None), format!("--debug {added}"));
         assert_eq!(shown(secure, container, false, None), secure);
         assert_eq!(shown(secure, container, true, None), format!("{secure} {added}"));

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rbx_driver::{Driver, DriverError};
+use rbx_driver::{DriverError, DriverKind};
 
 /// Why something could not be done with a builder. The words are buildx's where it has words.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum BuilderError {
     #[error("the {driver} driver cannot {what} yet")]
     NotThere {
         /// The driver.
-        driver: Driver,
+        driver: DriverKind,
         /// What it would have to do.
         what: &'static str,
     },

@@ -1,6 +1,6 @@
 //! The parsers of this crate, without files: for the fuzz targets only.
 
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 
 use crate::group::NodeGroup;
 use crate::{daemon, options};
@@ -18,10 +18,10 @@ pub fn written(group: &NodeGroup) -> Vec<u8> {
 /// Reads `--driver-opt` and `--buildkitd-flags`; answers the daemon's flags.
 pub fn flags(driver_opt: &str, flags: &str) -> Option<Vec<String>> {
     let options = options::parse(&[driver_opt.to_owned()]).ok()?;
-    daemon::flags(flags, Driver::DockerContainer, options.as_ref(), None).ok()?
+    daemon::flags(flags, DriverKind::DockerContainer, options.as_ref(), None).ok()?
 }
 
 /// Checks the nodes of a builder against what a driver takes.
-pub fn check(driver: Driver, group: &NodeGroup) -> bool {
+pub fn check(driver: DriverKind, group: &NodeGroup) -> bool {
     group.nodes.iter().all(|node| options::check(driver, node).is_ok())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 use rbx_driver::docker::{ContainerState, Endpoint, EndpointChoice, Engine, context_endpoint, context_names};
-use rbx_driver::{Driver, DriverError, Features};
+use rbx_driver::{DriverError, DriverKind, Features};
 use rbx_platform::Platform;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -123,7 +123,7 @@ fn load_embedded(builder: &mut Builder, embedded: Embedded) -> LoadedNode {
         status: Ok(Status::Running),
         version: embedded.version,
         platforms: embedded.platforms,
-        features: Driver::Embedded.features(true),
+        features: DriverKind::Embedded.features(true),
     }
 }
 
@@ -138,23 +138,28 @@ async fn load_context(
         engine.info().await
     };
     let info = within(limit, ask).await?;
-    Driver::Docker.name().clone_into(&mut builder.driver);
+    DriverKind::Docker.name().clone_into(&mut builder.driver);
     let native = Platform { os: info.os, architecture: info.architecture, variant: None, os_version: None };
     Ok(vec![LoadedNode {
         node: builder.nodes.first().cloned().unwrap_or_default(),
         status: Ok(Status::Running),
         version: String::new(),
         platforms: vec![native.normalized()],
-        features: Driver::Docker.features(info.containerd_store),
+        features: DriverKind::Docker.features(info.containerd_store),
     }])
 }
 
-async fn load_node(driver: Driver, node: &Node, endpoints: &EndpointChoice, limit: Duration) -> LoadedNode {
+async fn load_node(
+    driver: DriverKind,
+    node: &Node,
+    endpoints: &EndpointChoice,
+    limit: Duration,
+) -> LoadedNode {
     let mut platforms = node.platforms();
     let status = match options::check(driver, node) {
         Err(reason) => Err(reason),
         Ok(()) => match driver {
-            Driver::DockerContainer => {
+            DriverKind::DockerContainer => {
                 let ask = async {
                     let engine = engine_of(node, endpoints)?;
                     let state = engine.container(&container_name(node)).await?;
@@ -177,8 +182,8 @@ async fn load_node(driver: Driver, node: &Node, endpoints: &EndpointChoice, limi
                     }
                 })
             }
-            Driver::Remote => Ok(listens(&node.endpoint, limit).await),
-            Driver::Kubernetes | Driver::Docker | Driver::Embedded => {
+            DriverKind::Remote => Ok(listens(&node.endpoint, limit).await),
+            DriverKind::Kubernetes | DriverKind::Docker | DriverKind::Embedded => {
                 Err(BuilderError::NotThere { driver, what: "ask its nodes" }.to_string())
             }
         },
@@ -226,24 +231,28 @@ fn container_name(node: &Node) -> String {
 }
 
 /// Stops what a node runs in, if anything runs.
-pub async fn stop_node(driver: Driver, node: &Node, endpoints: &EndpointChoice) -> Result<(), BuilderError> {
+pub async fn stop_node(
+    driver: DriverKind,
+    node: &Node,
+    endpoints: &EndpointChoice,
+) -> Result<(), BuilderError> {
     match driver {
-        Driver::DockerContainer => {
+        DriverKind::DockerContainer => {
             Ok(engine_of(node, endpoints)?.stop_container(&container_name(node)).await?)
         }
-        Driver::Docker | Driver::Embedded | Driver::Remote | Driver::Kubernetes => Ok(()),
+        DriverKind::Docker | DriverKind::Embedded | DriverKind::Remote | DriverKind::Kubernetes => Ok(()),
     }
 }
 
 /// Removes what a node runs in, with its state unless `keep_state`.
 pub async fn remove_node(
-    driver: Driver,
+    driver: DriverKind,
     node: &Node,
     endpoints: &EndpointChoice,
     keep_state: bool,
 ) -> Result<(), BuilderError> {
     match driver {
-        Driver::DockerContainer => {
+        DriverKind::DockerContainer => {
             let (engine, name) = (engine_of(node, endpoints)?, container_name(node));
             if engine.container(&name).await? == ContainerState::Missing {
                 return Ok(());
@@ -255,7 +264,7 @@ pub async fn remove_node(
             }
             Ok(())
         }
-        Driver::Kubernetes => Err(BuilderError::NotThere { driver, what: "remove its nodes" }),
-        Driver::Docker | Driver::Embedded | Driver::Remote => Ok(()),
+        DriverKind::Kubernetes => Err(BuilderError::NotThere { driver, what: "remove its nodes" }),
+        DriverKind::Docker | DriverKind::Embedded | DriverKind::Remote => Ok(()),
     }
 }

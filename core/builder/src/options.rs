@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 use rbx_request::parse_size;
 
 use crate::error::BuilderError;
@@ -28,14 +28,14 @@ pub(crate) fn parse(given: &[String]) -> Result<Option<BTreeMap<String, String>>
 }
 
 /// Checks what a node was given against what its driver takes; an error is its message.
-pub(crate) fn check(driver: Driver, node: &Node) -> Result<(), String> {
+pub(crate) fn check(driver: DriverKind, node: &Node) -> Result<(), String> {
     match driver {
-        Driver::DockerContainer => {
+        DriverKind::DockerContainer => {
             for (key, value) in node.driver_opts.iter().flatten() {
                 container_option(key, value)?;
             }
         }
-        Driver::Remote => {
+        DriverKind::Remote => {
             if node.files().next().is_some() {
                 return Err("setting config file is not supported for remote driver".to_owned());
             }
@@ -44,13 +44,13 @@ pub(crate) fn check(driver: Driver, node: &Node) -> Result<(), String> {
             }
             remote_options(node)?;
         }
-        Driver::Docker if node.files().next().is_some() => {
+        DriverKind::Docker if node.files().next().is_some() => {
             return Err(
                 "setting config file is not supported for docker driver, use dockerd configuration file"
                     .to_owned(),
             );
         }
-        Driver::Docker | Driver::Embedded | Driver::Kubernetes => {}
+        DriverKind::Docker | DriverKind::Embedded | DriverKind::Kubernetes => {}
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use rbx_request::Features;
 
 /// A kind of place where images are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Driver {
+pub enum DriverKind {
     /// This program's own engine.
     Embedded,
     /// The `BuildKit` in a Docker Engine.
@@ -19,7 +19,7 @@ pub enum Driver {
     Remote,
 }
 
-impl Driver {
+impl DriverKind {
     /// All of them.
     pub const ALL: [Self; 5] =
         [Self::Docker, Self::DockerContainer, Self::Embedded, Self::Kubernetes, Self::Remote];
@@ -68,7 +68,7 @@ impl Driver {
     }
 }
 
-impl fmt::Display for Driver {
+impl fmt::Display for DriverKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -80,10 +80,10 @@ mod tests {
 
     #[test]
     fn drivers_go_by_their_names() {
-        for driver in Driver::ALL {
-            assert_eq!(Driver::of(&driver.to_string()), Some(driver));
+        for driver in DriverKind::ALL {
+            assert_eq!(DriverKind::of(&driver.to_string()), Some(driver));
         }
-        assert_eq!(Driver::of("zip"), None);
+        assert_eq!(DriverKind::of("zip"), None);
     }
 
     #[test]
@@ -91,8 +91,8 @@ mod tests {
         let lacking = |features: Features| -> Vec<&str> {
             features.list().into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
         };
-        assert_eq!(lacking(Driver::Docker.features(true)), [""; 0]);
-        assert_eq!(lacking(Driver::Docker.features(false)).len(), 5);
-        assert!(lacking(Driver::DockerContainer.features(false))[0].starts_with("Automatically load"));
+        assert_eq!(lacking(DriverKind::Docker.features(true)), [""; 0]);
+        assert_eq!(lacking(DriverKind::Docker.features(false)).len(), 5);
+        assert!(lacking(DriverKind::DockerContainer.features(false))[0].starts_with("Automatically load"));
     }
 }

@@ -6,5 +6,5 @@ mod kind;
 pub mod docker;
 
 pub use error::DriverError;
-pub use kind::Driver;
+pub use kind::DriverKind;
 pub use rbx_request::Features;

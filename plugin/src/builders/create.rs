@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use rbx_builder::{Builder, BuilderError, Creation, Kind, create as work_out, leave};
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 
 use super::Place;
 use crate::build::warn;
@@ -39,7 +39,7 @@ pub(crate) fn create(context: &Context<'_>, args: &CreateArgs) -> Result<ExitCod
     let group = work_out(&place.state.change()?, &creation)?.group;
     creation.name = Some(group.name.clone());
     if args.bootstrap
-        && let Some(driver) = Driver::of(&group.driver)
+        && let Some(driver) = DriverKind::of(&group.driver)
     {
         let error = BuilderError::NotThere { driver, what: "boot builders" };
         let hint = format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rbx_builder::{Builder, BuilderError, Kind, Status, builders, remove_node};
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 
 use super::{Place, wait};
 use crate::build::warn;
@@ -83,7 +83,7 @@ fn remove(context: &Context<'_>, place: &Place, builder: &Builder, args: &RmArgs
     }
     let nodes = if args.keep_daemon { Ok(()) } else { remove_nodes(context, place, builder, args) };
     // Nobody else would ever find what runs there.
-    if builder.known_driver() == Some(Driver::Kubernetes) {
+    if builder.known_driver() == Some(DriverKind::Kubernetes) {
         nodes.as_ref().map_err(Clone::clone)?;
     }
     place.state.change()?.remove(name)?;
@@ -120,9 +120,9 @@ fn rm_all_inactive(context: &Context<'_>, place: &Place, args: &RmArgs) -> Resul
             first_error.get_or_insert_with(|| CliError::new(format!("cannot load {name}: {error}")));
             continue;
         }
-        if loaded.builder.known_driver() == Some(Driver::Kubernetes) {
+        if loaded.builder.known_driver() == Some(DriverKind::Kubernetes) {
             let error =
-                BuilderError::NotThere { driver: Driver::Kubernetes, what: "tell whether its nodes run" };
+                BuilderError::NotThere { driver: DriverKind::Kubernetes, what: "tell whether its nodes run" };
             warn(&format!("{error}: {name} is kept"));
             continue;
         }

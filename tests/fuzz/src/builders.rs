@@ -1,7 +1,7 @@
 //! Files of builders, and what drivers and daemons are told. The first byte chooses.
 
 use rbx_builder::{fuzz, validate_name};
-use rbx_driver::Driver;
+use rbx_driver::DriverKind;
 
 use crate::bytes::Bytes;
 
@@ -12,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
         // Names lead out of no directory.
         assert!(validate_name(&group.name).is_ok());
         assert!(group.nodes.iter().all(|node| validate_name(&node.name).is_ok()));
-        for driver in Driver::ALL {
+        for driver in DriverKind::ALL {
             fuzz::check(driver, &group);
         }
         // What is written is read again, and from then on it stays the same, numbers with many digits aside.
