@@ -24,6 +24,8 @@ use crate::version::VERSION;
 pub(crate) const NAME: &str = "rbx";
 /// Set by docker to what it was called as itself; its presence means that docker runs the program.
 pub(crate) const RUN_BY_DOCKER: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
+/// Set where plugins are to reach the Engine through docker itself.
+const USE_DIAL_STDIO: &str = "DOCKER_CLI_PLUGIN_USE_DIAL_STDIO";
 /// The command by which docker asks a program what plugin it is.
 pub(crate) const METADATA_COMMAND: &str = "docker-cli-plugin-metadata";
 
@@ -38,6 +40,8 @@ pub(crate) struct Called {
     pub(crate) path: String,
     /// docker's own flags.
     pub(crate) docker: DockerOptions,
+    /// The words that these were read from.
+    pub(crate) docker_words: Vec<String>,
     /// All words from the command on.
     pub(crate) args: Vec<String>,
 }
@@ -65,6 +69,15 @@ impl Called {
         flag.or_else(|| env.path("DOCKER_CONFIG")).or_else(|| env.home().map(|home| home.join(".docker")))
     }
 
+    /// The command that is a connection to the Engine, where docker wants plugins to go that way: docker itself, with
+    /// the flags that it got.
+    fn dial_stdio(&self, env: &Env) -> Option<Vec<String>> {
+        env.filled(USE_DIAL_STDIO).filter(|_| self.plugin)?;
+        let docker = env.filled(RUN_BY_DOCKER).unwrap_or("docker");
+        let words = std::iter::once(docker.to_owned()).chain(self.docker_words.iter().cloned());
+        Some(words.chain(["system", "dial-stdio"].map(str::to_owned)).collect())
+    }
+
     /// What is said about the Engine to use, by flags and environment.
     pub(crate) fn endpoint(&self, env: &Env) -> EndpointChoice {
         let owned = |name: &str| env.filled(name).map(str::to_owned);
@@ -84,6 +97,7 @@ impl Called {
                 key: file(&self.docker.tlskey),
             },
             default_socket: None,
+            dial_stdio: self.dial_stdio(env),
         }
     }
 }
@@ -107,6 +121,7 @@ pub(crate) fn called(args: &[String], env: &Env) -> Result<Called, CliError> {
     let line = flags::read(&DockerOptions::command(), args, Mixed::No).map_err(flag_error)?;
     called.docker = parse_line(&line.flags, &[]).map_err(flag_error)?;
     check(&called.docker)?;
+    called.docker_words = args.iter().take_while(|word| *word != NAME).cloned().collect();
     called.args = match line.operands.first().map(String::as_str) {
         // `docker --help rbx` asks for what `docker rbx --help` does.
         Some(NAME) if called.docker.help => vec!["help".to_owned()],
@@ -193,6 +208,16 @@ mod tests {
         assert_eq!(choice.tls.cert_path, Some(PathBuf::from("/certs")));
         let env = Env::with(&[("HOME", "/home/ann")]);
         assert_eq!(Called::default().config_dir(&env), Some(PathBuf::from("/home/ann/.docker")));
+    }
+
+    #[test]
+    fn docker_may_want_to_be_the_way_to_the_engine() {
+        let called = by_docker(&["-H", "tcp://h:1", "rbx", "-D", "ls"]).unwrap();
+        let env = [(RUN_BY_DOCKER, "/usr/bin/docker"), (USE_DIAL_STDIO, "1")];
+        let command = called.endpoint(&Env::with(&env)).dial_stdio.unwrap();
+        assert_eq!(command, ["/usr/bin/docker", "-H", "tcp://h:1", "system", "dial-stdio"]);
+        assert_eq!(called.endpoint(&Env::with(&env[..1])).dial_stdio, None);
+        assert_eq!(Called::default().endpoint(&Env::with(&env)).dial_stdio, None);
     }
 
     #[test]

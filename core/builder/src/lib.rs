@@ -20,7 +20,7 @@ pub use choose::{Builder, Chosen, Kind, Why, builder, builders, choose, endpoint
 pub use create::{Created, Creation, create, leave};
 pub use error::BuilderError;
 pub use group::{Node, NodeGroup};
-pub use load::{Embedded, Loaded, LoadedNode, Status, load, remove_node, stop_node};
+pub use load::{Embedded, Loaded, LoadedNode, load, remove_node, stop_node};
 pub use name::validate_name;
 pub use state::{Change, Scope, State};
 

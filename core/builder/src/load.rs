@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 use rbx_driver::docker::{ContainerState, Endpoint, EndpointChoice, Engine, context_endpoint, context_names};
-use rbx_driver::{DriverError, DriverKind, Features};
+use rbx_driver::{DriverError, DriverKind, Features, Status};
 use rbx_platform::Platform;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -42,27 +42,6 @@ pub struct LoadedNode {
     pub platforms: Vec<Platform>,
     /// What its driver can do.
     pub features: Features,
-}
-
-/// How a node is. The words are buildx's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// There is nothing yet, or nobody answers.
-    Inactive,
-    /// It can build.
-    Running,
-    /// It has to be started.
-    Stopped,
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Inactive => "inactive",
-            Self::Running => "running",
-            Self::Stopped => "stopped",
-        })
-    }
 }
 
 /// What there is to know of the embedded builder.
@@ -220,7 +199,7 @@ fn engine_of(node: &Node, endpoints: &EndpointChoice) -> Result<Engine, DriverEr
     let endpoint = if context_names(endpoints)?.contains(name) {
         context_endpoint(endpoints, name)?
     } else {
-        Endpoint { name: name.clone(), host: name.clone(), tls: None, configured: true }
+        Endpoint::at(name)
     };
     Engine::connect(&endpoint)
 }

@@ -1,7 +1,12 @@
 //! What can go wrong with a driver.
 
 use std::error::Error;
+use std::io;
 use std::path::PathBuf;
+
+use rustls::{AlertDescription, CertificateError};
+
+use crate::kind::DriverKind;
 
 /// Why a driver could not do what was asked. The wording is that of docker's CLI where it has one.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,27 @@ pub enum DriverError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A connection was there, and came to nothing before the first answer.
+    #[error("error during connect: {cause}: {host}")]
+    Connect {
+        /// The address.
+        host: String,
+        /// Why, in words.
+        cause: String,
+        /// What can be done about it.
+        hint: Option<&'static str>,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A node cannot be as it was described; the message says why, in buildx's words.
+    #[error("{0}")]
+    Refused(String),
+    /// This program does not have the driver yet.
+    #[error("the {0} driver cannot be used yet")]
+    NotThere(DriverKind),
+    /// TLS cannot be had on this machine.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
     /// The Engine answered that it cannot.
     #[error("{message}: Docker daemon at {host}")]
     Engine {
@@ -74,4 +100,71 @@ pub enum DriverError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+}
+
+impl DriverError {
+    /// What can be done about it, if that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect { hint, .. } => *hint,
+            Self::PermissionDenied { .. } => {
+                Some("add yourself to the group that owns the socket, or use sudo")
+            }
+            _ => None,
+        }
+    }
+
+    /// Why a connection to an Engine did not come about.
+    pub(crate) fn connection(host: &str, source: Box<dyn Error + Send + Sync>) -> Self {
+        let host = host.to_owned();
+        let root = root_cause(source.as_ref());
+        let Some(cause) = root.downcast_ref::<io::Error>() else {
+            let (cause, hint) = (root.to_string(), None);
+            return Self::Connect { host, cause, hint, source };
+        };
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { host, source },
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable => Self::Unavailable { host, source },
+            _ => {
+                let (cause, hint) = (cause.to_string(), tls_hint(cause));
+                Self::Connect { host, cause, hint, source }
+            }
+        }
+    }
+}
+
+/// What the other side of a TLS connection missed, or this one.
+fn tls_hint(error: &io::Error) -> Option<&'static str> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::HandshakeFailure,
+        ) => Some(
+            "the server probably has client authentication (--tlsverify) enabled; check your TLS client \
+             certification settings",
+        ),
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some("the server's certificate is by no authority that is trusted: check ca.pem")
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some("the server's certificate is for another name: check the address"),
+        rustls::Error::InvalidMessage(_) => Some("the server may speak no TLS"),
+        _ => None,
+    }
+}
+
+/// The first cause of an error.
+pub(crate) fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause
 }

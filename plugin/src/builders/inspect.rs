@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use rbx_builder::{BuilderError, Loaded, LoadedNode, Status};
+use rbx_builder::{BuilderError, Loaded, LoadedNode};
+use rbx_driver::Status;
 
 use super::{Place, platforms};
 use crate::cli::builders::InspectArgs;

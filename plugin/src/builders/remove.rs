@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rbx_builder::{Builder, BuilderError, Kind, Status, builders, remove_node};
-use rbx_driver::DriverKind;
+use rbx_builder::{Builder, BuilderError, Kind, builders, remove_node};
+use rbx_driver::{DriverKind, Status};
 
 use super::{Place, wait};
 use crate::build::warn;

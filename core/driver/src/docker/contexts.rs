@@ -51,12 +51,16 @@ pub fn context_names(choice: &EndpointChoice) -> Result<Vec<String>, DriverError
 
 /// The endpoint of a context, or of `default`.
 pub fn context_endpoint(choice: &EndpointChoice, name: &str) -> Result<Endpoint, DriverError> {
-    if name == DEFAULT {
+    let mut endpoint = if name == DEFAULT {
         let host = given(choice.host.as_deref()).or_else(|| given(choice.docker_host.as_deref()));
-        from_host(choice, host)
+        from_host(choice, host)?
     } else {
-        from_context(choice, name.to_owned())
+        from_context(choice, name.to_owned())?
+    };
+    if choice.dial_stdio.is_some() && current_context(choice)? == name {
+        endpoint.command.clone_from(&choice.dial_stdio);
     }
+    Ok(endpoint)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::contexts::context_endpoint;
+use crate::connection::ssh_to_engine;
 use crate::error::DriverError;
 
 /// The name of the endpoint that is no context.
@@ -42,6 +43,9 @@ pub struct EndpointChoice {
     pub tls: TlsChoice,
     /// The socket to take when nothing is said; `/var/run/docker.sock` if `None`.
     pub default_socket: Option<PathBuf>,
+    /// A command whose standard input and output are a connection to the current endpoint, in place of its address
+    /// (`DOCKER_CLI_PLUGIN_USE_DIAL_STDIO`).
+    pub dial_stdio: Option<Vec<String>>,
 }
 
 /// What flags and environment say about TLS.
@@ -73,12 +77,27 @@ pub struct Endpoint {
     /// Whether somebody chose it, or the default socket is there. If not, there is no sign of an Engine, and that
     /// none answers is no error.
     pub configured: bool,
+    /// A command that is the way there, in place of the address.
+    pub command: Option<Vec<String>>,
+}
+
+impl Endpoint {
+    /// The endpoint at an address that no context describes.
+    pub fn at(host: impl Into<String>) -> Self {
+        let host = host.into();
+        Self { name: host.clone(), host, tls: None, configured: true, command: None }
+    }
+
+    /// The command that reaches the Engine, for an address of `ssh`.
+    pub fn ssh_command(&self) -> Result<Vec<String>, DriverError> {
+        ssh_to_engine(&self.host)
+    }
 }
 
 /// The files of a TLS connection, in PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificates of authorities to trust beside the system's.
+    /// Certificates of authorities to trust, in place of the system's.
     pub ca: Option<PathBuf>,
     /// The client's certificate.
     pub cert: Option<PathBuf>,
@@ -166,7 +185,13 @@ pub(super) fn from_context(choice: &EndpointChoice, name: String) -> Result<Endp
     let tls = Some(files).filter(|files| *files != TlsFiles::default());
     let host =
         if docker.host.is_empty() { default_host(choice) } else { parse_host(&docker.host, tls.is_some())? };
-    Ok(Endpoint { name, tls: tls.filter(|_| host.starts_with("tcp://")), host, configured: true })
+    Ok(Endpoint {
+        name,
+        tls: tls.filter(|_| host.starts_with("tcp://")),
+        host,
+        configured: true,
+        command: None,
+    })
 }
 
 pub(super) fn from_host(choice: &EndpointChoice, host: Option<String>) -> Result<Endpoint, DriverError> {
@@ -187,7 +212,7 @@ pub(super) fn from_host(choice: &EndpointChoice, host: Option<String>) -> Result
         (default_host(choice), default_socket(choice).exists())
     };
     let tls = files.filter(|_| host.starts_with("tcp://"));
-    Ok(Endpoint { name: DEFAULT.to_owned(), host, tls, configured })
+    Ok(Endpoint { name: DEFAULT.to_owned(), host, tls, configured, command: None })
 }
 
 fn default_socket(choice: &EndpointChoice) -> &Path {
@@ -281,7 +306,7 @@ mod tests {
     /// `name host configured`.
     fn shown(choice: &EndpointChoice) -> String {
         match resolve_endpoint(choice) {
-            Ok(Endpoint { name, host, tls, configured }) => {
+            Ok(Endpoint { name, host, tls, configured, command: _ }) => {
                 let tls = if tls.is_some() { " tls" } else { "" };
                 let configured = if configured { "" } else { " (not configured)" };
                 format!("{name} {host}{tls}{configured}")

@@ -1,20 +1,24 @@
 //! Talking to an Engine.
 
-use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::BuildInfo;
 use bollard::query_parameters::ImportImageOptionsBuilder;
-use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::StreamExt as _;
+use rbx_buildkit::Dial;
 use rbx_platform::Platform;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::endpoint::{Endpoint, TlsFiles};
-use crate::error::DriverError;
+use super::endpoint::Endpoint;
+use super::transport;
+use super::upgrade::EngineDial;
+use crate::connection::{Connect, Way};
+use crate::error::{DriverError, root_cause};
 
 /// How long an Engine may take to say that it is there.
 const PING_TIME: Duration = Duration::from_secs(3);
@@ -32,6 +36,7 @@ const CONTAINERD_STORE: &str = "io.containerd.snapshotter.v1";
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
+    way: Arc<dyn Connect>,
     host: String,
 }
 
@@ -86,33 +91,21 @@ pub enum LoadEvent {
 }
 
 impl Engine {
-    /// Prepares to talk to the Engine at an endpoint. Over TCP nothing is sent yet; a socket must be there.
+    /// Prepares to talk to the Engine at an endpoint. Reads certificates; connects to nothing.
     pub fn connect(endpoint: &Endpoint) -> Result<Self, DriverError> {
-        let host = endpoint.host.clone();
-        let unsupported = |reason| DriverError::UnsupportedHost { host: endpoint.host.clone(), reason };
-        let docker = match (host.split_once("://"), &endpoint.tls) {
-            #[cfg(unix)]
-            (Some(("unix", _)), _) => Docker::connect_with_unix(&host, ANSWER_TIME, API_DEFAULT_VERSION),
-            #[cfg(windows)]
-            (Some(("npipe", _)), _) => {
-                Docker::connect_with_named_pipe(&host, ANSWER_TIME, API_DEFAULT_VERSION)
-            }
-            (Some(("tcp", _)), None) => Docker::connect_with_http(&host, ANSWER_TIME, API_DEFAULT_VERSION),
-            (Some(("tcp", _)), Some(TlsFiles { skip_verify: true, .. })) => {
-                return Err(unsupported("TLS to a server that is not verified is not supported"));
-            }
-            (Some(("tcp", _)), Some(TlsFiles { ca: Some(ca), cert: Some(cert), key: Some(key), .. })) => {
-                Docker::connect_with_ssl(&host, key, cert, ca, ANSWER_TIME, API_DEFAULT_VERSION)
-            }
-            (Some(("tcp", _)), Some(_)) => {
-                return Err(unsupported(
-                    "TLS needs ca.pem, cert.pem and key.pem, and one of them is missing",
-                ));
-            }
-            _ => return Err(unsupported("no way to reach an Engine by this kind of address")),
-        };
-        let docker = docker.map_err(|error| failure(&host, error))?;
-        Ok(Self { docker, host })
+        Self::over(Arc::new(Way::to_engine(endpoint)?), endpoint.host.clone())
+    }
+
+    /// Prepares to talk to the Engine at the end of raw connections. `host` is what errors call it.
+    pub fn over(way: Arc<dyn Connect>, host: String) -> Result<Self, DriverError> {
+        let docker =
+            transport::docker(Arc::clone(&way), ANSWER_TIME).map_err(|error| failure(&host, error))?;
+        Ok(Self { docker, way, host })
+    }
+
+    /// How the `BuildKit` in it is reached.
+    pub fn dial(&self) -> Arc<dyn Dial> {
+        Arc::new(EngineDial::new(Arc::clone(&self.way), self.host.clone()))
     }
 
     /// The address.
@@ -223,14 +216,6 @@ fn events(answer: BuildInfo) -> Vec<LoadEvent> {
     text.lines().filter(|line| !line.is_empty()).map(|line| LoadEvent::Message(line.to_owned())).collect()
 }
 
-fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause
-}
-
 pub(super) fn failure(host: &str, error: BollardError) -> DriverError {
     let host = host.to_owned();
     match error {
@@ -239,14 +224,6 @@ pub(super) fn failure(host: &str, error: BollardError) -> DriverError {
         error @ BollardError::JsonDataError { .. } => {
             DriverError::Engine { host, message: format!("answer not understood: {error}") }
         }
-        error => {
-            let kind = root_cause(&error).downcast_ref::<io::Error>().map(io::Error::kind);
-            let source = Box::new(error);
-            if kind == Some(io::ErrorKind::PermissionDenied) {
-                DriverError::PermissionDenied { host, source }
-            } else {
-                DriverError::Unavailable { host, source }
-            }
-        }
+        error => DriverError::connection(&host, Box::new(error)),
     }
 }

@@ -1,75 +1,11 @@
 //! Loading into real Engines, with either of their image stores.
 
-#![expect(clippy::unwrap_used, reason = "all of it is tests; clippy knows only functions marked as such")]
-
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::dockerd::Dockerd;
 use rbx_driver::DriverError;
 use rbx_driver::docker::{Endpoint, Engine, LoadEvent};
 use rbx_oci::Digest;
-
-/// The directory of the parts; without it the tests do nothing, but fail in continuous integration.
-#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where the parts are")]
-fn parts() -> Option<PathBuf> {
-    let parts = std::env::var_os("RBX_PARTS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/parts"), PathBuf::from);
-    let is_ci = std::env::var_os("CI").is_some();
-    let is_root = fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("Uid:\t0\t"));
-    if is_root && parts.join("root/usr/sbin/dockerd").exists() {
-        return Some(parts.join("root"));
-    }
-    assert!(!is_ci, "no parts, or not root: run `cargo xtask parts` as root ({})", parts.display());
-    None
-}
-
-struct Dockerd {
-    process: Child,
-    endpoint: Endpoint,
-    folder: tempfile::TempDir,
-}
-
-impl Dockerd {
-    async fn start(parts: &Path, config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        fs::write(at("daemon.json"), config).unwrap();
-        let bin = parts.join("usr/bin").display().to_string();
-        let path = format!("{bin}:{}:/usr/sbin:/usr/bin:/sbin:/bin", parts.join("usr/sbin").display());
-        let host = format!("unix://{}", at("docker.sock"));
-        let process = Command::new(parts.join("usr/sbin/dockerd"))
-            .args(["--config-file", &at("daemon.json"), "-H", &host])
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "-p", &at("pid")])
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .env("PATH", path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(at("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let endpoint = Endpoint { name: "default".to_owned(), host, tls: None, configured: true };
-        let dockerd = Self { process, endpoint, folder };
-        for _ in 0..300 {
-            if let Ok(engine) = Engine::connect(&dockerd.endpoint)
-                && engine.ping().await.is_ok()
-            {
-                return dockerd;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("{}", fs::read_to_string(dockerd.folder.path().join("log")).unwrap());
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        // Asked to end, it ends its containerd too.
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        let _ = self.process.wait();
-    }
-}
 
 fn sha256(content: &[u8]) -> String {
     Digest::sha256_of(content).hex()
@@ -105,12 +41,11 @@ fn archive() -> (Vec<u8>, String) {
 }
 
 async fn load(containerd_store: bool) {
-    let Some(parts) = parts() else { return };
     let config = format!(
         r#"{{"features":{{"containerd-snapshotter":{containerd_store}}}{}}}"#,
         if containerd_store { "" } else { r#","storage-driver":"vfs""# }
     );
-    let dockerd = Dockerd::start(&parts, &config).await;
+    let Some(dockerd) = Dockerd::start(&config, &[]).await else { return };
     let engine = Engine::connect(&dockerd.endpoint).unwrap();
 
     let info = engine.info().await.unwrap();
@@ -154,11 +89,8 @@ async fn load_into_containerd() {
 
 #[tokio::test]
 async fn nobody_there() {
-    let engine = |host: &str| {
-        let name = "default".to_owned();
-        Engine::connect(&Endpoint { name, host: host.to_owned(), tls: None, configured: true })
-    };
-    let error = engine("unix:///nonexistent/docker.sock").unwrap_err();
+    let engine = |host: &str| Engine::connect(&Endpoint::at(host));
+    let error = engine("unix:///nonexistent/docker.sock").unwrap().ping().await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "Cannot connect to the Docker daemon at unix:///nonexistent/docker.sock. Is the docker daemon running?"
@@ -166,7 +98,7 @@ async fn nobody_there() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = engine(&format!("tcp://{address}")).unwrap().ping().await.unwrap_err();
     assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
-    let error = engine("ssh://me@host").unwrap_err();
+    let error = engine("fd://me").unwrap_err();
     assert!(matches!(error, DriverError::UnsupportedHost { .. }), "{error:?}");
 
     // A server that takes the connection and says nothing.

@@ -1,0 +1,110 @@
+//! Connections that begin as a request to an Engine and are gRPC from then on.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, UPGRADE};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rbx_buildkit::{Dial, Io};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::connection::{Connect, within};
+use crate::error::DriverError;
+
+/// How long an Engine may take to switch protocols.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How much is read of why it does not, in bytes.
+const REASON: usize = 4 << 10;
+/// gRPC, as Engines call it.
+const PROTOCOL: &str = "h2c";
+
+/// The `BuildKit` in an Engine: `POST /grpc` to be its client, `POST /session` to be its server.
+#[derive(Debug)]
+pub struct EngineDial {
+    way: Arc<dyn Connect>,
+    host: String,
+}
+
+impl EngineDial {
+    /// The one in the Engine at the end of raw connections. `host` is what errors call it.
+    pub fn new(way: Arc<dyn Connect>, host: String) -> Self {
+        Self { way, host }
+    }
+
+    /// Errors are [`DriverError`]s, wrapped.
+    async fn open(&self, path: &str, headers: &[(String, String)]) -> io::Result<Box<dyn Io>> {
+        let opened = async {
+            let connection = self.way.connect().await?;
+            within(ANSWER_TIME, upgrade(connection, path, headers)).await
+        };
+        opened.await.map_err(|error| {
+            io::Error::new(error.kind(), DriverError::connection(&self.host, Box::new(error)))
+        })
+    }
+}
+
+impl Dial for EngineDial {
+    fn dial(&self) -> BoxFuture<'_, io::Result<Box<dyn Io>>> {
+        Box::pin(self.open("/grpc", &[]))
+    }
+
+    fn session<'a>(
+        &'a self,
+        headers: &'a [(String, String)],
+    ) -> BoxFuture<'a, Option<io::Result<Box<dyn Io>>>> {
+        Box::pin(async { Some(self.open("/session", headers).await) })
+    }
+}
+
+/// Asks the Engine to speak gRPC from here on.
+async fn upgrade(
+    connection: Box<dyn Io>,
+    path: &str,
+    headers: &[(String, String)],
+) -> io::Result<Box<dyn Io>> {
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(connection)).await.map_err(io::Error::other)?;
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+    let mut request = Request::post(path)
+        .header(HOST, "docker.example.com")
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, PROTOCOL);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(String::new()).map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let status = response.status();
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        let reason = reason(response.into_body()).await;
+        let code = status.as_u16();
+        return Err(io::Error::other(format!("unable to upgrade to {PROTOCOL}, received {code}{reason}")));
+    }
+    let upgraded = hyper::upgrade::on(response).await.map_err(io::Error::other)?;
+    // What drives the connection until then has nothing left to do.
+    connection.detach();
+    Ok(Box::new(TokioIo::new(upgraded)))
+}
+
+/// The beginning of an answer, to be put after what it is about.
+async fn reason(mut body: Incoming) -> String {
+    let mut text = Vec::new();
+    while text.len() < REASON {
+        let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await else { break };
+        let Ok(data) = frame.into_data() else { break };
+        text.extend_from_slice(&data[..data.len().min(REASON - text.len())]);
+    }
+    // Engines answer in JSON, and proxies before them in what they like.
+    let json = serde_json::from_slice::<serde_json::Value>(&text).ok();
+    let message = json.as_ref().and_then(|json| json.get("message")?.as_str());
+    let shown = message.map_or_else(|| String::from_utf8_lossy(&text).into_owned(), str::to_owned);
+    let shown = shown.trim();
+    if shown.is_empty() { String::new() } else { format!(": {shown}") }
+}

@@ -1,0 +1,106 @@
+//! What every driver can be asked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::ready;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use rbx_buildkit::Dial;
+use rbx_platform::Platform;
+use rbx_request::EventSender;
+
+use crate::docker::{DockerDriver, Endpoint};
+use crate::error::DriverError;
+use rbx_request::Features;
+
+use crate::kind::DriverKind;
+
+/// What a node of a builder is to be, as its builder describes it.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// The node's name.
+    pub name: String,
+    /// Its endpoint as the builder has it: a context of docker, or an address.
+    pub address: String,
+    /// The Engine there; of no meaning for drivers that need none.
+    pub engine: Endpoint,
+    /// The platforms that it was told to have.
+    pub platforms: Vec<Platform>,
+    /// Options for the driver.
+    pub options: BTreeMap<String, String>,
+    /// Flags of the daemon.
+    pub flags: Vec<String>,
+    /// Files of the daemon, by their path below its configuration directory.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// How a node is. The words are buildx's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// There is nothing yet, or nobody answers.
+    Inactive,
+    /// It was started a moment ago.
+    Starting,
+    /// It can build.
+    Running,
+    /// It was told to stop a moment ago.
+    Stopping,
+    /// It has to be started.
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inactive => "inactive",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// One node of a builder: a place where images are built. What is `BuildKit`'s own is the same for all of them and no
+/// part of this trait; drivers differ by how a daemon comes to be there and how it is reached.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// Which driver it is.
+    fn kind(&self) -> DriverKind;
+
+    /// How its `BuildKit` is reached; none for the one that has none.
+    fn dial(&self) -> Option<Arc<dyn Dial>>;
+
+    /// How it is now. That nobody answers is an error only where somebody has to be there.
+    fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>>;
+
+    /// Makes it run, and says what is done as vertices. Where it runs, or there is nothing to start, nothing is done.
+    fn boot<'a>(&'a self, events: &'a EventSender) -> BoxFuture<'a, Result<(), DriverError>> {
+        let _ = events;
+        Box::pin(ready(Ok(())))
+    }
+
+    /// What it can do. Where that depends on what is there, it is asked.
+    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>>;
+
+    /// Stops what runs, if anything does.
+    fn stop(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Removes what was made for it; its state stays if `keep_state`.
+    fn remove(&self, keep_state: bool) -> BoxFuture<'_, Result<(), DriverError>> {
+        let _ = keep_state;
+        Box::pin(ready(Ok(())))
+    }
+}
+
+/// The driver of a node. Checks its settings; connects to nothing.
+pub fn open(kind: DriverKind, node: &NodeSettings) -> Result<Arc<dyn Driver>, DriverError> {
+    match kind {
+        DriverKind::Docker => Ok(Arc::new(DockerDriver::new(node)?)),
+        DriverKind::Embedded | DriverKind::DockerContainer | DriverKind::Kubernetes | DriverKind::Remote => {
+            Err(DriverError::NotThere(kind))
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Drivers on real parts.
+
+#![expect(clippy::unwrap_used, reason = "all of it is tests; clippy knows only functions marked as such")]
+
+mod connections;
+mod docker;
+mod dockerd;
