@@ -1,5 +1,7 @@
 //! Builds of a real Engine.
 
+mod files;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

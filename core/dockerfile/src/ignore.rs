@@ -184,6 +184,12 @@ impl Ignore {
         Verdict { excluded, descend, state }
     }
 
+    /// Whether something below a directory may match a pattern that is no negation, whatever the directory itself
+    /// does: what a walk asks that takes the patterns for what it wants. A `false` is certain.
+    pub fn may_match_below(&self, path: &str) -> bool {
+        self.rules.iter().any(|rule| !rule.negated && rule.pattern.may_match_below(path))
+    }
+
     /// Judges one path by itself, as a walk from the root to it would.
     pub fn excludes(&self, path: &str) -> bool {
         let mut state = self.root();

@@ -4,6 +4,9 @@
 //! must answer health checks in time: what computes or blocks goes to
 //! [`spawn_blocking`](tokio::task::spawn_blocking).
 
+mod fsutil;
+mod local;
+mod messages;
 mod routes;
 mod tunnel;
 
@@ -18,6 +21,8 @@ use crate::network::Spawner;
 use crate::{Client, Io};
 use routes::Routes;
 
+pub use local::{LocalError, Locals};
+
 /// The most requests that a daemon may have under way in one session.
 const STREAMS: u32 = 1024;
 /// The most that headers of a request may have in all: patterns of files come in them.
@@ -25,13 +30,19 @@ const HEADERS: u32 = 4 << 20;
 
 /// What a session offers. Where something is absent, the daemon is not told of it.
 #[derive(Debug, Default)]
-pub struct Services {}
+pub struct Services {
+    /// Directories of this machine that are read, such as the context.
+    pub locals: Locals,
+}
 
 impl Services {
     /// All of them by name, and health, which every session has.
     fn into_routes(self) -> Routes {
         let mut routes = Routes::default();
         routes.add(routes::health(), &["Check", "Watch"]);
+        if !self.locals.is_empty() {
+            routes.add(self.locals, &["DiffCopy"]);
+        }
         routes
     }
 }

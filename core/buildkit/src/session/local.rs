@@ -1,0 +1,118 @@
+//! Directories of this machine that a daemon reads: `moby.filesync.v1.FileSync`.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body::Body;
+use percent_encoding::percent_decode;
+use tonic::Status;
+use tonic::codegen::{Service, StdError, http};
+use tonic::server::NamedService;
+
+use super::fsutil::{Root, Selection, reason, send};
+use super::messages::answer;
+
+/// The directories that a daemon may read, by name: `context`, `dockerfile`, and those of named contexts. Cheap to
+/// clone.
+///
+/// The daemon chooses by patterns what it wants to see of one, and which contents it wants to have. Owners become
+/// root. Everything is resolved inside the directory, which is opened once: links are sent, never followed out of
+/// it. A file that vanishes, shrinks or changes while it is read is an error that names it.
+#[derive(Debug, Clone, Default)]
+pub struct Locals(Arc<BTreeMap<String, Arc<Root>>>);
+
+/// A directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: failed to open directory {}", reason(.error), .path.display())]
+pub struct LocalError {
+    path: PathBuf,
+    #[source]
+    error: std::io::Error,
+}
+
+impl Locals {
+    /// Opens directories, each of which a daemon may read under the name beside it.
+    pub fn new<N: Into<String>, P: AsRef<Path>>(
+        directories: impl IntoIterator<Item = (N, P)>,
+    ) -> Result<Self, LocalError> {
+        let open = |(name, path): (N, P)| {
+            let path = path.as_ref();
+            let root = Root::open(path).map_err(|error| LocalError { path: path.to_owned(), error })?;
+            Ok((name.into(), Arc::new(root)))
+        };
+        Ok(Self(Arc::new(directories.into_iter().map(open).collect::<Result<_, _>>()?)))
+    }
+
+    /// There are none, so that the service need not be offered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl NamedService for Locals {
+    const NAME: &'static str = "moby.filesync.v1.FileSync";
+}
+
+impl<B> Service<http::Request<B>> for Locals
+where
+    B: Body + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        if request.uri().path() != "/moby.filesync.v1.FileSync/DiffCopy" {
+            return ready(Ok(Status::unimplemented("").into_http()));
+        }
+        let directories = self.0.clone();
+        ready(Ok(answer(request, |headers, incoming, sender| async move {
+            let names = values(&headers, "dir-name");
+            let name = names.first().map_or("", String::as_str);
+            let Some(root) = directories.get(name).cloned() else {
+                return Err(Status::not_found(format!("no access allowed to dir {name:?}")));
+            };
+            let selection = Selection {
+                include: values(&headers, "include-patterns"),
+                exclude: values(&headers, "exclude-patterns"),
+                follow: values(&headers, "followpaths"),
+            };
+            let filter = tokio::task::spawn_blocking({
+                let root = root.clone();
+                move || selection.filter(&root)
+            });
+            let filter = filter.await.map_err(|error| Status::internal(error.to_string()))?;
+            send(root, filter.map_err(Status::unknown)?, incoming, sender).await
+        })))
+    }
+}
+
+/// The values of a header. Beside one that has characters other than ASCII's stands that they are encoded as in the
+/// query of a URL.
+fn values(headers: &http::HeaderMap, name: &str) -> Vec<String> {
+    let encoded = headers.get(format!("{name}-encoded"));
+    let encoded = encoded
+        .is_some_and(|value| matches!(value.as_bytes(), b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True"));
+    let decode = |value: &http::HeaderValue| {
+        if encoded {
+            let value: Vec<u8> =
+                value.as_bytes().iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+            percent_decode(&value).decode_utf8_lossy().into_owned()
+        } else {
+            String::from_utf8_lossy(value.as_bytes()).into_owned()
+        }
+    };
+    headers.get_all(name).iter().map(decode).collect()
+}
+
+#[cfg(test)]
+mod tests;
