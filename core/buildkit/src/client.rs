@@ -28,7 +28,7 @@ pub(crate) const FRAME: u32 = 256 << 10;
 /// The most that headers and trailers may have in all: an error brings the Dockerfile it is about in a trailer.
 const HEADERS: u32 = 16 << 20;
 /// How long a daemon may take to connect, and to answer what needs no work.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 20 });
 
 /// A connection to a BuildKit daemon. Cheap to clone; it ends with the last clone.
 ///
@@ -51,7 +51,7 @@ impl Client {
     ///
     /// Fails with what the dial fails with, and when it takes longer than 20 seconds.
     pub async fn connect(dial: Arc<dyn Dial>) -> Result<Self, Error> {
-        let network = Network::start().map_err(Error::dial)?;
+        let network = Network::start().map_err(|error| Error::dial(&error))?;
         let endpoint = Endpoint::from_shared(format!("http://{}", dial.authority()))
             .map_err(Error::transport)?
             .initial_stream_window_size(STREAM_WINDOW)
@@ -66,7 +66,8 @@ impl Client {
             async move { dial.dial().await.map(TokioIo::new) }
         });
         let connect = async move { endpoint.connect_with_connector(connector).await };
-        let channel = network.run(connect).await.map_err(Error::dial)?.map_err(Error::transport)?;
+        let channel =
+            network.run(connect).await.map_err(|error| Error::dial(&error))?.map_err(Error::transport)?;
         Ok(Self { dial, channel, network })
     }
 
@@ -97,6 +98,11 @@ impl Client {
         &self.network
     }
 
+    /// What requests go over.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// The service that everything begins with.
     pub(crate) fn control(&self) -> ControlClient<Channel> {
         ControlClient::new(self.channel.clone())
@@ -113,7 +119,9 @@ impl Client {
 }
 
 /// The answer to what needs no work.
-async fn quick<T>(call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Error> {
+pub(crate) async fn quick<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
     let answer = timeout(PATIENCE, call).await.map_err(|_| Error::silent(PATIENCE))?;
     Ok(answer.map_err(Error::from)?.into_inner())
 }

@@ -45,6 +45,7 @@ struct Named {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Exit {
+    #[serde(rename = "Code")]
     code: u32,
 }
 
@@ -84,11 +85,11 @@ impl Details {
             let value = any.value.as_slice();
             match name.strip_suffix("+json").unwrap_or(name) {
                 "errdefs.Vertex" => {
-                    details.vertex = json(value).map(|vertex: Vertex| vertex.digest).or(details.vertex)
+                    details.vertex = json(value).map(|vertex: Vertex| vertex.digest).or(details.vertex);
                 }
                 "errdefs.Source" => details.sources.extend(json(value).and_then(Source::into_range)),
                 "errdefs.Subrequest" => {
-                    details.subrequest = json(value).map(|it: Named| it.name).or(details.subrequest)
+                    details.subrequest = json(value).map(|it: Named| it.name).or(details.subrequest);
                 }
                 "errdefs.FrontendCap" => {
                     details.frontend_cap = json(value).map(|it: Named| it.name).or(details.frontend_cap);

@@ -17,8 +17,8 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     fn dial(&self) -> BoxFuture<'_, io::Result<Box<dyn Io>>>;
 
     /// The host that requests name (`:authority`): the server's name where a certificate or a proxy wants one.
-    fn authority(&self) -> &str {
-        "localhost"
+    fn authority(&self) -> String {
+        "localhost".to_owned()
     }
 
     /// A new connection over which the daemon is the client of a session, opened with these headers

@@ -46,22 +46,26 @@ impl Error {
         Self { kind, reason, status, details: Box::default() }
     }
 
-    pub(crate) fn dial(error: io::Error) -> Self {
-        Self::new(ErrorKind::Unreachable, root(&error))
+    pub(crate) fn dial(error: &io::Error) -> Self {
+        Self::new(ErrorKind::Unreachable, root(error))
     }
 
     /// The channel could not be made.
-    #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
     pub(crate) fn transport(error: impl StdError + 'static) -> Self {
         Self::new(ErrorKind::Unreachable, root(&error))
     }
 
-    pub(crate) fn session(error: hyper::Error) -> Self {
-        Self::lost(&format!("lost the session with the builder: {}", root(&error)))
+    pub(crate) fn session(error: &hyper::Error) -> Self {
+        Self::lost(&format!("lost the session with the builder: {}", root(error)))
     }
 
     pub(crate) fn lost(reason: &str) -> Self {
         Self::new(ErrorKind::Lost, reason.to_owned())
+    }
+
+    /// What a daemon answered makes no sense.
+    pub(crate) fn answer(reason: &str) -> Self {
+        Self::new(ErrorKind::Answer(Code::DataLoss), reason.to_owned())
     }
 
     pub(crate) fn silent(patience: Duration) -> Self {
@@ -119,6 +123,9 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         // What a daemon answers has no source; what the connection met has one.
         if let Some(source) = status.source() {
+            if causes(source).any(<dyn StdError>::is::<tonic::ConnectError>) {
+                return Self::new(ErrorKind::Unreachable, root(source));
+            }
             return Self::lost(&format!("lost the connection to the builder: {}", root(source)));
         }
         let mut full = rpc::Status::decode(status.details()).unwrap_or_default();
@@ -136,13 +143,14 @@ impl From<Status> for Error {
     }
 }
 
+/// An error and what it came from.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
 /// The innermost reason of an error: those around it say only that something did not work.
 fn root(error: &(dyn StdError + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
+    causes(error).last().unwrap_or(error).to_string()
 }
 
 /// A daemon's message as people read it: the reason first, without what programs put before it, and without

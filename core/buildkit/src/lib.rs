@@ -9,6 +9,7 @@ mod details;
 mod dial;
 mod error;
 mod gateway;
+mod history;
 mod id;
 mod network;
 mod proto;
@@ -18,9 +19,12 @@ mod status;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub mod session;
 
 pub use client::{Client, Device, GcPolicy, Version, Worker};
 pub use dial::{Dial, Io};
 pub use error::{Error, ErrorKind};
+pub use history::ProvenanceMode;
+pub use usage::{PruneOptions, Usage};

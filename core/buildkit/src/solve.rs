@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::Client;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::gateway::{Bridge, Capabilities};
 use crate::proto::{control, gateway, pb, rpc, sourcepolicy};
 use crate::session::{Serving, Session};
@@ -19,10 +19,12 @@ use crate::status::Following;
 
 /// How long the daemon's own reason is waited for when something else has failed.
 const REASON: Duration = Duration::from_secs(5);
+/// The same when the session has ended, which a daemon may not notice for long.
+const SESSION: Duration = Duration::from_secs(2);
 
 /// What is decided once the daemon has said what it can do: the attributes are changed, or the build fails.
 pub(crate) type Adjust =
-    Box<dyn FnOnce(&Capabilities, &mut HashMap<String, String>) -> Result<(), Failure> + Send>;
+    Box<dyn FnOnce(&Capabilities, &mut HashMap<String, String>) -> Result<(), Box<Failure>> + Send>;
 
 /// What a build is for the daemon. The client drives it: it runs the frontend through the gateway and gives back
 /// what is to be exported.
@@ -66,7 +68,7 @@ pub(crate) struct Solved {
 /// Why a build ended without a result.
 enum Stop {
     /// The client's own reason.
-    Failure(Failure),
+    Failure(Box<Failure>),
     /// The daemon's, or the connection's.
     Error(Error),
 }
@@ -103,7 +105,7 @@ pub(crate) async fn solve(
     match outcome {
         None => Err(Failure::new(FailureKind::Cancelled, Cancelled.to_string())),
         Some(Ok(solved)) => Ok(solved),
-        Some(Err(Stop::Failure(failure))) => Err(failure),
+        Some(Err(Stop::Failure(failure))) => Err(*failure),
         Some(Err(Stop::Error(error))) => Err(error.into_failure(|digest| names.get(digest).cloned())),
     }
 }
@@ -124,7 +126,8 @@ async fn build(client: &Client, mut solve: Solve) -> Result<Solved, Stop> {
         adjust: solve.adjust,
     };
     let solving = async { Ok::<_, Error>(control.solve(request).await?.into_inner().exporter_response) };
-    let building = both(solving, frontend.drive(&mut bridge));
+    // Futures of calls are large.
+    let building = Box::pin(both(solving, frontend.drive(&mut bridge)));
     with_session(building, &mut serving).await
 }
 
@@ -139,10 +142,10 @@ async fn with_session(
         built = &mut building => return built,
         lost = serving.ended() => lost,
     };
-    match timeout(REASON, building).await {
+    match timeout(SESSION, building).await {
         Ok(Ok(solved)) => Ok(solved),
         // Without a session a daemon waits for one in vain: that none could be opened is the reason.
-        Ok(Err(stop)) if lost.kind() == crate::ErrorKind::Lost => Err(stop),
+        Ok(Err(stop)) if lost.kind() == ErrorKind::Lost => Err(stop),
         _ => Err(lost.into()),
     }
 }

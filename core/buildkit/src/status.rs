@@ -117,7 +117,8 @@ impl Follower {
     }
 }
 
-fn time(time: Option<google::Timestamp>) -> Option<Timestamp> {
+/// A time, if it is one.
+pub(crate) fn time(time: Option<google::Timestamp>) -> Option<Timestamp> {
     let time = time?;
     Timestamp::new(time.seconds, time.nanos).ok()
 }

@@ -1,11 +1,14 @@
 //! A dial to a real Engine.
 
+use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Dial, Io};
 
@@ -23,11 +26,12 @@ impl EngineDial {
     }
 
     async fn upgrade(&self, path: &str, headers: &[(String, String)]) -> io::Result<Box<dyn Io>> {
-        let mut stream = UnixStream::connect(&self.socket).await?;
+        let stream = UnixStream::connect(&self.socket).await;
+        let mut stream = stream.map_err(|_| io::Error::other("no such Engine"))?;
         let mut request =
             format!("POST {path} HTTP/1.1\r\nHost: e\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n");
         for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
+            write!(request, "{name}: {value}\r\n").unwrap();
         }
         stream.write_all((request + "\r\n").as_bytes()).await?;
         let mut head = Vec::new();
@@ -53,5 +57,59 @@ impl Dial for EngineDial {
         Box::pin(
             async move { if self.sessions { Some(self.upgrade("/session", headers).await) } else { None } },
         )
+    }
+}
+
+/// A dial whose connections can be cut.
+#[derive(Debug)]
+pub(crate) struct CutDial {
+    dial: EngineDial,
+    /// What requests go over.
+    pub(crate) connections: Scissors,
+    /// What sessions go over.
+    pub(crate) sessions: Scissors,
+}
+
+/// Cuts connections.
+#[derive(Debug, Default)]
+pub(crate) struct Scissors(Mutex<CancellationToken>);
+
+impl Scissors {
+    /// Ends the connections that there are, not those to come.
+    pub(crate) fn cut(&self) {
+        std::mem::take(&mut *self.0.lock().unwrap()).cancel();
+    }
+
+    /// The same connection, until it is cut.
+    fn until_cut(&self, mut connection: Box<dyn Io>) -> Box<dyn Io> {
+        let (near, mut far) = tokio::io::duplex(64 << 10);
+        let cut = self.0.lock().unwrap().clone();
+        tokio::spawn(async move {
+            let copying = tokio::io::copy_bidirectional(&mut connection, &mut far);
+            let _ = cut.run_until_cancelled(copying).await;
+        });
+        Box::new(near)
+    }
+}
+
+impl CutDial {
+    pub(crate) fn new(dial: EngineDial) -> Self {
+        Self { dial, connections: Scissors::default(), sessions: Scissors::default() }
+    }
+}
+
+impl Dial for CutDial {
+    fn dial(&self) -> BoxFuture<'_, io::Result<Box<dyn Io>>> {
+        Box::pin(async move { Ok(self.connections.until_cut(self.dial.dial().await?)) })
+    }
+
+    fn session<'a>(
+        &'a self,
+        headers: &'a [(String, String)],
+    ) -> BoxFuture<'a, Option<io::Result<Box<dyn Io>>>> {
+        Box::pin(async move {
+            let connection = self.dial.session(headers).await?;
+            Some(connection.map(|connection| self.sessions.until_cut(connection)))
+        })
     }
 }

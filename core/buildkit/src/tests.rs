@@ -4,17 +4,19 @@ mod files;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::BoxFuture;
 use prost::Message;
-use rbx_request::{Cancel, Event, Failure, events};
-use rbx_tests::{Engine, Store};
+use rbx_request::{Cancel, Event, Failure, FailureKind, events};
+use rbx_tests::{Engine, Registry, Store};
 
-use crate::Client;
 use crate::id::new_id;
 use crate::proto::pb;
 use crate::session::{Services, Session};
 use crate::solve::{Solve, Solved, solve};
-use crate::testing::EngineDial;
+use crate::testing::{CutDial, EngineDial};
+use crate::{Client, Dial, ErrorKind, Io, ProvenanceMode, PruneOptions};
 
 async fn connect(engine: &Engine) -> Client {
     Client::connect(Arc::new(EngineDial::new(engine))).await.unwrap()
@@ -85,6 +87,212 @@ async fn a_daemon_says_what_it_is() {
     assert_eq!(workers[0].labels["org.mobyproject.buildkit.worker.snapshotter"], "overlayfs");
     assert!(workers[0].gc_policies.iter().any(|policy| policy.all && policy.max_used_space > 0));
     assert_eq!(client.info().await.unwrap().unwrap().package, "github.com/moby/buildkit");
+}
+
+/// What a build ends with where something happens as soon as a step has written this.
+async fn build_until(
+    client: &Client,
+    build: Solve,
+    cancel: &Cancel,
+    line: &str,
+    mut then: impl FnMut(),
+) -> (Result<Solved, Failure>, Vec<Event>) {
+    let (sender, mut receiver) = events();
+    let solving = async move { solve(client, build, &sender, cancel).await };
+    let reading = async move {
+        let (mut batch, mut read) = (Vec::new(), 0);
+        while receiver.recv_many(&mut batch, 100).await > 0 {
+            let wrote =
+                |event: &Event| matches!(event, Event::Log(log) if log.data.starts_with(line.as_bytes()));
+            if batch[read..].iter().any(wrote) {
+                then();
+            }
+            read = batch.len();
+        }
+        batch
+    };
+    tokio::join!(solving, reading)
+}
+
+/// A step without a network, as Engines of tests have no other.
+fn running(registry: &Registry, command: &str) -> Solve {
+    let mut build = dockerfile(&format!("FROM {}/busybox\nRUN {command}\n", registry.address()));
+    build.attributes.insert("force-network-mode".to_owned(), "none".to_owned());
+    build
+}
+
+#[tokio::test]
+async fn a_failure_has_its_reason_step_and_place() {
+    let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+    let client = connect(&engine).await;
+    let cancel = Cancel::default();
+
+    let (built, events) = build(&client, running(&registry, "echo hello && exit 7"), &cancel).await;
+    let failure = built.unwrap_err();
+    let reason = "process \"/bin/sh -c echo hello && exit 7\" did not complete successfully: exit code: 7";
+    assert_eq!(failure.reason, reason);
+    assert_eq!(failure.kind, FailureKind::Step(7));
+    assert_eq!(failure.step.unwrap(), "[2/2] RUN echo hello && exit 7");
+    let range = failure.source_range.unwrap();
+    assert_eq!((range.file.as_str(), range.first, range.last), ("Dockerfile", 2, 2));
+    assert!(range.text.starts_with("FROM ") && range.text.ends_with("exit 7\n"), "{:?}", range.text);
+    let log = events.iter().find_map(|event| match event {
+        Event::Log(log) => Some(log.data.clone()),
+        _ => None,
+    });
+    assert_eq!(log.unwrap(), b"hello\n");
+    let failed = |event: &Event| matches!(event, Event::Vertex(vertex) if vertex.error.is_some());
+    assert!(events.iter().any(failed));
+
+    let (built, _) =
+        build(&client, dockerfile("FROM scratch\nCOPY Dockerfile /\n\nCPOY a b\n"), &cancel).await;
+    let failure = built.unwrap_err();
+    assert_eq!(
+        failure.reason,
+        "dockerfile parse error on line 4: unknown instruction: CPOY (did you mean COPY?)"
+    );
+    assert_eq!(failure.source_range.unwrap().first, 4);
+
+    let (built, _) = build(&client, dockerfile("FROM scratch\nCOPY nothing /\n"), &cancel).await;
+    let failure = built.unwrap_err();
+    assert_eq!(failure.reason, "\"/nothing\": not found");
+    assert_eq!(failure.source_range.unwrap().first, 2);
+
+    let mut wanting = dockerfile("FROM scratch\nCOPY Dockerfile /\n");
+    wanting.adjust = Box::new(|capabilities, _| {
+        assert!(capabilities.has_llb("exporter.image.attestations") && capabilities.has_gateway("return"));
+        Err(Failure::new(FailureKind::Invalid, "not like this").into())
+    });
+    let failure = build(&client, wanting, &cancel).await.0.unwrap_err();
+    assert_eq!((failure.kind, failure.reason.as_str()), (FailureKind::Invalid, "not like this"));
+}
+
+#[tokio::test]
+async fn a_cancelled_build_ends_in_the_daemon() {
+    let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+    let client = connect(&engine).await;
+    let cancel = Cancel::default();
+    let sleep = running(&registry, "echo ready && sleep 98765");
+    let (built, events) = build_until(&client, sleep, &cancel, "ready", || cancel.cancel()).await;
+    let failure = built.unwrap_err();
+    assert_eq!((failure.kind, failure.reason.as_str()), (FailureKind::Cancelled, "context canceled"));
+    let vertices: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Vertex(vertex) if vertex.name.contains("RUN") => Some(vertex),
+            _ => None,
+        })
+        .collect();
+    let last = vertices.last().unwrap();
+    assert!(
+        last.completed.is_some() && last.error.as_deref().unwrap().ends_with("context canceled"),
+        "{last:?}"
+    );
+    assert_eq!(engine.pids().into_iter().filter(|pid| command_line(*pid).contains("98765")).count(), 0);
+    // It is as good as it was.
+    build(&client, dockerfile("FROM scratch\nCOPY Dockerfile /\n"), &Cancel::default()).await.0.unwrap();
+}
+
+fn command_line(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn lost_connections_are_told_and_made_again() {
+    let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+    let cancel = Cancel::default();
+    let sleep = || running(&registry, "echo ready && sleep 98765");
+    for sessions in [true, false] {
+        let dial = EngineDial { sessions, ..EngineDial::new(&engine) };
+        let dial = Arc::new(CutDial::new(dial));
+        let client = Client::connect(dial.clone()).await.unwrap();
+        let (built, _) = build_until(&client, sleep(), &cancel, "ready", || dial.connections.cut()).await;
+        let reason = built.unwrap_err().reason;
+        assert!(reason.starts_with("lost the connection to the builder: "), "{reason}");
+        client.workers().await.unwrap();
+    }
+    let dial = Arc::new(CutDial::new(EngineDial::new(&engine)));
+    let client = Client::connect(dial.clone()).await.unwrap();
+    let (built, _) = build_until(&client, sleep(), &cancel, "ready", || dial.sessions.cut()).await;
+    assert_eq!(built.unwrap_err().reason, "the builder closed the session");
+
+    let client = connect(&engine).await;
+    let mut engine = Some(engine);
+    let (built, _) = build_until(&client, sleep(), &cancel, "ready", || drop(engine.take())).await;
+    let reason = built.unwrap_err().reason;
+    assert!(reason.starts_with("lost the connection to the builder: "), "{reason}");
+    let error = client.workers().await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Unreachable, "no such Engine"));
+}
+
+/// A daemon that takes connections and says nothing.
+#[derive(Debug, Default)]
+struct Silent(std::sync::Mutex<Vec<tokio::io::DuplexStream>>);
+
+impl Dial for Silent {
+    fn dial(&self) -> BoxFuture<'_, std::io::Result<Box<dyn Io>>> {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        self.0.lock().unwrap().push(far);
+        Box::pin(async { Ok(Box::new(near) as Box<dyn Io>) })
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_ever_for_a_silent_daemon() {
+    let client = Client::connect(Arc::new(Silent::default())).await.unwrap();
+    let error = client.workers().await.unwrap_err();
+    assert_eq!(error.to_string(), "the builder does not answer: nothing came in 5 s");
+    assert_eq!(error.kind(), ErrorKind::Silent);
+    // A build is for its user to end.
+    let cancel = Cancel::default();
+    let building = build(&client, dockerfile("FROM scratch\n"), &cancel);
+    let cancelling = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cancel.cancel();
+    };
+    let ((built, _), ()) = tokio::join!(building, cancelling);
+    assert_eq!(built.unwrap_err().kind, FailureKind::Cancelled);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_listed_and_dropped() {
+    let engine = Engine::start(Store::Containerd);
+    let client = connect(&engine).await;
+    let file = dockerfile("FROM scratch\nCOPY Dockerfile /\n");
+    build(&client, file, &Cancel::default()).await.0.unwrap();
+    let kept = client.usage(&[], Duration::ZERO).await.unwrap();
+    assert_eq!(kept.len(), 2);
+    assert!(client.usage(&["type==frontend".to_owned()], Duration::ZERO).await.unwrap().is_empty());
+    let mut dropped = Vec::new();
+    client
+        .prune(&PruneOptions { all: true, ..PruneOptions::default() }, |it| dropped.push(it.id))
+        .await
+        .unwrap();
+    assert_eq!(dropped.len(), 2);
+    assert!(client.usage(&[], Duration::ZERO).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_provenance_is_in_the_history() {
+    let engine = Engine::start(Store::Containerd);
+    let client = connect(&engine).await;
+    assert!(client.has_history().await);
+    let mut file = dockerfile("FROM scratch\nCOPY Dockerfile /\n");
+    file.attributes.insert("attest:provenance".to_owned(), "mode=max".to_owned());
+    file.exporters.push(crate::proto::control::Exporter { r#type: "moby".to_owned(), ..Default::default() });
+    let reference = file.reference.clone();
+    let built = build(&client, file, &Cancel::default()).await.0.unwrap();
+    assert!(built.exported["containerimage.digest"].starts_with("sha256:"), "{built:?}");
+    assert!(built.answered.contains_key("containerimage.config"), "{built:?}");
+    let max = client.provenance(&reference, ProvenanceMode::Max).await.unwrap();
+    let max = &max["buildx.build.provenance"];
+    assert!(max["metadata"]["buildStartedOn"].is_string(), "{max:#}");
+    assert_eq!(max["buildConfig"]["llbDefinition"].as_array().unwrap().len(), 3);
+    let min = client.provenance(&reference, ProvenanceMode::Min).await.unwrap();
+    let min = min["buildx.build.provenance"].as_object().unwrap();
+    let keys: Vec<&String> = min.keys().collect();
+    assert_eq!(keys, ["builder", "buildType", "invocation"], "{min:?}");
+    assert!(client.provenance(&new_id(), ProvenanceMode::Min).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ impl Session {
         headers.extend(methods.map(|method| ("X-Docker-Expose-Session-Grpc-Method".to_owned(), method)));
         let serving = async move {
             let connection = match dial.session(&headers).await {
-                Some(connection) => connection.map_err(Error::dial)?,
+                Some(connection) => connection.map_err(|error| Error::dial(&error))?,
                 None => tunnel::open(control, &headers).await?,
             };
             serve(connection, routes, spawner).await
@@ -119,7 +119,7 @@ async fn serve(connection: Box<dyn Io>, routes: Routes, spawner: Spawner) -> Res
         .max_header_list_size(HEADERS)
         .serve_connection(TokioIo::new(connection), service)
         .await
-        .map_err(Error::session)
+        .map_err(|error| Error::session(&error))
 }
 
 /// What may stand in a header: other bytes are written as in addresses.
