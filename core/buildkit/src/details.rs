@@ -24,8 +24,6 @@ pub(crate) struct Details {
     pub(crate) sources: Vec<SourceRange>,
     /// The subrequest that the frontend does not know.
     pub(crate) subrequest: Option<String>,
-    /// The capability that the frontend does not have.
-    pub(crate) frontend_cap: Option<String>,
     /// What the process that failed ended with.
     pub(crate) exit_code: Option<i32>,
 }
@@ -91,9 +89,6 @@ impl Details {
                 "errdefs.Subrequest" => {
                     details.subrequest = json(value).map(|it: Named| it.name).or(details.subrequest);
                 }
-                "errdefs.FrontendCap" => {
-                    details.frontend_cap = json(value).map(|it: Named| it.name).or(details.frontend_cap);
-                }
                 "gatewayapi.ExitMessage" => {
                     let code = json(value).and_then(|exit: Exit| i32::try_from(exit.code).ok());
                     details.exit_code = code.or(details.exit_code);
@@ -127,5 +122,64 @@ impl Source {
         let text = BASE64_STANDARD.decode(info.data).ok()?;
         let text: Arc<str> = String::from_utf8_lossy(&text).into();
         Some(SourceRange { file: info.filename, text, first, last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard_buildkit_proto::google::protobuf::Any;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(details: &[(&str, &str)]) -> Details {
+        let any = |(name, json): &(&str, &str)| Any {
+            type_url: format!("github.com/moby/buildkit/{name}+json"),
+            value: json.as_bytes().to_vec(),
+        };
+        let details = details.iter().map(any).collect();
+        Details::read(&rpc::Status { code: 2, message: "no".to_owned(), details })
+    }
+
+    #[test]
+    fn what_is_known_is_read() {
+        // "RlJPTSBhClJVTiBiCg==" is "FROM a\nRUN b\n".
+        let source = r#"{"info":{"filename":"d","data":"RlJPTSBhClJVTiBiCg==","language":"Dockerfile"},
+            "ranges":[{"start":{"line":2},"end":{"line":2}},{"start":{"line":1},"end":{}}]}"#;
+        let details = read(&[
+            ("stack.Stack", r#"{"frames":[{"Name":"main","File":"x.go","Line":1}],"pid":1}"#),
+            ("errdefs.Vertex", r#"{"digest":"sha256:a"}"#),
+            ("errdefs.Source", source),
+            ("errdefs.Subrequest", r#"{"name":"frontend.lint"}"#),
+            ("gatewayapi.ExitMessage", r#"{"Code":137}"#),
+        ]);
+        let text = Arc::from("FROM a\nRUN b\n");
+        let expected = Details {
+            vertex: Some("sha256:a".to_owned()),
+            sources: vec![SourceRange { file: "d".to_owned(), text, first: 1, last: 2 }],
+            subrequest: Some("frontend.lint".to_owned()),
+            exit_code: Some(137),
+        };
+        assert_eq!(details, expected);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out() {
+        let details = read(&[
+            ("errdefs.Vertex", "{"),
+            ("errdefs.Vertex", r#"{"digest":1}"#),
+            ("errdefs.Source", r#"{"info":{"filename":"d","data":"!"},"ranges":[{"start":{"line":2}}]}"#),
+            ("errdefs.Source", r#"{"info":{"filename":"d"},"ranges":[{"start":{"line":-2}}]}"#),
+            ("errdefs.Source", r#"{"info":{"filename":"d"},"ranges":[]}"#),
+            ("gatewayapi.ExitMessage", r#"{"Code":4294967295}"#),
+        ]);
+        assert_eq!(details, Details::default());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_breaks_it(name in "[a-z.]{0,9}|errdefs.(Source|Vertex)", json in "[\\[\\]{}\":,a-z0-9-]{0,60}") {
+            read(&[(&name, &json)]);
+        }
     }
 }

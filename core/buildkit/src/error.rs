@@ -192,3 +192,49 @@ fn exit_code(reason: &str) -> Option<i32> {
     let end = code.find(|char: char| !char.is_ascii_digit()).unwrap_or(code.len());
     code[..end].parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn messages_begin_with_the_reason() {
+        let cases = [
+            ("no", "no"),
+            ("failed to solve: failed to compute cache key: \"/x\": not found", "\"/x\": not found"),
+            ("failed to calculate checksum of ref a::b: \"/x\": not found", "\"/x\": not found"),
+            (
+                "failed to load cache key: rpc error: code = Unknown desc = failed to solve: a: rpc error: code = \
+                 NotFound desc = b",
+                "a: b",
+            ),
+            ("rpc error: code = Unknown", "rpc error: code = Unknown"),
+            ("a\u{1b}[31mb\r\n\tc\n", "a[31mb\n\tc"),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(plain(message), expected);
+        }
+        assert_eq!(Error::from(Status::not_found("")).to_string(), "some requested entity was not found");
+    }
+
+    #[test]
+    fn codes_become_kinds() {
+        let kind = |code, message: &str| Error::from(Status::new(code, message)).into_failure(|_| None).kind;
+        let ended = "process \"/bin/sh -c x\" did not complete successfully: exit code: 3: no";
+        assert_eq!(kind(Code::Unknown, ended), FailureKind::Step(3));
+        assert_eq!(kind(Code::Unknown, "no"), FailureKind::Failed);
+        assert_eq!(kind(Code::Internal, "no"), FailureKind::Internal);
+        assert_eq!(kind(Code::ResourceExhausted, "no"), FailureKind::Exhausted);
+        assert_eq!(kind(Code::InvalidArgument, "no"), FailureKind::Invalid);
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_made_plain(message in "(rpc error: code = | desc = |failed to solve: |.){0,20}") {
+            let plain = plain(&message);
+            prop_assert!(!plain.chars().any(|char| char.is_control() && char != '\n' && char != '\t'));
+        }
+    }
+}

@@ -101,7 +101,12 @@ pub(crate) async fn solve(
         outcome = build(client, solve) => Some(outcome),
         () = cancelled.notified() => None,
     };
-    let names = following.last_words().await;
+    let cancelled = async {
+        if !cancel.is_cancelled() {
+            cancelled.notified().await;
+        }
+    };
+    let names = following.last_words(cancelled).await;
     match outcome {
         None => Err(Failure::new(FailureKind::Cancelled, Cancelled.to_string())),
         Some(Ok(solved)) => Ok(solved),
@@ -290,4 +295,61 @@ fn cache_imports(imports: &[control::CacheOptionsEntry]) -> Option<String> {
         serde_json::json!({ "Type": import.r#type, "Attrs": attributes })
     });
     Some(serde_json::Value::Array(entries.collect()).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    fn asked(id: &str) -> gateway::SolveRequest {
+        let frontend_opt = [("requestid".to_owned(), id.to_owned())].into();
+        gateway::SolveRequest { frontend_opt, ..gateway::SolveRequest::default() }
+    }
+
+    /// What a frontend says that does not know a request, with typed details and, as in Engine 20.10, without.
+    fn unknown(id: &str) -> [Error; 2] {
+        let any = bollard_buildkit_proto::google::protobuf::Any {
+            type_url: "github.com/moby/buildkit/errdefs.Subrequest+json".to_owned(),
+            value: format!("{{\"name\":\"{id}\"}}").into_bytes(),
+        };
+        let message = "unsupported request".to_owned();
+        let details = rpc::Status { code: 2, message: message.clone(), details: vec![any] };
+        let details = prost::Message::encode_to_vec(&details).into();
+        [
+            Status::with_details(Code::Unknown, message, details).into(),
+            Status::unknown(format!("failed to solve: unsupported request {id}")).into(),
+        ]
+    }
+
+    #[test]
+    fn another_frontend_is_asked_for_what_one_does_not_know() {
+        let expected = [
+            ("frontend.lint", "docker/dockerfile:1.8.1@"),
+            ("frontend.outline", "docker/dockerfile:1.7.1@"),
+            ("frontend.targets", "docker/dockerfile:1.7.1@"),
+        ];
+        for (id, image) in expected {
+            for error in unknown(id) {
+                let again = fallback(asked(id), &error).unwrap();
+                assert!(again.frontend_opt["build-arg:BUILDKIT_SYNTAX"].starts_with(image), "{again:?}");
+                assert_eq!(fallback(asked("frontend.other"), &error), None);
+                assert_eq!(fallback(gateway::SolveRequest::default(), &error), None);
+            }
+            assert_eq!(fallback(asked(id), &Status::unknown("dockerfile parse error").into()), None);
+        }
+    }
+
+    #[test]
+    fn caches_are_handed_to_the_frontend_as_go_writes_them() {
+        let attrs =
+            [("ref", "r/c"), ("digest", "sha256:a")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let import = control::CacheOptionsEntry { r#type: "registry".to_owned(), attrs };
+        assert_eq!(
+            cache_imports(&[import]).unwrap(),
+            r#"[{"Type":"registry","Attrs":{"digest":"sha256:a","ref":"r/c"}}]"#
+        );
+        assert_eq!(cache_imports(&[]), None);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rbx_request::{Event, EventSender, Log, ProgressGroup, Stream, Vertex, VertexStatus, Warning};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::Client;
 use crate::proto::{control, google};
@@ -16,16 +16,22 @@ use crate::proto::{control, google};
 const QUIET: Duration = Duration::from_secs(5);
 /// The same where nothing was ever said.
 const SILENT: Duration = Duration::from_secs(1);
+/// How long the last words about a build that was cancelled may take in all.
+const LAST: Duration = Duration::from_secs(15);
 /// How many vertices a build can have, and warnings.
 const VERTICES: usize = 200_000;
+/// The longest name of a vertex that is remembered.
+const NAME: usize = 16 << 10;
 
 /// The status stream of one build, followed on a thread of its own: whoever sends output waits for its reader.
+/// Dropping this ends it.
 pub(crate) struct Following {
     names: Names,
     task: JoinHandle<()>,
-    /// Told when the build has ended, or this was dropped.
+    /// Told when the build has ended.
     ended: CancellationToken,
-    _guard: tokio_util::sync::DropGuard,
+    /// Told when nothing more is wanted.
+    _stop: DropGuard,
 }
 
 /// What vertices are called, by digest.
@@ -35,9 +41,15 @@ impl Following {
     /// Sends what the daemon says about a build to `events`. The build may be one that is yet to begin.
     pub(crate) fn start(client: &Client, reference: String, events: EventSender) -> Self {
         let names = Names::default();
-        let ended = CancellationToken::new();
-        let mut follower =
-            Follower { names: names.clone(), warnings: 0, events, ended: ended.clone(), heard: false };
+        let (ended, stop) = (CancellationToken::new(), CancellationToken::new());
+        let mut follower = Follower {
+            names: names.clone(),
+            warnings: 0,
+            events,
+            ended: ended.clone(),
+            stop: stop.clone(),
+            heard: false,
+        };
         let mut control = client.control();
         let handle = client.network().handle().clone();
         let task = client.network().handle().spawn_blocking(move || {
@@ -49,14 +61,22 @@ impl Following {
                 follower.tell(response);
             }
         });
-        Self { names, task, _guard: ended.clone().drop_guard(), ended }
+        Self { names, task, ended, _stop: stop.drop_guard() }
     }
 
-    /// Waits for the last words of a build that has ended, and answers what its vertices are called.
-    pub(crate) async fn last_words(self) -> HashMap<String, String> {
+    /// Waits for the last words about a build that has ended, and answers what its vertices are called. They may be
+    /// many, and wait for their reader, unless the build is `cancelled`.
+    pub(crate) async fn last_words(mut self, cancelled: impl Future<Output = ()>) -> HashMap<String, String> {
         self.ended.cancel();
-        // An error says that it panicked or that the connection's thread is gone: there is nothing to wait for.
-        let _ = self.task.await;
+        let enough = async {
+            cancelled.await;
+            tokio::time::sleep(LAST).await;
+        };
+        tokio::select! {
+            // An error says that it panicked or that the connection's thread is gone: there is nothing to wait for.
+            _ = &mut self.task => {}
+            () = enough => {}
+        }
         std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -66,6 +86,7 @@ struct Follower {
     warnings: usize,
     events: EventSender,
     ended: CancellationToken,
+    stop: CancellationToken,
     /// Something was said.
     heard: bool,
 }
@@ -81,11 +102,13 @@ impl Follower {
             biased;
             result = work => Some(result),
             () = quiet => None,
+            () = self.stop.cancelled() => None,
         }
     }
 
     fn tell(&mut self, response: control::StatusResponse) {
         self.heard = true;
+        self.events.wait_for_room();
         for vertex in response.vertexes {
             if self.name(&vertex) {
                 self.events.send(Event::Vertex(vertex_event(vertex)));
@@ -110,7 +133,8 @@ impl Follower {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let known = names.contains_key(&vertex.digest);
         if !known && names.len() < VERTICES {
-            names.insert(vertex.digest.clone(), vertex.name.clone());
+            let name = &vertex.name[..vertex.name.floor_char_boundary(NAME)];
+            names.insert(vertex.digest.clone(), name.to_owned());
             return true;
         }
         known

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use hyper_util::rt::TokioIo;
 use prost::Message;
 use rbx_request::{Cancel, Event, Failure, FailureKind, events};
 use rbx_tests::{Engine, Registry, Store};
 
 use crate::id::new_id;
+use crate::proto::health::HealthCheckRequest;
+use crate::proto::health::health_check_response::ServingStatus;
+use crate::proto::health::health_client::HealthClient;
 use crate::proto::pb;
 use crate::session::{Services, Session};
 use crate::solve::{Solve, Solved, solve};
@@ -305,4 +309,79 @@ async fn a_build_is_driven_and_followed() {
         let (built, _) = build(&client, dockerfile(file), &Cancel::default()).await;
         built.unwrap();
     }
+}
+
+/// A daemon of this process, which is the client of one session.
+#[derive(Debug)]
+struct Sessions(std::sync::Mutex<Option<tokio::io::DuplexStream>>);
+
+impl Dial for Sessions {
+    fn dial(&self) -> BoxFuture<'_, std::io::Result<Box<dyn Io>>> {
+        Box::pin(async { Ok(Box::new(tokio::io::empty()) as Box<dyn Io>) })
+    }
+
+    fn session<'a>(
+        &'a self,
+        _: &'a [(String, String)],
+    ) -> BoxFuture<'a, Option<std::io::Result<Box<dyn Io>>>> {
+        let connection = self.0.lock().unwrap().take().unwrap();
+        Box::pin(async { Some(Ok(Box::new(connection) as Box<dyn Io>)) })
+    }
+}
+
+#[tokio::test]
+async fn health_is_answered_while_all_else_is_blocked() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let client = Client::connect(Arc::new(Sessions(Some(near).into()))).await.unwrap();
+    let _serving = Session::new("test", "test", Services::default()).serve(&client);
+    let ask = async move {
+        let mut far = Some(TokioIo::new(far));
+        let connector = tower::service_fn(move |_| std::future::ready(far.take().ok_or("one connection")));
+        let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
+        let channel = endpoint.connect_with_connector(connector).await.unwrap();
+        let mut health = HealthClient::new(channel.clone());
+        let status = health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status;
+        let unknown = crate::proto::control::control_client::ControlClient::new(channel);
+        let error = { unknown }.info(crate::proto::control::InfoRequest {}).await.unwrap_err();
+        (status, error.code())
+    };
+    let daemon = std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(ask)
+    });
+    // This thread does nothing else until the answer is there.
+    assert_eq!(daemon.join().unwrap(), (ServingStatus::Serving.into(), tonic::Code::Unimplemented));
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_waits_in_the_daemon() {
+    let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+    let client = connect(&engine).await;
+    let cancel = Cancel::default();
+    let (sender, mut receiver) = events();
+    let flood = running(&registry, "yes");
+    let solving = solve(&client, flood, &sender, &cancel);
+    let reading = async {
+        let mut batch = Vec::new();
+        // Until output comes, and then no more.
+        while !batch.iter().any(|event| matches!(event, Event::Log(_))) {
+            assert!(receiver.recv_many(&mut batch, 1).await > 0);
+            batch.drain(..batch.len() - 1);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cancel.cancel();
+        let mut rest = Vec::new();
+        while receiver.recv_many(&mut rest, 1000).await > 0 {}
+        rest.iter().map(|event| if let Event::Log(log) = event { log.data.len() } else { 0 }).sum::<usize>()
+    };
+    let (built, unread) = tokio::join!(
+        async {
+            let built = solving.await;
+            sender.end();
+            built
+        },
+        reading
+    );
+    assert_eq!(built.unwrap_err().kind, FailureKind::Cancelled);
+    // What the stream has room for, and a message more.
+    assert!(unread <= (1 << 20) + (64 << 10), "{unread}");
 }

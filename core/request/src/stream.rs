@@ -9,8 +9,10 @@ use crate::event::{Event, Log};
 
 /// Bytes of output that wait to be read before whoever writes more is held up.
 const LOG_ROOM: usize = 1 << 20;
-/// What an event of output takes besides its data, about.
-const LOG_OVERHEAD: usize = 256;
+/// Bytes of other events that wait to be read before whoever asks for room is held up.
+const STATE_ROOM: usize = 16 << 20;
+/// What an event takes besides its texts, about.
+const OVERHEAD: usize = 256;
 
 /// The sending end of an event stream. Cheap to clone.
 ///
@@ -46,6 +48,8 @@ struct Queue {
     parts: HashMap<(String, String), u64>,
     /// Bytes of output that wait.
     log: usize,
+    /// Bytes of all else that waits.
+    states: usize,
     /// Nobody sends any more.
     ended: bool,
     /// Nobody reads what is sent from now on.
@@ -90,6 +94,16 @@ impl EventSender {
             drop(queue);
             shared.arrived.notify_one();
         }
+    }
+
+    /// Waits as long as much of what was sent before has not been read: for whoever passes on what others say, which
+    /// may be any number of states. It blocks its thread: no asynchronous task may call it.
+    ///
+    /// It does not wait where nobody reads any more, nor after [`stop_waiting`](Self::stop_waiting).
+    pub fn wait_for_room(&self) {
+        let shared = &self.0.0;
+        let waits = |queue: &mut Queue| queue.states >= STATE_ROOM && !queue.closed && !queue.impatient;
+        drop(shared.room.wait_while(shared.lock(), waits).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends the stream for all senders: what they send from now on is thrown away, and the reader hears of the end
@@ -159,12 +173,14 @@ impl Queue {
                 let number = *self.parts.entry((status.vertex.clone(), status.id.clone())).or_insert(next);
                 let place = usize::try_from(number - self.first).ok();
                 if let Some(waiting) = place.and_then(|place| self.events.get_mut(place)) {
+                    self.states = self.states - size(waiting) + size(&event);
                     *waiting = event;
                     return;
                 }
+                self.states += size(&event);
             }
-            Event::Log(log) => self.log += size(log),
-            Event::Vertex(_) | Event::Warning(_) => {}
+            Event::Log(_) => self.log += size(&event),
+            Event::Vertex(_) | Event::Warning(_) => self.states += size(&event),
         }
         self.events.push_back(event);
     }
@@ -174,10 +190,11 @@ impl Queue {
         for event in self.events.drain(..count) {
             match &event {
                 Event::Status(status) => {
+                    self.states -= size(&event);
                     self.parts.remove(&(status.vertex.clone(), status.id.clone()));
                 }
-                Event::Log(log) => self.log -= size(log),
-                Event::Vertex(_) | Event::Warning(_) => {}
+                Event::Log(_) => self.log -= size(&event),
+                Event::Vertex(_) | Event::Warning(_) => self.states -= size(&event),
             }
             batch.push(event);
         }
@@ -186,8 +203,21 @@ impl Queue {
     }
 }
 
-fn size(log: &Log) -> usize {
-    log.data.len() + LOG_OVERHEAD
+/// What an event takes, about.
+fn size(event: &Event) -> usize {
+    let texts = match event {
+        Event::Log(log) => log.data.len(),
+        Event::Vertex(vertex) => {
+            let inputs: usize = vertex.inputs.iter().map(|input| OVERHEAD + input.len()).sum();
+            inputs + vertex.name.len() + vertex.error.as_ref().map_or(0, String::len)
+        }
+        Event::Status(status) => status.id.len() + status.vertex.len() + status.name.len(),
+        Event::Warning(warning) => {
+            let detail: usize = warning.detail.iter().map(|line| OVERHEAD + line.len()).sum();
+            detail + warning.short.len() + warning.source.len() + warning.lines.len() * 8
+        }
+    };
+    OVERHEAD + texts
 }
 
 #[cfg(test)]
@@ -221,6 +251,30 @@ mod tests {
 
     fn vertex(digest: &str) -> Event {
         Event::Vertex(Vertex { digest: digest.to_owned(), ..Vertex::default() })
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_waits_for_room() {
+        let (sender, mut receiver) = events();
+        let name = "x".repeat(STATE_ROOM / 4);
+        let large = move || Event::Vertex(Vertex { name: name.clone(), ..Vertex::default() });
+        for _ in 0..3 {
+            sender.send(large());
+            sender.wait_for_room();
+        }
+        sender.send(large());
+        let (told, hear) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            sender.wait_for_room();
+            told.send(()).unwrap();
+            sender.stop_waiting();
+            sender.send(large());
+            sender.wait_for_room();
+        });
+        assert!(hear.recv_timeout(Duration::from_millis(50)).is_err());
+        assert_eq!(receiver.recv_many(&mut Vec::new(), 1).await, 1);
+        hear.recv().unwrap();
+        waiting.join().unwrap();
     }
 
     #[tokio::test]
@@ -262,7 +316,7 @@ mod tests {
         let mut read = 0;
         loop {
             let queued = receiver.0.lock().log;
-            assert!(queued <= LOG_ROOM + (32 << 10) + LOG_OVERHEAD, "{queued}");
+            assert!(queued <= LOG_ROOM + (32 << 10) + OVERHEAD, "{queued}");
             match receiver.recv_many(&mut batch, 7).await {
                 0 => break,
                 count => read += count,
