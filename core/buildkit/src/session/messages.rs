@@ -12,8 +12,8 @@ use tonic::codec::{DecodeBuf, Decoder};
 use tonic::codegen::{StdError, http};
 use tonic::{Status, Streaming};
 
-/// Bytes of a message that is received, at most: what BuildKit's sessions allow.
-pub(crate) const MAX_MESSAGE: usize = 16 << 20;
+/// Bytes of a message that is received, at most: what sessions of BuildKit's own client take.
+const MAX_MESSAGE: usize = 4 << 20;
 /// Blocks of messages that wait for the connection.
 const WAITING: usize = 8;
 /// Bytes before each message: a flag for compression, and the message's length.

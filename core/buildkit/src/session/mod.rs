@@ -4,9 +4,11 @@
 //! must answer health checks in time: what computes or blocks goes to
 //! [`spawn_blocking`](tokio::task::spawn_blocking).
 
+mod file;
 mod fsutil;
 mod local;
 mod messages;
+mod output;
 mod routes;
 mod tunnel;
 
@@ -22,6 +24,7 @@ use crate::{Client, Io};
 use routes::Routes;
 
 pub use local::{LocalError, Locals};
+pub use output::{OpenPipe, Output, OutputError, Outputs, Pipe};
 
 /// The most requests that a daemon may have under way in one session.
 const STREAMS: u32 = 1024;
@@ -33,6 +36,8 @@ const HEADERS: u32 = 4 << 20;
 pub struct Services {
     /// Directories of this machine that are read, such as the context.
     pub locals: Locals,
+    /// Where outputs go that are sent to the client.
+    pub outputs: Outputs,
 }
 
 impl Services {
@@ -42,6 +47,9 @@ impl Services {
         routes.add(routes::health(), &["Check", "Watch"]);
         if !self.locals.is_empty() {
             routes.add(self.locals, &["DiffCopy"]);
+        }
+        if !self.outputs.is_empty() {
+            routes.add(self.outputs, &["DiffCopy"]);
         }
         routes
     }

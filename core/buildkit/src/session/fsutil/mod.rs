@@ -8,14 +8,19 @@
 mod filter;
 mod follow;
 mod mode;
+mod order;
 mod packet;
+mod receive;
 mod root;
 mod send;
 mod walk;
+mod write;
 
 pub(super) use filter::Filter;
-#[cfg(test)]
 pub(super) use packet::Packet;
+#[cfg(test)]
+pub(super) use packet::{PacketKind, Stat};
+pub(super) use receive::Receiver;
 pub(super) use root::{Root, reason};
 pub(super) use send::send;
 

@@ -341,7 +341,7 @@ async fn fault(change: impl FnOnce(&std::path::Path)) -> String {
         match receiver.next().await {
             Ok(Some(packet)) if packet.r#type() == PacketType::PacketErr => said = Some(packet.data),
             Ok(Some(packet)) if packet.r#type() == PacketType::PacketData && packet.data.is_empty() => {
-                return format!("as if nothing had happened");
+                return "as if nothing had happened".to_owned();
             }
             Ok(Some(_)) => {}
             Ok(None) => panic!("no error"),
@@ -380,14 +380,14 @@ async fn files_that_change_are_named() {
 async fn a_directory_that_vanishes_was_empty() {
     let directory = TempDir::new().unwrap();
     // More than is sent ahead of the reader, so that the walk is not through.
-    for number in 0..20_000 {
+    for number in 0..4000 {
         write(&directory, &format!("a/{number:0200}"), b"");
     }
     write(&directory, "b/file", b"");
     let mut receiver = Receiver::open(&locals(&directory), &[("dir-name", "context")]).await;
     fs::remove_dir_all(directory.path().join("b")).unwrap();
     let stats = receiver.stats().await.unwrap();
-    assert!(stats.len() >= 20_001);
+    assert!(stats.len() > 4000);
 }
 
 proptest! {
@@ -395,7 +395,7 @@ proptest! {
 
     #[test]
     fn a_receiver_gets_the_tree_that_patterns_choose(
-        files in proptest::collection::btree_map("[ab.-]{1,2}(/[ab]{1,2}){0,3}", 0..4_usize, 0..40),
+        files in proptest::collection::btree_map("[ab][a.-]?(/[ab]{1,2}){0,3}", 0..4_usize, 0..40),
         include in proptest::collection::vec("!?[ab*.]{1,2}(/([ab]|[*]{1,2})){0,2}", 0..3),
         exclude in proptest::collection::vec("!?[ab*.]{1,2}(/([ab]|[*]{1,2})){0,2}", 0..4),
     ) {
