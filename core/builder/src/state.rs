@@ -7,6 +7,7 @@
 //! current             {"Key":ENDPOINT,"Name":NAME,"Global":false}
 //! defaults/HASH       the name of the builder for an endpoint, which is hashed
 //! refs/NAME/NODE/REF  what was built
+//! .buildNodeID        a name for this machine
 //! ```
 //!
 //! Every file is replaced as a whole, so reading needs no lock, and reading changes nothing: buildx forgets which
@@ -81,7 +82,7 @@ impl State {
     /// Waits until nobody else changes the state.
     pub fn change(&self) -> Result<Change<'_>, BuilderError> {
         for directory in ["instances", "defaults", "activity"] {
-            self.make_directory(directory)?;
+            self.make_directory(Path::new(directory))?;
         }
         let path = self.directory.join(".lock");
         let open = OpenOptions::new()
@@ -168,6 +169,11 @@ impl State {
         self.directory.join("defaults").join(&hash[..20])
     }
 
+    /// A file; `None` without it.
+    pub(crate) fn read(&self, name: &Path) -> Result<Option<Vec<u8>>, BuilderError> {
+        read(&self.directory.join(name))
+    }
+
     /// The names in a directory; none without the directory.
     fn names(&self, directory: &str) -> Result<Vec<String>, BuilderError> {
         let path = self.directory.join(directory);
@@ -184,7 +190,7 @@ impl State {
         Ok(names)
     }
 
-    fn make_directory(&self, name: &str) -> Result<(), BuilderError> {
+    pub(crate) fn make_directory(&self, name: &Path) -> Result<(), BuilderError> {
         let path = self.directory.join(name);
         if !path.is_dir() {
             let mut made: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
@@ -217,8 +223,7 @@ impl Change<'_> {
     /// Writes a builder, new or changed.
     pub fn save(&self, group: &NodeGroup) -> Result<(), BuilderError> {
         let name = validate_name(&group.name)?;
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        self.write(&Path::new("activity").join(&group.name), now.as_bytes())?;
+        self.write(&Path::new("activity").join(&group.name), Self::now().as_bytes())?;
         self.write(&Path::new("instances").join(name), &group.to_json())
     }
 
@@ -301,8 +306,13 @@ impl Change<'_> {
         Err(BuilderError::refused("failed to generate random name"))
     }
 
+    /// The time, as activity has it.
+    pub(crate) fn now() -> String {
+        Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
     /// Replaces a file as a whole.
-    fn write(&self, name: &Path, content: &[u8]) -> Result<(), BuilderError> {
+    pub(crate) fn write(&self, name: &Path, content: &[u8]) -> Result<(), BuilderError> {
         let path = self.state.directory.join(name);
         let failed = |error: io::Error| BuilderError::io(&path, &error);
         if let Ok(found) = fs::symlink_metadata(&path)
