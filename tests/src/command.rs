@@ -19,19 +19,25 @@ pub(crate) fn isolated(program: &Path, parts: &Parts, home: &Path) -> Command {
     command
 }
 
-/// `docker-rbx` with a home, a configuration and a store of its own under `home`, and no Engine configured.
+/// `docker-rbx` with a home, a configuration and a store of its own under `home`, and no Engine configured. Its
+/// builder is the embedded one.
 pub fn rbx(parts: &Parts, home: &Path) -> Command {
     let mut command = isolated(&rbx_program(), parts, home);
-    command.env("DOCKER_CONFIG", home.join("config")).env("RBX_ROOT", home.join("store"));
+    embedded(command.env("DOCKER_CONFIG", home.join("config")), &home.join("store"));
     command
 }
 
 /// The same, run by a user; `home` is another directory of the user's.
 pub fn rbx_as(user: &User, parts: &Parts, home: &Path) -> Command {
     let mut command = isolated(&User::runner(), parts, home);
-    command.env("DOCKER_CONFIG", home.join("config")).env("RBX_ROOT", home.join("store"));
+    embedded(command.env("DOCKER_CONFIG", home.join("config")), &home.join("store"));
     user.run(&mut command, &rbx_program());
     command
+}
+
+/// Makes a command build with the embedded builder, whichever Engine is configured.
+pub fn embedded<'a>(command: &'a mut Command, store: &Path) -> &'a mut Command {
+    command.env("BUILDX_BUILDER", "embedded").env("RBX_ROOT", store)
 }
 
 /// The program docker-rbx: `$RBX_BIN`, else the one that was built beside the running test.

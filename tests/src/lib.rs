@@ -28,7 +28,7 @@ mod terminal;
 mod token;
 mod user;
 
-pub use command::{rbx, rbx_as, rbx_program};
+pub use command::{embedded, rbx, rbx_as, rbx_program};
 pub use engine::{Engine, Store};
 pub use image::{Entry, Image, Kind, Layer, read_root};
 pub use images::DEBIAN_ARCHITECTURES;

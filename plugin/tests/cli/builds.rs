@@ -15,7 +15,9 @@ fn a_tagged_image_stays_in_the_store_and_can_be_taken_out() {
     assert_eq!(built.stdout, "");
     let first = built.stderr.lines().next().unwrap();
     assert!(
-        first.starts_with("#0 building with \"embedded\" instance using embedded driver (the default; "),
+        first.starts_with(
+            "#0 building with \"embedded\" instance using embedded driver (chosen by BUILDX_BUILDER; "
+        ),
         "{first}"
     );
     let last = built.stderr.lines().last().unwrap();

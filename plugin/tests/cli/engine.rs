@@ -1,6 +1,6 @@
 //! Builds that are loaded into a real Engine.
 
-use rbx_tests::{Engine, Store};
+use rbx_tests::{Engine, Store, embedded};
 
 use crate::world::{PROGRAM, Ran, World, ran};
 
@@ -20,7 +20,7 @@ impl Loading {
     /// `docker rbx build`.
     fn build(&self, words: &[&str]) -> Ran {
         let mut docker = self.engine.docker();
-        docker.env("RBX_ROOT", self.world.path("store")).current_dir(self.world.directory.path());
+        embedded(&mut docker, &self.world.path("store")).current_dir(self.world.directory.path());
         ran(docker.args(["rbx", "build", "--progress=plain", &self.world.base()]).args(words))
     }
 
@@ -110,7 +110,10 @@ fn errors_are_those_of_buildx() {
     let loading = Loading::new(Store::Containerd);
     let run = |plugin: &str, words: &[&str]| {
         let mut docker = loading.engine.docker();
-        docker.env("RBX_ROOT", loading.world.path("store")).current_dir(loading.world.directory.path());
+        if plugin == "rbx" {
+            embedded(&mut docker, &loading.world.path("store"));
+        }
+        docker.current_dir(loading.world.directory.path());
         let ran = ran(docker.args([plugin, "build"]).args(words));
         let error = ran.stderr.lines().rfind(|line| line.starts_with("ERROR: ")).unwrap_or_default();
         (ran.code, error.replace("failed to build: ", "").replace("failed to solve: ", ""))
@@ -178,7 +181,7 @@ fn what_is_kept_is_listed_as_by_buildx() {
     ran(loading.engine.buildx().args(["build", "-t", "hello"]).arg(&context)).well();
     let ours = |words: &[&str]| {
         let mut docker = loading.engine.docker();
-        ran(docker.env("RBX_ROOT", loading.world.path("store")).arg("rbx").args(words)).well().stdout
+        ran(embedded(&mut docker, &loading.world.path("store")).arg("rbx").args(words)).well().stdout
     };
     let theirs = |words: &[&str]| ran(loading.engine.buildx().args(words)).well().stdout;
     loading.build(&["-t", "other", "context"]).well();
@@ -241,7 +244,7 @@ fn what_is_kept_is_listed_as_by_buildx() {
         &["du", "--format", "{{if .ID}}"],
     ] {
         let mut docker = loading.engine.docker();
-        let mine = ran(docker.env("RBX_ROOT", loading.world.path("store")).arg("rbx").args(words));
+        let mine = ran(embedded(&mut docker, &loading.world.path("store")).arg("rbx").args(words));
         let other = ran(loading.engine.buildx().args(words));
         // The embedded engine is called by nobody.
         let error = other.stderr.replace("failed to call diskusage: ", "");
@@ -269,7 +272,7 @@ fn an_image_that_the_engine_has_may_leave_the_store() {
     std::fs::write(settings.join("config.json"), gc).unwrap();
     let images = || {
         let mut docker = loading.engine.docker();
-        docker.env("RBX_ROOT", loading.world.path("store")).args(["rbx", "du", "--format={{.Description}}"]);
+        embedded(&mut docker, &loading.world.path("store")).args(["rbx", "du", "--format={{.Description}}"]);
         let listed = ran(docker.args(["--filter", "description~=^image"])).well().stdout;
         listed.lines().map(str::to_owned).collect::<Vec<_>>()
     };
@@ -278,7 +281,7 @@ fn an_image_that_the_engine_has_may_leave_the_store() {
     assert_eq!(images(), [""; 0]);
     loading.id("loaded");
     let mut docker = loading.engine.docker();
-    docker.env("RBX_ROOT", loading.world.path("store")).env("BUILDX_NO_DEFAULT_LOAD", "1");
+    embedded(&mut docker, &loading.world.path("store")).env("BUILDX_NO_DEFAULT_LOAD", "1");
     docker.current_dir(loading.world.directory.path()).args(["rbx", "build", "--debug", "-t", "kept"]);
     ran(docker.args([&loading.world.base(), "context"])).well();
     assert_eq!(images(), ["image docker.io/library/kept:latest"]);

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use rbx_tests::Parts;
+use rbx_tests::{Parts, embedded};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_docker-rbx");
@@ -64,14 +64,15 @@ impl World {
         command
     }
 
-    /// The program under test, run alone.
+    /// The program under test, run alone, with the embedded builder.
     pub(crate) fn rbx(&self, words: &[&str]) -> Ran {
-        ran(self.command(Path::new(PROGRAM)).args(words))
+        ran(embedded(&mut self.command(Path::new(PROGRAM)), &self.path("store")).args(words))
     }
 
-    /// `build`, where `base` is the busybox.
+    /// `build` with the embedded builder, where `base` is the busybox.
     pub(crate) fn build(&self, words: &[&str]) -> Command {
         let mut command = self.command(Path::new(PROGRAM));
+        embedded(&mut command, &self.path("store"));
         command.args(["build", &self.base(), "--progress=plain"]).args(words);
         command
     }
@@ -81,9 +82,10 @@ impl World {
         format!("--build-context=base=oci-layout://{}", self.parts.layout("busybox").display())
     }
 
-    /// The docker CLI.
+    /// The docker CLI, whose builder is the embedded one.
     pub(crate) fn docker(&self, words: &[&str]) -> Ran {
-        ran(self.command(&self.parts.program("docker")).args(words))
+        let mut docker = self.command(&self.parts.program("docker"));
+        ran(embedded(&mut docker, &self.path("store")).args(words))
     }
 
     /// buildx, run alone.

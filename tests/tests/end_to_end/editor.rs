@@ -346,6 +346,7 @@ fn neovim(nvim: &Path) -> Result<(), String> {
         .arg(script)
         .args([Path::new("builds"), nvim, &rbx_program(), Path::new("lsp")])
         .env("RBX_ROOT", directory.path())
+        .env("BUILDX_BUILDER", "embedded")
         .env("RBX_TEST_BASE", format!("oci-layout://{}", parts.layout("busybox").display()))
         .output()
         .map_err(|error| format!("sh: {error}"))?;

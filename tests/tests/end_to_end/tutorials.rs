@@ -9,7 +9,7 @@ use std::process::Command;
 use libtest_mimic::{Failed, Trial};
 use rbx_emulation::Architecture;
 use rbx_tests::binfmt::Registered;
-use rbx_tests::{Engine, Image, Parts, Registry, Server, Store, User, rbx_as, rbx_program};
+use rbx_tests::{Engine, Image, Parts, Registry, Server, Store, User, embedded, rbx_as, rbx_program};
 use serde_json::json;
 
 /// The tests of this module.
@@ -119,7 +119,7 @@ impl World {
         fs::write(&answer, "y\n").map_err(|error| error.to_string())?;
         command.stdin(File::open(answer).map_err(|error| error.to_string())?);
         command.args(words).current_dir(self.directory.path().join("project"));
-        run(command.env("RBX_ROOT", self.directory.path().join("store")))
+        run(embedded(&mut command, &self.directory.path().join("store")))
     }
 
     /// Runs an image for arm64 by the Engine, with this QEMU on the host for as long as that takes.

@@ -13,7 +13,10 @@ fn the_embedded_builder_stands_in_for_one_that_was_used() {
     let world = World::new();
     let build = |words: &[&str]| {
         let mut build = world.build(words);
-        ran(build.env("DOCKER_HOST", "unix:///nowhere/docker.sock").arg("context"))
+        ran(build
+            .env_remove("BUILDX_BUILDER")
+            .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+            .arg("context"))
     };
     let rbx = |line: &str| {
         let mut command = world.command(Path::new(PROGRAM));
@@ -76,7 +79,7 @@ fn containers_of_builders_are_found_stopped_and_removed() {
         let mut docker = engine.docker();
         ran(docker.env("RBX_ROOT", world.path("store")).current_dir(world.directory.path()).args(words))
     };
-    docker(&["rbx", "build", "--progress=plain", &world.base(), "-t", "hello", "context"]).well();
+    docker(&["rbx", "build", "--builder=embedded", &world.base(), "-t", "hello", "context"]).well();
     let status = || {
         let template = "{{.Name}} {{.Status}} {{.Platforms}}";
         let listed = docker(&["rbx", "ls", "--format", template]).well().stdout;
