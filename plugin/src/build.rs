@@ -4,6 +4,7 @@ mod context;
 pub(crate) mod interrupt;
 mod load;
 mod outputs;
+mod policies;
 mod request;
 mod results;
 mod show;

@@ -13,6 +13,9 @@ const USAGE: u8 = 125;
 const OF_BUILD: &str = "failed to build: ";
 /// The exit code of a command that the user interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// The exit code of a builder that failed where it should not have, and of one that has too little of something.
+const INTERNAL: u8 = 100;
+const EXHAUSTED: u8 = 102;
 
 /// Why a command did not succeed.
 #[derive(Debug, Clone)]
@@ -43,8 +46,19 @@ pub(crate) struct Failure {
     pub(crate) source: Option<SourceRange>,
     /// The step that failed, as progress names it.
     pub(crate) step: Option<String>,
-    /// The user interrupted the command.
-    pub(crate) interrupted: bool,
+    /// What kind of failure it is, if it is a build's.
+    pub(crate) kind: Option<FailureKind>,
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self.kind {
+            Some(FailureKind::Cancelled) => INTERRUPTED,
+            Some(FailureKind::Internal) => INTERNAL,
+            Some(FailureKind::Exhausted) => EXHAUSTED,
+            _ => 1,
+        }
+    }
 }
 
 impl CliError {
@@ -102,7 +116,7 @@ impl CliError {
                 if let Some(hint) = &failure.hint {
                     writeln!(out, "Hint: {}", tame(hint))?;
                 }
-                Ok(if failure.interrupted { INTERRUPTED } else { 1 })
+                Ok(failure.exit_code())
             }
         }
     }
@@ -118,7 +132,7 @@ impl From<&CliError> for BuildFailure {
                 step: failure.step.clone(),
                 file: failure.source.as_ref().map(|source| source.file.clone()),
                 lines: failure.source.as_ref().map(|source| (source.first, source.last)),
-                cancelled: failure.interrupted,
+                cancelled: failure.kind == Some(FailureKind::Cancelled),
             },
         }
     }
@@ -137,13 +151,18 @@ fn usage(path: &str, operands: &str) -> String {
 
 impl From<BuildError> for CliError {
     fn from(error: BuildError) -> Self {
-        let error = rbx_request::Failure::from(error);
+        rbx_request::Failure::from(error).into()
+    }
+}
+
+impl From<rbx_request::Failure> for CliError {
+    fn from(error: rbx_request::Failure) -> Self {
         Self::Failed(Box::new(Failure {
             message: error.reason,
             hint: error.hint,
             source: error.source_range,
             step: error.step,
-            interrupted: error.kind == FailureKind::Cancelled,
+            kind: Some(error.kind),
         }))
         .of_build()
     }
@@ -224,6 +243,12 @@ mod tests {
         ");
         let failure = serde_json::to_string(&BuildFailure::from(&CliError::from(error))).unwrap();
         assert_snapshot!(failure, @r#"{"reason":"no such stage","hint":"stages have names","step":"[2/2] COPY","file":"Dockerfile","lines":[2,2]}"#);
+        for (kind, code) in
+            [(FailureKind::Internal, 100), (FailureKind::Exhausted, 102), (FailureKind::Failed, 1)]
+        {
+            let error = CliError::from(rbx_request::Failure::new(kind, "no"));
+            assert_eq!(report(&error), format!("ERROR: failed to build: no\nexit code {code}"));
+        }
         let cancelled = BuildError::cancelled();
         assert!(BuildFailure::from(&CliError::from(cancelled.clone())).cancelled);
         assert_snapshot!(report(&cancelled.into()), @r"

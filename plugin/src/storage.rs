@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
 use rbx_engine::{BuildError, BuiltImages, Policy, Storage, UsageRecord};
-use rbx_request::{Failure, FailureKind};
+use rbx_request::Failure;
 
 use crate::build::interrupt::Interrupt;
 use crate::build::{log_debug, store_root};
@@ -134,7 +134,7 @@ pub(crate) fn failed(error: BuildError) -> CliError {
     CliError::Failed(Box::new(crate::errors::Failure {
         message: error.reason,
         hint: error.hint,
-        interrupted: error.kind == FailureKind::Cancelled,
+        kind: Some(error.kind),
         ..crate::errors::Failure::default()
     }))
 }

@@ -9,12 +9,11 @@ use crate::export::{ImageOptions, Placement, is_annotation, platform_split};
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
-    let asked: [(bool, &str, &str); 5] = [
+    let asked: [(bool, &str, &str); 4] = [
         (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
         (!request.cache_to.is_empty(), "--cache-to", "exported caches"),
         (request.attestations.iter().any(|it| it.enabled), "--attest", "attestations"),
         (request.call.is_some(), "--call", "other calls than build"),
-        (!request.policies.is_empty(), "--policy", "source policies"),
     ];
     for (asked, flag, feature) in asked {
         if asked {

@@ -63,8 +63,6 @@ pub struct BuildRequest {
     pub allow: Vec<String>,
     /// `--call` other than `build`: `lint`, `outline`, `targets`, …
     pub call: Option<String>,
-    /// `--policy`, as written.
-    pub policies: Vec<String>,
 }
 
 /// Where a Dockerfile comes from.

@@ -11,7 +11,7 @@ use rbx_request::{
 };
 
 use super::outputs::{self, Keep, Load};
-use super::{context, show};
+use super::{context, policies, show};
 use crate::cli::build::BuildArgs;
 use crate::docker::Proxies;
 use crate::env::Env;
@@ -29,6 +29,7 @@ pub(crate) struct Entries {
     outputs: Vec<OutputEntry>,
     secrets: Vec<SecretEntry>,
     ssh: Vec<SshEntry>,
+    policies_disabled: bool,
 }
 
 /// A request, and what is to be done beside it.
@@ -68,6 +69,7 @@ pub(crate) fn parse(args: &BuildArgs, env: &Env) -> Result<Entries, CliError> {
         let entries = each(flags, CacheEntry::parse_flag)?.into_iter().flatten();
         Ok(entries.map(|entry| entry.resolve(&env.cwd)).collect())
     };
+    let policies_disabled = policies::check(&args.policy)?;
     let request = BuildRequest {
         labels: parse_pairs(&args.label, None).map_err(grammar)?,
         attestations: Attestation::parse_all(
@@ -80,7 +82,6 @@ pub(crate) fn parse(args: &BuildArgs, env: &Env) -> Result<Entries, CliError> {
         cache_from: caches(&args.cache_from)?,
         cache_to: caches(&args.cache_to)?,
         call: Call::parse(call).map_err(grammar)?.map(|call| call.name),
-        policies: args.policy.clone(),
         build_args,
         ..BuildRequest::default()
     };
@@ -89,6 +90,7 @@ pub(crate) fn parse(args: &BuildArgs, env: &Env) -> Result<Entries, CliError> {
         outputs,
         secrets: each(&args.secret, SecretEntry::parse)?,
         ssh: args.ssh.iter().map(|text| SshEntry::parse(text)).collect(),
+        policies_disabled,
     })
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn prepare(
     proxies: &Proxies,
     stdin: Box<dyn Read + Send>,
 ) -> Result<Prepared, CliError> {
-    let Entries { mut request, outputs, secrets, ssh } = entries;
+    let Entries { mut request, outputs, secrets, ssh, policies_disabled } = entries;
     request.no_cache = match (args.no_cache, args.no_cache_filter.as_slice()) {
         (true, []) => NoCache::All,
         (false, []) => NoCache::Use,
@@ -144,6 +146,9 @@ pub(crate) fn prepare(
     request.context = source;
     request.dockerfile = dockerfile;
     context::resolve_named(&mut request.named_contexts, &env.cwd)?;
+    if !policies_disabled {
+        policies::check_beside(&request)?;
+    }
 
     request.pull = args.pull;
     request.target = args.target.clone().filter(|target| !target.is_empty());
@@ -318,7 +323,6 @@ mod tests {
                 &|r| r.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
                 "linux/arm64 linux/arm/v7",
             ),
-            (&["--policy=filename=x"], &|r| text(&r.policies), r#"["filename=x"]"#),
             (&["--pull"], &|r| text(&r.pull), "true"),
             (
                 &["-m", "1k", "--memory-swap=-1", "-c2", "--cpu-quota=3", "--resource=cpu-shares=4"],
