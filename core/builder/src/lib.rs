@@ -16,6 +16,7 @@ mod load;
 mod name;
 mod options;
 mod resolve;
+mod settings;
 mod state;
 
 pub use builds::{BuildState, new_build_id};
