@@ -38,6 +38,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+mkdir -p /run/buildkit
 exec dockerd --host=unix:///run/buildkit/docker.sock --data-root=/var/lib/buildkit --bridge=none --iptables=false \
     --ip6tables=false --userland-proxy=false --feature=containerd-snapshotter=true
 "#;

@@ -57,12 +57,12 @@ pub(crate) fn check(driver: DriverKind, node: &Node) -> Result<(), String> {
 
 fn container_option(key: &str, value: &str) -> Result<(), String> {
     match key {
-        "network" | "image" | "cpuset-cpus" | "cpuset-mems" | "cgroup-parent" => Ok(()),
+        "network" | "image" | "qemu.image" | "cpuset-cpus" | "cpuset-mems" | "cgroup-parent" => Ok(()),
         "memory-swap" if value == "-1" => Ok(()),
         "memory" | "memory-swap" => size(value),
         "cpu-period" | "cpu-quota" | "cpu-shares" => number(value),
         "restart-policy" => restart_policy(value),
-        "default-load" | "provenance-add-gha" | "allow-untrusted-image" => truth(value),
+        "default-load" | "provenance-add-gha" | "qemu.install" | "allow-untrusted-image" => truth(value),
         _ => match key.strip_prefix("env.") {
             Some("") => Err(format!("invalid env option {key:?}, expecting env.FOO=bar")),
             Some(_) => Ok(()),

@@ -13,5 +13,7 @@ pub use container::ContainerState;
 pub use contexts::{context_endpoint, context_names, current_context};
 pub use driver::DockerDriver;
 pub use endpoint::{Endpoint, EndpointChoice, TlsChoice, TlsFiles, parse_address, resolve_endpoint};
+pub(crate) use engine::LOAD_TIME;
 pub use engine::{Engine, EngineInfo, ImageInfo, LoadEvent};
 pub use upgrade::EngineDial;
+pub(crate) use upgrade::switch;

@@ -10,6 +10,7 @@ use rbx_buildkit::Dial;
 use rbx_platform::Platform;
 use rbx_request::EventSender;
 
+use crate::container::{ContainerDriver, Surroundings};
 use crate::docker::{DockerDriver, Endpoint};
 use crate::error::DriverError;
 use rbx_request::Features;
@@ -80,6 +81,17 @@ pub trait Driver: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
+    /// Makes platforms runnable where it runs, as far as can be; all that are known if none is named. An error is why
+    /// some are not, and no reason not to build what needs none of them.
+    fn prepare<'a>(
+        &'a self,
+        platforms: &'a [Platform],
+        events: &'a EventSender,
+    ) -> BoxFuture<'a, Result<(), DriverError>> {
+        let _ = (platforms, events);
+        Box::pin(ready(Ok(())))
+    }
+
     /// What it can do. Where that depends on what is there, it is asked.
     fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>>;
 
@@ -96,10 +108,15 @@ pub trait Driver: fmt::Debug + Send + Sync {
 }
 
 /// The driver of a node. Checks its settings; connects to nothing.
-pub fn open(kind: DriverKind, node: &NodeSettings) -> Result<Arc<dyn Driver>, DriverError> {
+pub fn open(
+    kind: DriverKind,
+    node: &NodeSettings,
+    surroundings: &Surroundings,
+) -> Result<Arc<dyn Driver>, DriverError> {
     match kind {
         DriverKind::Docker => Ok(Arc::new(DockerDriver::new(node)?)),
-        DriverKind::Embedded | DriverKind::DockerContainer | DriverKind::Kubernetes | DriverKind::Remote => {
+        DriverKind::DockerContainer => Ok(Arc::new(ContainerDriver::new(node, surroundings)?)),
+        DriverKind::Embedded | DriverKind::Kubernetes | DriverKind::Remote => {
             Err(DriverError::NotThere(kind))
         }
     }

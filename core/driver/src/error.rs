@@ -79,6 +79,33 @@ pub enum DriverError {
     /// This program does not have the driver yet.
     #[error("the {0} driver cannot be used yet")]
     NotThere(DriverKind),
+    /// The image of a builder is not there and cannot be brought there.
+    #[error("{reason}: image {image}")]
+    NoImage {
+        /// Its name.
+        image: String,
+        /// Why, in the Engine's words.
+        reason: String,
+    },
+    /// The image of a builder has neither of the daemons that build.
+    #[error("the image has neither buildkitd nor dockerd: {0}")]
+    NoDaemon(String),
+    /// The container of a builder does not start, or ends at once.
+    #[error("{}", [&[reason.clone()], log.as_slice()].concat().join("\n  "))]
+    NotStarted {
+        /// Why, in one line.
+        reason: String,
+        /// The end of the container's log.
+        log: Vec<String>,
+    },
+    /// Platforms cannot be made runnable.
+    #[error("{reason}: {platforms} cannot be run")]
+    Emulation {
+        /// Which, as a list.
+        platforms: String,
+        /// Why.
+        reason: String,
+    },
     /// TLS cannot be had on this machine.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
@@ -110,7 +137,24 @@ impl DriverError {
             Self::PermissionDenied { .. } => {
                 Some("add yourself to the group that owns the socket, or use sudo")
             }
+            Self::NoImage { .. } | Self::NoDaemon(_) => Some(
+                "choose another image with `--driver-opt image=`: one of BuildKit (moby/buildkit), or one with an \
+                 Engine of its own (docker:dind), that the Engine has or can pull",
+            ),
+            Self::Emulation { .. } => Some(
+                "install QEMU on this machine (sudo apt-get install qemu-user-static), or choose an image that has \
+                 it with `--driver-opt qemu.image=`; `--driver-opt qemu.install=false` leaves it alone",
+            ),
             _ => None,
+        }
+    }
+
+    /// The reason in one line.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotStarted { reason, .. } => reason.clone(),
+            Self::Engine { message, .. } => message.clone(),
+            _ => self.to_string(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! driver can do are [`Features`], which are known before anything is built.
 
 mod connection;
+mod container;
 mod driver;
 mod error;
 mod kind;
@@ -11,6 +12,7 @@ mod kind;
 pub mod docker;
 
 pub use connection::Connect;
+pub use container::Surroundings;
 pub use driver::{Driver, NodeSettings, Status, open};
 pub use error::DriverError;
 pub use kind::DriverKind;

@@ -24,8 +24,8 @@ use crate::error::{DriverError, root_cause};
 const PING_TIME: Duration = Duration::from_secs(3);
 /// How long an Engine may take for an answer, in seconds.
 const ANSWER_TIME: u64 = 120;
-/// How long a load may take before the first word of the answer, which some Engines say last.
-const LOAD_TIME: Duration = Duration::from_hours(24);
+/// How long a load or a pull may take before the first word of the answer, which some Engines say last.
+pub(crate) const LOAD_TIME: Duration = Duration::from_hours(24);
 /// The pieces in which an archive is sent, in bytes.
 const PIECE: usize = 256 << 10;
 
@@ -113,7 +113,22 @@ impl Engine {
         &self.host
     }
 
-    pub(super) fn docker(&self) -> &Docker {
+    /// Whether it is on this machine, or behind something that forwards a socket of this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.host.split_once("://"), Some(("unix" | "npipe" | "fd", _)))
+    }
+
+    /// Raw connections to it.
+    pub(crate) fn way(&self) -> &Arc<dyn Connect> {
+        &self.way
+    }
+
+    /// What an error of a request to it means.
+    pub(crate) fn failure(&self, error: BollardError) -> DriverError {
+        failure(&self.host, error)
+    }
+
+    pub(crate) fn docker(&self) -> &Docker {
         &self.docker
     }
 

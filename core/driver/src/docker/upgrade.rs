@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rbx_buildkit::{Dial, Io};
@@ -69,23 +69,32 @@ async fn upgrade(
     path: &str,
     headers: &[(String, String)],
 ) -> io::Result<Box<dyn Io>> {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(connection)).await.map_err(io::Error::other)?;
-    let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
-    let mut request = Request::post(path)
-        .header(HOST, "docker.example.com")
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, PROTOCOL);
+    let mut request = Request::post(path);
     for (name, value) in headers {
         request = request.header(name, value);
     }
     let request = request.body(String::new()).map_err(io::Error::other)?;
+    switch(connection, request, PROTOCOL).await
+}
+
+/// Sends a request after which the connection is for another protocol.
+pub(crate) async fn switch(
+    connection: Box<dyn Io>,
+    mut request: Request<String>,
+    protocol: &'static str,
+) -> io::Result<Box<dyn Io>> {
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(connection)).await.map_err(io::Error::other)?;
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+    for (name, value) in [(HOST, "docker.example.com"), (CONNECTION, "Upgrade"), (UPGRADE, protocol)] {
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
     let status = response.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
         let reason = reason(response.into_body()).await;
         let code = status.as_u16();
-        return Err(io::Error::other(format!("unable to upgrade to {PROTOCOL}, received {code}{reason}")));
+        return Err(io::Error::other(format!("unable to upgrade to {protocol}, received {code}{reason}")));
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(io::Error::other)?;
     // What drives the connection until then has nothing left to do.

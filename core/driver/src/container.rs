@@ -1,0 +1,158 @@
+//! The driver `docker-container`: a builder in a container of an Engine.
+//!
+//! The container is buildx's: `buildx_buildkit_NODE` with the volume `buildx_buildkit_NODE_state`, so that either
+//! program uses what the other made. It runs one of two daemons:
+//!
+//! - `BuildKit`'s own (`moby/buildkit`). It keeps its state in `/var/lib/buildkit` and its configuration in
+//!   `/etc/buildkit`, and is reached by `buildctl dial-stdio` in the container.
+//! - An Engine (`docker:dind`: Docker in Docker), whose `BuildKit` it is then. It keeps its state in `/var/lib/docker`,
+//!   where the volume is in this case, and is reached by `docker system dial-stdio`, over which it is asked as any
+//!   Engine. It gets the configuration of its image with the containerd store turned on, and no bridge: steps have the
+//!   network of the container, as they do in BuildKit's. Flags of the daemon are those of `dockerd`; the entitlements
+//!   among them, which are BuildKit's, become configuration. buildx knows nothing of such containers.
+//!
+//! Which of both an image is for is told when the container is made: by what the image starts, else by the programs
+//! that it has. Which of both a container runs is told by the command that it was made with.
+//!
+//! A container that runs is used as it is. One that was stopped is started again, unless it was made by settings that
+//! have changed since: then it is made anew, on the same volume. buildx's containers do not say what they were made
+//! by, and are started as they are.
+
+mod boot;
+mod create;
+mod daemon;
+mod demux;
+mod dial;
+mod exec;
+mod image;
+mod options;
+mod progress;
+mod qemu;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rbx_buildkit::Dial;
+use rbx_platform::Platform;
+use rbx_registry::Credentials;
+use rbx_request::{EventSender, Features};
+
+use crate::docker::Engine;
+use crate::driver::{Driver, NodeSettings, Status};
+use crate::error::DriverError;
+use crate::kind::DriverKind;
+use dial::ContainerDial;
+use options::Options;
+
+/// What booting takes from where this program runs.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The user's credentials for registries, which images are pulled with.
+    pub credentials: Option<Arc<Credentials>>,
+    /// How long a daemon may take until it answers; to pull its image is not counted.
+    pub patience: Duration,
+    /// Where this machine may have QEMU.
+    pub qemu_directories: Vec<PathBuf>,
+    /// What is known of the run of GitHub's Actions that this is part of, as JSON: it goes into provenance.
+    pub github_context: Option<Vec<u8>>,
+    /// This is Windows' Linux.
+    pub wsl: bool,
+}
+
+impl Default for Surroundings {
+    /// No credentials, 20 seconds, no QEMU.
+    fn default() -> Self {
+        Self {
+            credentials: None,
+            patience: Duration::from_secs(20),
+            qemu_directories: Vec::new(),
+            github_context: None,
+            wsl: false,
+        }
+    }
+}
+
+/// A builder in a container of an Engine.
+#[derive(Debug)]
+pub(crate) struct ContainerDriver {
+    node: NodeSettings,
+    options: Options,
+    surroundings: Surroundings,
+    engine: Engine,
+    /// The container's name.
+    container: String,
+    dial: Arc<ContainerDial>,
+}
+
+impl ContainerDriver {
+    /// The one of a node. Checks its options; connects to nothing.
+    pub(crate) fn new(node: &NodeSettings, surroundings: &Surroundings) -> Result<Self, DriverError> {
+        let options = Options::parse(&node.options)?;
+        let engine = Engine::connect(&node.engine)?;
+        let container = format!("buildx_buildkit_{}", node.name);
+        let dial = Arc::new(ContainerDial::new(&engine, &container));
+        let surroundings = surroundings.clone();
+        Ok(Self { node: node.clone(), options, surroundings, engine, container, dial })
+    }
+
+    /// The volume that the daemon's state is in.
+    fn volume(&self) -> String {
+        format!("{}_state", self.container)
+    }
+}
+
+impl Driver for ContainerDriver {
+    fn kind(&self) -> DriverKind {
+        DriverKind::DockerContainer
+    }
+
+    fn dial(&self) -> Option<Arc<dyn Dial>> {
+        Some(Arc::clone(&self.dial) as Arc<dyn Dial>)
+    }
+
+    fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>> {
+        Box::pin(async {
+            Ok(match self.find().await? {
+                None => Status::Inactive,
+                Some(found) if found.running => Status::Running,
+                Some(_) => Status::Stopped,
+            })
+        })
+    }
+
+    fn boot<'a>(&'a self, events: &'a EventSender) -> BoxFuture<'a, Result<(), DriverError>> {
+        Box::pin(self.boot_now(events))
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        platforms: &'a [Platform],
+        events: &'a EventSender,
+    ) -> BoxFuture<'a, Result<(), DriverError>> {
+        Box::pin(self.emulate(platforms, events))
+    }
+
+    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>> {
+        Box::pin(async {
+            let features = DriverKind::DockerContainer.features(true);
+            Ok(Features { default_load: self.options.default_load, ..features })
+        })
+    }
+
+    fn stop(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        Box::pin(self.engine.stop_container(&self.container))
+    }
+
+    fn remove(&self, keep_state: bool) -> BoxFuture<'_, Result<(), DriverError>> {
+        Box::pin(async move {
+            if self.find().await?.is_none() {
+                return Ok(());
+            }
+            self.engine.stop_container(&self.container).await?;
+            self.engine.remove_container(&self.container).await?;
+            if keep_state { Ok(()) } else { self.engine.remove_volume(&self.volume()).await }
+        })
+    }
+}
