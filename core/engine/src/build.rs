@@ -10,14 +10,13 @@ use rbx_dockerfile::{Base, BaseFacts, Evaluation, From, Ignore, Op, Scope, Sever
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{
-    BuildRequest, Cancel, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource, SshForward,
-    Stdout,
+    BuildRequest, Cancel, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource, Stdout,
 };
 use rbx_sandbox::Rights;
 use rbx_source::Http;
+use rbx_ssh::Agent;
 use rbx_store::Lease;
 
-use crate::agent::Agent;
 use crate::cdi::Devices;
 use crate::emulation::{self, Commands, Emulation};
 use crate::engine::{Engine, Outcome};
@@ -224,8 +223,7 @@ impl Build<'_> {
     }
 
     fn agents(&self) -> Result<BTreeMap<String, Arc<Agent>>, BuildError> {
-        let open = |forward: &SshForward| Ok((forward.id.clone(), Arc::new(Agent::open(forward)?)));
-        self.request.ssh.iter().map(open).collect()
+        Ok(Agent::open_all(&self.request.ssh)?)
     }
 
     fn secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {

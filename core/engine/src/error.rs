@@ -159,6 +159,12 @@ impl BuildError {
     }
 }
 
+impl From<rbx_ssh::AgentError> for BuildError {
+    fn from(error: rbx_ssh::AgentError) -> Self {
+        Self::invalid(error.to_string()).hint_if(error.hint())
+    }
+}
+
 impl From<LayerError> for BuildError {
     fn from(error: LayerError) -> Self {
         match error {

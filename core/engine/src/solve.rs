@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use rbx_dockerfile::Ignore;
 use rbx_request::{AddHost, Cancel, EventSender};
 use rbx_sandbox::{ControlGroup, Helper, Rlimit};
+use rbx_ssh::Agent;
 use rbx_store::{KeyHasher, LayerId, Lease, Store};
 use tokio::sync::OnceCell;
 
-use crate::agent::Agent;
 use crate::cdi::Devices;
 use crate::context::Context;
 use crate::emulation::Emulation;

@@ -13,7 +13,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA51
 use ssh_key::private::{KeypairData, RsaKeypair};
 use ssh_key::{Algorithm, Mpint};
 
-use super::put_string;
+use crate::put_string;
 
 /// Bytes of a key file that are read, as in buildx.
 const LONGEST: u64 = 100 << 10;
@@ -22,7 +22,7 @@ const SHA256: u32 = 2;
 const SHA512: u32 = 4;
 
 /// A key that signs.
-pub(crate) struct PrivateKey {
+pub struct PrivateKey {
     /// The public key in the form of RFC 4253.
     public: Vec<u8>,
     signer: Signer,
@@ -42,20 +42,24 @@ impl std::fmt::Debug for PrivateKey {
 
 /// Why a file is no key that can be used, in the words of Go's `ssh` package where it has some.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeyError {
+pub enum KeyError {
+    /// There is no PEM block in it.
     #[error("no key found")]
     None,
+    /// Nobody is asked for a passphrase.
     #[error("this private key is passphrase protected")]
     Encrypted,
+    /// A key, or another PEM block, that nothing can be signed with here.
     #[error("unsupported key type {0:?}")]
     Kind(String),
+    /// What is in the block is not what its label says.
     #[error("{0}")]
     Damaged(String),
 }
 
 impl KeyError {
     /// What the user can do about it.
-    pub(super) fn hint(&self, path: &Path) -> String {
+    pub(crate) fn hint(&self, path: &Path) -> String {
         match self {
             Self::None | Self::Damaged(_) => {
                 "--ssh ID=PATH takes private keys, such as ~/.ssh/id_ed25519, or the socket of an agent"
@@ -69,7 +73,7 @@ impl KeyError {
 }
 
 /// Reads a key file, as far as keys are long.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -77,7 +81,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 impl PrivateKey {
     /// Reads a key in OpenSSH's own format, PKCS #1 (RSA) or PKCS #8 (RSA and Ed25519).
-    pub(super) fn parse(file: &[u8]) -> Result<Self, KeyError> {
+    pub(crate) fn parse(file: &[u8]) -> Result<Self, KeyError> {
         let text = std::str::from_utf8(file).map_err(|_| KeyError::None)?;
         let (label, body, whole) = block(text).ok_or(KeyError::None)?;
         if label == "OPENSSH PRIVATE KEY" {
@@ -133,13 +137,13 @@ impl PrivateKey {
     }
 
     /// The public key, which names this one.
-    pub(super) fn public(&self) -> &[u8] {
+    pub(crate) fn public(&self) -> &[u8] {
         &self.public
     }
 
     /// A signature in the form of RFC 4253. `None` where the flags ask for what is not made: RSA with SHA-1, which
     /// servers have not taken for years.
-    pub(super) fn sign(&self, data: &[u8], flags: u32) -> Option<Vec<u8>> {
+    pub(crate) fn sign(&self, data: &[u8], flags: u32) -> Option<Vec<u8>> {
         let named = |name: &str, signature: &[u8]| {
             let mut whole = Vec::new();
             put_string(&mut whole, name.as_bytes());

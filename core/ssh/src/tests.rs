@@ -1,30 +1,24 @@
 //! With OpenSSH's own programs as clients, and as the user's agent.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 
-use rbx_store::Store;
+use proptest::prelude::*;
 
 use super::*;
 
-/// A directory with keys, a store, and a runtime for what listens.
+/// A directory with keys, and a runtime for what listens.
 struct World {
     directory: tempfile::TempDir,
-    store: Store,
     runtime: tokio::runtime::Runtime,
 }
 
 impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        // As long as a store's path may be.
-        let root = directory.path().join("a-long-name-for-a-directory/".repeat(4));
-        let store = Store::open(&root).expect("a store");
-        Self { directory, store, runtime: tokio::runtime::Runtime::new().expect("a runtime") }
+        Self { directory, runtime: tokio::runtime::Runtime::new().expect("a runtime") }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -59,26 +53,22 @@ impl World {
 
     fn open(paths: &[&Path]) -> Result<Agent, String> {
         let paths = paths.iter().map(|path| path.to_path_buf()).collect();
-        Agent::open(&SshForward { id: "default".to_owned(), paths }).map_err(|error| error.reason.clone())
+        Agent::open(&SshForward { id: "default".to_owned(), paths }).map_err(|error| error.to_string())
     }
 
-    fn forward(&self, agent: Agent, mode: u32) -> Forward {
+    /// A socket at which an agent answers.
+    fn forward(&self, agent: Agent) -> PathBuf {
+        let socket = self.path("agent");
         let _entered = self.runtime.enter();
-        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let directory = self.store.temp_dir().expect("a directory");
-        Forward::start(Arc::new(agent), directory, uid, gid, mode).expect("a socket")
-    }
-
-    /// A short path of the socket, for clients.
-    fn link(&self, forward: &Forward) -> PathBuf {
-        let link = self.path("agent");
-        let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink(forward.path().parent().expect("a directory"), &link).expect("a link");
-        link.join("agent")
-    }
-
-    fn connect(&self, forward: &Forward) -> UnixStream {
-        UnixStream::connect(self.link(forward)).expect("a connection")
+        let listener = tokio::net::UnixListener::bind(&socket).expect("a socket");
+        let agent = Arc::new(agent);
+        self.runtime.spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let agent = agent.clone();
+                tokio::spawn(async move { agent.serve(client).await });
+            }
+        });
+        socket
     }
 }
 
@@ -137,8 +127,7 @@ fn keys_list_and_sign() {
     let keys: Vec<PathBuf> =
         kinds.iter().map(|(name, arguments)| world.readable_key(name, arguments)).collect();
     let agent = World::open(&keys.iter().map(PathBuf::as_path).collect::<Vec<_>>()).expect("keys");
-    let forward = world.forward(agent, 0o600);
-    let socket = world.link(&forward);
+    let socket = world.forward(agent);
     let public = |key: &Path| {
         let line = std::fs::read_to_string(key.with_extension("pub")).expect("a public key");
         line.split(' ').take(2).collect::<Vec<_>>().join(" ")
@@ -176,9 +165,7 @@ fn of_the_users_agent_steps_list_and_sign_only() {
     let real = RealAgent::start(world.path("real"));
     let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     assert!(client("ssh-add", &real.1, &[&path(&one)]).status.success());
-    let forward = world.forward(World::open(&[&real.1]).expect("a socket"), 0o640);
-    let socket = world.link(&forward);
-    assert_eq!(std::fs::metadata(&socket).expect("metadata").mode() & 0o7777, 0o640);
+    let socket = world.forward(World::open(&[&real.1]).expect("a socket"));
     let before = listed(&client("ssh-add", &real.1, &["-L"]));
     assert_eq!(before.len(), 1);
     assert_eq!(listed(&client("ssh-add", &socket, &["-L"])), before);
@@ -188,7 +175,7 @@ fn of_the_users_agent_steps_list_and_sign_only() {
     }
     // Lock, unlock, extension, and numbers that nobody has given out.
     for request in [22, 23, 27, 1, 0, 255] {
-        let mut connection = world.connect(&forward);
+        let mut connection = UnixStream::connect(&socket).expect("a connection");
         connection.write_all(&[0, 0, 0, 1, request]).expect("a request");
         let mut answer = [0; 5];
         connection.read_exact(&mut answer).expect("an answer");
@@ -201,9 +188,9 @@ fn of_the_users_agent_steps_list_and_sign_only() {
 fn nonsense_is_refused() {
     let world = World::new();
     let key = world.key("one", &["-t", "ed25519"]);
-    let forward = world.forward(World::open(&[&key]).expect("a key"), 0o600);
+    let socket = world.forward(World::open(&[&key]).expect("a key"));
     let answer_to = |request: &[u8]| {
-        let mut connection = world.connect(&forward);
+        let mut connection = UnixStream::connect(&socket).expect("a connection");
         connection.write_all(request).expect("a request");
         connection.shutdown(std::net::Shutdown::Write).expect("an end");
         let mut answer = Vec::new();
@@ -223,33 +210,12 @@ fn nonsense_is_refused() {
 }
 
 #[test]
-fn connections_end_with_the_step_though_the_agent_hangs() {
-    let world = World::new();
-    let silent = UnixListener::bind(world.path("silent")).expect("a socket");
-    let forward = world.forward(World::open(&[&world.path("silent")]).expect("a socket"), 0o600);
-    let mut connection = world.connect(&forward);
-    connection.write_all(&[0, 0, 0, 1, REQUEST_IDENTITIES]).expect("a request");
-    // It got there, and nobody answers.
-    let (mut agent, _) = silent.accept().expect("a connection");
-    let mut request = [0; 5];
-    agent.read_exact(&mut request).expect("the request");
-    let (path, directory) = (forward.path(), forward.path().parent().expect("a directory").to_owned());
-    assert!(path.exists());
-    drop(forward);
-    let mut rest = Vec::new();
-    let _ = connection.read_to_end(&mut rest);
-    assert!(rest.is_empty() && !directory.exists());
-    let _ = agent.read_to_end(&mut rest);
-    assert!(rest.is_empty(), "the agent's side ended, too");
-}
-
-#[test]
 fn an_agent_that_is_gone_ends_the_connection() {
     let world = World::new();
     let socket = world.path("gone");
     drop(UnixListener::bind(&socket).expect("a socket"));
-    let forward = world.forward(World::open(&[&socket]).expect("a socket"), 0o600);
-    let failed = client("ssh-add", &world.link(&forward), &["-l"]);
+    let forwarded = world.forward(World::open(&[&socket]).expect("a socket"));
+    let failed = client("ssh-add", &forwarded, &["-l"]);
     assert!(!failed.status.success(), "{failed:?}");
 }
 
@@ -306,6 +272,8 @@ fn what_cannot_be_used_is_said_in_buildxs_words() {
         let paths: Vec<&Path> = paths.into_iter().map(PathBuf::as_path).collect();
         assert_eq!(World::open(&paths).expect_err("an error"), error);
     }
+    let twice = vec![SshForward { id: "x".to_owned(), paths: vec![key.clone()] }; 2];
+    assert_eq!(Agent::open_all(&twice).expect_err("an error").to_string(), "duplicate agent ID \"x\"");
     let error = World::open(&[&damaged]).expect_err("an error");
     assert!(error.starts_with(&format!("failed to parse {}: ssh: ", shown(&damaged))), "{error}");
     let error = World::open(&[world.directory.path()]).expect_err("an error");
@@ -318,4 +286,45 @@ fn a_key_says_nothing_of_itself() {
     let key = world.key("key", &["-t", "ed25519"]);
     let agent = World::open(&[&key]).expect("a key");
     assert_eq!(format!("{agent:?}"), "Keys([PrivateKey { .. }])");
+}
+
+/// What an agent with one key answers to bytes, and how it ended.
+fn answers(bytes: &[u8]) -> (Vec<u8>, io::Result<()>) {
+    static KEY: std::sync::LazyLock<Agent> = std::sync::LazyLock::new(|| {
+        let world = World::new();
+        World::open(&[&world.key("key", &["-t", "ed25519"])]).expect("a key")
+    });
+    let agent: &Agent = &KEY;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut answers = Vec::new();
+        let ended = agent.serve(tokio::io::join(bytes, &mut answers)).await;
+        (answers, ended)
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_message_has_one_answer(
+        messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..6),
+        kinds in proptest::collection::vec(prop_oneof![Just(11_u8), Just(13), any::<u8>()], 6),
+    ) {
+        let mut bytes = Vec::new();
+        for (message, kind) in messages.iter().zip(kinds) {
+            put_string(&mut bytes, &[&[kind], message.as_slice()].concat());
+        }
+        let (answers, ended) = answers(&bytes);
+        prop_assert!(ended.is_ok());
+        let mut rest = answers.as_slice();
+        for _ in &messages {
+            let answer = take_string(&mut rest).expect("an answer");
+            prop_assert!(matches!(answer.first(), Some(&(FAILURE | IDENTITIES_ANSWER))));
+        }
+        prop_assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn nonsense_ends_it(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = answers(&bytes);
+    }
 }

@@ -1,4 +1,4 @@
-//! The socket that a step sees.
+//! The socket at which a step finds the SSH agent that it is given.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rbx_ssh::Agent;
 use rbx_store::TempDir;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
-
-use super::Agent;
 
 /// Connections of one step at a time; further ones wait.
 const CONNECTIONS: usize = 32;
@@ -92,5 +91,52 @@ async fn accept(listener: UnixListener, agent: Arc<Agent>) {
             let _ = agent.serve(client).await;
             drop(permit);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use rbx_store::Store;
+
+    use super::*;
+
+    #[test]
+    fn connections_end_with_the_step_though_the_agent_hangs() {
+        let directory = tempfile::tempdir().expect("a directory");
+        // As long as a store's path may be.
+        let root = directory.path().join("a-long-name-for-a-directory/".repeat(4));
+        let store = Store::open(&root).expect("a store");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let silent = directory.path().join("silent");
+        let listener = UnixListener::bind(&silent).expect("a socket");
+        let forward = {
+            let _entered = runtime.enter();
+            let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+            let scratch = store.temp_dir().expect("a directory");
+            let agent = Arc::new(Agent::Socket(silent));
+            Forward::start(agent, scratch, uid, gid, 0o640).expect("a socket")
+        };
+        let (path, scratch) = (forward.path(), forward.path().parent().expect("a directory").to_owned());
+        assert_eq!(std::fs::metadata(&path).expect("metadata").mode() & 0o7777, 0o640);
+
+        // Clients have short paths only.
+        let link = directory.path().join("agent");
+        std::os::unix::fs::symlink(&scratch, &link).expect("a link");
+        let mut connection = UnixStream::connect(link.join(NAME)).expect("a connection");
+        connection.write_all(&[0, 0, 0, 1, 11]).expect("a request");
+        // It got there, and nobody answers.
+        let (mut agent, _) = listener.accept().expect("a connection");
+        let mut request = [0; 5];
+        agent.read_exact(&mut request).expect("the request");
+        drop(forward);
+        let mut rest = Vec::new();
+        let _ = connection.read_to_end(&mut rest);
+        assert!(rest.is_empty() && !scratch.exists());
+        let _ = agent.read_to_end(&mut rest);
+        assert!(rest.is_empty(), "the agent's side ended, too");
     }
 }

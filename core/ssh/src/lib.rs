@@ -1,22 +1,28 @@
 //! SSH agents for steps (`--ssh`): the user's own, of which steps see only what lists and signs, and one in memory for
 //! keys that were given as files. The protocol is that of OpenSSH's `ssh-agent`
 //! (draft-ietf-sshm-ssh-agent).
+//!
+//! ```no_run
+//! # async fn example(step: tokio::net::UnixStream) -> Result<(), Box<dyn std::error::Error>> {
+//! let forward = rbx_request::SshForward { id: "default".to_owned(), paths: vec!["/tmp/agent".into()] };
+//! rbx_ssh::Agent::open(&forward)?.serve(step).await?;
+//! # Ok(()) }
+//! ```
 
-mod forward;
 mod keys;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rbx_request::SshForward;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-pub(crate) use self::forward::Forward;
-use self::keys::PrivateKey;
-use crate::error::{BuildError, plain};
+pub use self::keys::{KeyError, PrivateKey};
 
 /// What an agent answers to what it will not do.
 const FAILURE: u8 = 5;
@@ -32,54 +38,104 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// An agent that steps can be given.
 #[derive(Debug)]
-pub(crate) enum Agent {
+pub enum Agent {
     /// One that listens at this socket.
     Socket(PathBuf),
     /// These keys.
-    Keys(Vec<PrivateKey>),
+    Keys(Arc<Vec<PrivateKey>>),
+}
+
+/// Why what `--ssh` names cannot be used, in buildx's words.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// There is nothing at the path.
+    #[error("stat {path}: {reason}", path = path.display())]
+    Stat {
+        /// What was named.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("failed to read {path}: {reason}", path = path.display())]
+    Read {
+        /// What was named.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file is no private key, or none that can be used.
+    #[error("failed to parse {path}: ssh: {source}", path = path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+    /// More was named after a socket.
+    #[error("only single socket allowed: --ssh {0}")]
+    Several(String),
+    /// Two agents of one id.
+    #[error("duplicate agent ID {0:?}")]
+    Duplicate(String),
+    /// Keys and a socket.
+    #[error("invalid combination of keys and sockets: --ssh {0}")]
+    Mixed(String),
+}
+
+impl AgentError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Key { path, source } => Some(source.hint(path)),
+            _ => None,
+        }
+    }
 }
 
 impl Agent {
-    /// Finds out what one `--ssh` names, and reads keys. The errors are buildx's.
-    pub(crate) fn open(forward: &SshForward) -> Result<Self, BuildError> {
+    /// Opens every agent of a build, by id. Blocks on files.
+    pub fn open_all(forwards: &[SshForward]) -> Result<BTreeMap<String, Arc<Self>>, AgentError> {
+        let mut agents = BTreeMap::new();
+        for forward in forwards {
+            if agents.insert(forward.id.clone(), Arc::new(Self::open(forward)?)).is_some() {
+                return Err(AgentError::Duplicate(forward.id.clone()));
+            }
+        }
+        Ok(agents)
+    }
+
+    /// Finds out what one `--ssh` names, and reads keys. Blocks on files.
+    pub fn open(forward: &SshForward) -> Result<Self, AgentError> {
         let mut socket = None;
         let mut keys = Vec::new();
         for path in &forward.paths {
             if socket.is_some() {
-                return Err(BuildError::invalid(format!(
-                    "only single socket allowed: --ssh {}={}",
-                    forward.id,
-                    forward.paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(",")
-                )));
+                let paths: Vec<_> = forward.paths.iter().map(|path| path.to_string_lossy()).collect();
+                return Err(AgentError::Several(format!("{}={}", forward.id, paths.join(","))));
             }
-            let shown = path.display();
             let metadata = std::fs::metadata(path)
-                .map_err(|error| BuildError::invalid(format!("stat {shown}: {}", reason(&error))))?;
+                .map_err(|error| AgentError::Stat { path: path.clone(), reason: reason(&error) })?;
             if metadata.file_type().is_socket() {
                 socket = Some(path.clone());
                 continue;
             }
-            let text = keys::read(path).map_err(|error| {
-                BuildError::invalid(format!("failed to read {shown}: {}", reason(&error)))
-            })?;
-            let key = PrivateKey::parse(&text).map_err(|error| {
-                let hint = error.hint(path);
-                BuildError::invalid(format!("failed to parse {shown}: ssh: {error}")).hint(hint)
-            })?;
+            let text = keys::read(path)
+                .map_err(|error| AgentError::Read { path: path.clone(), reason: reason(&error) })?;
+            let key =
+                PrivateKey::parse(&text).map_err(|source| AgentError::Key { path: path.clone(), source })?;
             keys.push(key);
         }
         match socket {
-            Some(_) if !keys.is_empty() => Err(BuildError::invalid(format!(
-                "invalid combination of keys and sockets: --ssh {}",
-                forward.id
-            ))),
+            Some(_) if !keys.is_empty() => Err(AgentError::Mixed(forward.id.clone())),
             Some(socket) => Ok(Self::Socket(socket)),
-            None => Ok(Self::Keys(keys)),
+            None => Ok(Self::Keys(Arc::new(keys))),
         }
     }
 
-    /// Answers a connection until it ends.
-    async fn serve(&self, mut client: UnixStream) -> io::Result<()> {
+    /// Answers a connection until it ends. What is no message ends it, too.
+    pub async fn serve(&self, mut client: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let mut agent = match self {
             Self::Socket(path) => Some(connect(path).await?),
             Self::Keys(_) => None,
@@ -92,7 +148,10 @@ impl Agent {
                 }
                 (Some(&REQUEST_IDENTITIES), Self::Keys(keys), _) => identities(keys),
                 (Some(&SIGN_REQUEST), Self::Keys(keys), _) => {
-                    sign(keys, &request[1..]).unwrap_or_else(|| vec![FAILURE])
+                    let keys = keys.clone();
+                    // A signature takes milliseconds.
+                    let signed = tokio::task::spawn_blocking(move || sign(&keys, &request[1..])).await?;
+                    signed.unwrap_or_else(|| vec![FAILURE])
                 }
                 _ => vec![FAILURE],
             };
@@ -102,9 +161,10 @@ impl Agent {
     }
 }
 
-/// The system's words for an error as Go has them, in lower case.
+/// The system's words for an error as Go has them, in lower case and without its number.
 fn reason(error: &io::Error) -> String {
-    let text = plain(error);
+    let text = error.to_string();
+    let text = text.split_once(" (os error ").map_or(text.as_str(), |(reason, _)| reason);
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
