@@ -22,6 +22,8 @@ use crate::transport::{Transport, error_text};
 
 /// The name by which token servers list who was given a refresh token.
 const CLIENT_ID: &str = "rbx";
+/// What is said of a challenge without an address.
+pub(crate) const NO_REALM: &str = "no valid address of a token server";
 /// How long a token lives that does not say so; the specification's default, and its least.
 const LEAST_LIFE: u64 = 60;
 /// Bound on a token server's answer, in bytes.
@@ -64,6 +66,12 @@ struct Token {
     until: Instant,
 }
 
+/// A token as a server gives it.
+pub(crate) struct Granted {
+    pub(crate) token: String,
+    pub(crate) life: Duration,
+}
+
 /// What a request is sent with.
 #[derive(Clone)]
 pub(crate) struct Authorization {
@@ -84,7 +92,8 @@ impl Session {
     ) -> Result<Option<Authorization>, RegistryError> {
         let mut state = self.0.lock().await;
         let Some(asked) = state.asked.clone() else { return Ok(None) };
-        let credential = usable(credentials, host).await;
+        let wanted = matches!(asked, Asked::Bearer { .. }).then_some(scope).unwrap_or_default();
+        let credential = usable(credentials, host, wanted).await;
         match asked {
             Asked::Basic => Ok(match credential.map(|credential| credential.secret) {
                 Some(Secret::Password { username, password }) => {
@@ -102,7 +111,11 @@ impl Session {
                 }
                 let request =
                     TokenRequest { transport, host, realm: &realm, service: &service, scope: &scope.wanted };
-                let token = request.token(credential.as_ref()).await?;
+                let granted = request.token(credential.as_ref()).await?;
+                let header = secret_header("Bearer", &granted.token)
+                    .ok_or_else(|| request.fail("the token is not fit for a header"))?;
+                // Some time is left for requests under way.
+                let token = Token { header, until: Instant::now() + granted.life.mul_f64(0.9) };
                 let authorization = Authorization { header: token.header.clone(), fresh: true };
                 scope.token = Some(token);
                 Ok(Some(authorization))
@@ -133,10 +146,7 @@ impl Session {
         let fail = |reason: String| RegistryError::Authentication { host: host.authority.clone(), reason };
         let of = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let (asked, wanted) = if let Some(bearer) = of("bearer") {
-            let realm = Url::parse(bearer.get("realm")).ok().filter(|url| {
-                matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
-            });
-            let realm = realm.ok_or_else(|| fail("no valid address of a token server".to_owned()))?;
+            let realm = realm(bearer.get("realm")).ok_or_else(|| fail(NO_REALM.to_owned()))?;
             let service = bearer.get("service").to_owned();
             (Asked::Bearer { realm, service }, challenge::union(&[scope, bearer.get("scope")]))
         } else if of("basic").is_some() {
@@ -170,8 +180,8 @@ impl Session {
 
 /// The credentials of a host. A helper that fails is no reason not to pull what is public; if the registry then
 /// refuses, [`describe`] tells.
-async fn usable(credentials: &Credentials, host: &Host) -> Option<Credential> {
-    credentials.get(&host.registry).await.unwrap_or_else(|error| {
+async fn usable(credentials: &Credentials, host: &Host, scope: &str) -> Option<Credential> {
+    credentials.get_for(&host.registry, scope).await.unwrap_or_else(|error| {
         tracing::warn!(registry = host.registry, "no credentials: {error}");
         None
     })
@@ -197,16 +207,24 @@ fn secret_header(scheme: &str, secret: &str) -> Option<HeaderValue> {
     Some(header)
 }
 
-struct TokenRequest<'a> {
-    transport: &'a Transport,
-    host: &'a Host,
-    realm: &'a Url,
-    service: &'a str,
-    scope: &'a str,
+/// The address of a token server, if it is one.
+pub(crate) fn realm(text: &str) -> Option<Url> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty())
+}
+
+pub(crate) struct TokenRequest<'a> {
+    pub(crate) transport: &'a Transport,
+    pub(crate) host: &'a Host,
+    pub(crate) realm: &'a Url,
+    pub(crate) service: &'a str,
+    /// Divided by spaces.
+    pub(crate) scope: &'a str,
 }
 
 impl TokenRequest<'_> {
-    async fn token(&self, credential: Option<&Credential>) -> Result<Token, RegistryError> {
+    pub(crate) async fn token(&self, credential: Option<&Credential>) -> Result<Granted, RegistryError> {
         if credential.is_some()
             && self.realm.scheme() == "http"
             && self.host.scheme() == Scheme::Https
@@ -216,7 +234,7 @@ impl TokenRequest<'_> {
         }
         let response = match credential.map(|credential| &credential.secret) {
             None => self.get(None).await?,
-            Some(Secret::RegistryToken(token)) => return self.accept(token, None),
+            Some(Secret::RegistryToken(token)) => return Ok(granted(token.clone(), None)),
             Some(Secret::IdentityToken(token)) => {
                 self.post(&[("grant_type", "refresh_token"), ("refresh_token", token)]).await?
             }
@@ -278,7 +296,7 @@ impl TokenRequest<'_> {
         &self,
         mut response: Response,
         credential: Option<&Credential>,
-    ) -> Result<Token, RegistryError> {
+    ) -> Result<Granted, RegistryError> {
         #[derive(Deserialize)]
         struct Reply {
             token: Option<String>,
@@ -318,15 +336,7 @@ impl TokenRequest<'_> {
             serde_json::from_slice(&body).map_err(|_| self.fail("the token server's answer is not JSON"))?;
         let token = [reply.token, reply.access_token].into_iter().flatten().find(|token| !token.is_empty());
         let token = token.ok_or_else(|| self.fail("the token server's answer has no token"))?;
-        self.accept(&token, reply.expires_in)
-    }
-
-    fn accept(&self, token: &str, expires_in: Option<u64>) -> Result<Token, RegistryError> {
-        let header =
-            secret_header("Bearer", token).ok_or_else(|| self.fail("the token is not fit for a header"))?;
-        // A day is more than any build takes; some time is left for requests under way.
-        let life = Duration::from_secs(expires_in.unwrap_or(LEAST_LIFE).clamp(LEAST_LIFE, 86_400));
-        Ok(Token { header, until: Instant::now() + life.mul_f64(0.9) })
+        Ok(granted(token, reply.expires_in))
     }
 
     fn server(&self) -> String {
@@ -336,4 +346,10 @@ impl TokenRequest<'_> {
     fn fail(&self, reason: &str) -> RegistryError {
         RegistryError::Authentication { host: self.server(), reason: reason.to_owned() }
     }
+}
+
+fn granted(token: String, expires_in: Option<u64>) -> Granted {
+    // A day is more than any build takes.
+    let life = Duration::from_secs(expires_in.unwrap_or(LEAST_LIFE).clamp(LEAST_LIFE, 86_400));
+    Granted { token, life }
 }

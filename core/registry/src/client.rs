@@ -1,17 +1,20 @@
 //! The client: which host is asked, in what order, and what its answers mean.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rbx_oci::{Descriptor, Digest, Reference};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 
-use crate::auth;
+use crate::auth::{self, Granted, TokenRequest};
 use crate::blob::BlobStream;
 use crate::config::Config;
+use crate::credentials::{Credential, Credentials};
 use crate::endpoint::{self, Candidate, Endpoint, Host, Scheme};
 use crate::error::RegistryError;
 use crate::manifest;
@@ -46,6 +49,35 @@ pub struct Fetched {
     pub descriptor: Descriptor,
     /// The bytes as the registry gave them.
     pub bytes: Vec<u8>,
+}
+
+/// What a registry asked for when it refused a request, as whoever sent that request met it.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenChallenge<'a> {
+    /// Host and port of the registry.
+    pub host: &'a str,
+    /// The address of the token server.
+    pub realm: &'a str,
+    /// What that server knows the registry as; may be empty.
+    pub service: &'a str,
+    /// The scopes that are needed, divided by spaces: `repository:library/alpine:pull`.
+    pub scope: &'a str,
+}
+
+/// A bearer token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BearerToken {
+    /// The token itself.
+    pub token: String,
+    /// How long it lives: a minute at the least, a day at the most.
+    pub life: Duration,
+}
+
+impl fmt::Debug for BearerToken {
+    // A token never reaches a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerToken").field("life", &self.life).finish_non_exhaustive()
+    }
 }
 
 /// One request to a repository.
@@ -115,6 +147,34 @@ impl Client {
     /// The HTTP client below this one, for files that are no images: with the same connections, trust and proxies.
     pub fn transport(&self) -> &Arc<Transport> {
         &self.inner.transport
+    }
+
+    /// Whose credentials are used.
+    pub fn credentials(&self) -> &Credentials {
+        &self.inner.config.credentials
+    }
+
+    /// Fetches a token for somebody else who talks to the registry, such as a daemon that must not see the
+    /// credentials. A registry token is the answer itself.
+    ///
+    /// Whether that registry is reached over TLS is not known here, so credentials go to a token server over HTTP if
+    /// the challenge names one.
+    pub async fn token(
+        &self,
+        challenge: &TokenChallenge<'_>,
+        credential: Option<&Credential>,
+    ) -> Result<BearerToken, RegistryError> {
+        let TokenChallenge { host, realm, service, scope } = *challenge;
+        let realm = auth::realm(realm).ok_or_else(|| RegistryError::Authentication {
+            host: host.to_owned(),
+            reason: auth::NO_REALM.to_owned(),
+        })?;
+        let scheme = if realm.scheme() == "http" { Scheme::Http } else { Scheme::Https };
+        let host = Host::new(host, host, scheme);
+        let transport = &self.inner.transport;
+        let request = TokenRequest { transport, host: &host, realm: &realm, service, scope };
+        let Granted { token, life } = request.token(credential).await?;
+        Ok(BearerToken { token, life })
     }
 
     /// Fetches the manifest or index that a reference names, by digest if it has one, else by tag, as the registry

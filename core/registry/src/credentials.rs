@@ -1,7 +1,8 @@
 //! Credentials of registries, from docker's `config.json`.
 //!
 //! Followed: docker's CLI (`credHelpers` before `credsStore` before `auths`; the Hub's key is its old index
-//! address) and the protocol of docker-credential-helpers. Helpers are run once per host for as long as an answer
+//! address), buildx (registries that belong to the Hub, configurations of parts of a registry) and the protocol of
+//! docker-credential-helpers. Helpers are run once per host for as long as an answer
 //! is good, and never wait for longer than half a minute.
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,11 +22,14 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::error::CredentialsError;
+use crate::scoped::{self, Scoped};
 
 /// The key of Docker Hub in `config.json` and for helpers.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// Names under which people and tools write Docker Hub.
 const HUB_NAMES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+/// Registries that take the Hub's credentials where they have none of their own.
+const HUB_BACKED: [&str; 2] = ["dhi.io", "registry.scout.docker.com"];
 /// The user name by which helpers say that the secret is an identity token.
 const TOKEN_USER: &str = "<token>";
 /// How long a helper may take: a keychain may ask its user first.
@@ -86,9 +90,12 @@ impl fmt::Display for Credential {
 pub struct Credentials {
     /// `DOCKER_AUTH_CONFIG` first, then the file.
     sources: Vec<Source>,
+    /// Configurations that go before these for parts of registries.
+    scoped: Vec<Scoped>,
     /// Where helpers are looked for, as in `PATH`.
     search_path: OsString,
-    answers: Mutex<HashMap<String, Kept>>,
+    /// By registry and, for a part of one, by its configuration.
+    answers: Mutex<HashMap<(String, Option<PathBuf>), Kept>>,
 }
 
 /// When a registry was looked up, and what was found.
@@ -139,14 +146,8 @@ impl fmt::Debug for Credentials {
 impl Credentials {
     /// Reads docker's `config.json`. No path, and no file at the path, is no credentials.
     pub fn from_config_file(path: Option<&Path>) -> Result<Self, CredentialsError> {
-        let Some(path) = path else { return Ok(Self::default()) };
-        let origin = path.display().to_string();
-        let text = match read_bounded(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(CredentialsError::Read { path: origin, reason: error.to_string() }),
-        };
-        Ok(Self { sources: vec![Source::parse(origin, &text)?], ..Self::default() })
+        let source = path.map(Source::read).transpose()?.flatten();
+        Ok(Self { sources: source.into_iter().collect(), ..Self::default() })
     }
 
     /// Adds the content of the variable `DOCKER_AUTH_CONFIG`, which goes before the file. As in docker's CLI, only
@@ -161,6 +162,14 @@ impl Credentials {
         Ok(self)
     }
 
+    /// Adds the configurations of parts of registries: `<host>[/<repository>][@<action>,…]/config.json` in
+    /// `directory`, which need not exist (`config` in buildx's own directory).
+    #[must_use]
+    pub fn with_scoped(mut self, directory: &Path) -> Self {
+        self.scoped = scoped::list(directory);
+        self
+    }
+
     /// Sets where helpers are looked for: directories in the form of `PATH`. Without it none is found.
     #[must_use]
     pub fn with_search_path(mut self, search_path: impl Into<OsString>) -> Self {
@@ -171,30 +180,62 @@ impl Credentials {
     /// The credentials of a registry, named by its host and port as in references (`docker.io`,
     /// `localhost:5000`); `None` where there are none.
     pub async fn get(&self, registry: &str) -> Result<Option<Credential>, CredentialsError> {
+        self.get_for(registry, "").await
+    }
+
+    /// The credentials of a registry for what a token is needed for: scopes, divided by spaces
+    /// (`repository:team/app:pull`). If these are about one repository, a configuration of its own goes before the
+    /// registry's.
+    pub async fn get_for(&self, registry: &str, scope: &str) -> Result<Option<Credential>, CredentialsError> {
+        let found = self.get_own(registry, scope).await;
+        if matches!(found, Ok(None)) && HUB_BACKED.contains(&registry) {
+            return Ok(self.get_own(HUB_NAMES[0], scope).await.unwrap_or_default());
+        }
+        found
+    }
+
+    async fn get_own(&self, registry: &str, scope: &str) -> Answer {
+        let scoped = scoped::choose(&self.scoped, registry, scope);
+        let key = (registry.to_owned(), scoped.map(|scoped| scoped.file.clone()));
         let cell = {
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            let (since, cell) =
-                answers.entry(registry.to_owned()).or_insert_with(|| (Instant::now(), Arc::default()));
+            let (since, cell) = answers.entry(key).or_insert_with(|| (Instant::now(), Arc::default()));
             if since.elapsed() > ANSWER_TIME {
                 (*since, *cell) = (Instant::now(), Arc::default());
             }
             Arc::clone(cell)
         };
-        cell.get_or_init(|| self.look_up(registry)).await.clone()
+        cell.get_or_init(|| self.look_up(registry, scoped)).await.clone()
     }
 
-    async fn look_up(&self, registry: &str) -> Answer {
+    async fn look_up(&self, registry: &str, scoped: Option<&Scoped>) -> Answer {
+        if let Some(scoped) = scoped {
+            let file = scoped.file.clone();
+            let read = tokio::task::spawn_blocking(move || Source::read(&file)).await;
+            let source = read.map_err(|error| CredentialsError::Read {
+                path: scoped.file.display().to_string(),
+                reason: error.to_string(),
+            })??;
+            return match source {
+                Some(source) => self.look_up_in(&source, registry).await,
+                None => Ok(None),
+            };
+        }
         for source in &self.sources {
-            if let Some(name) = source.helper(registry)
-                && let Some(found) = self.ask_helper(name, registry).await?
-            {
-                return Ok(Some(found));
-            }
-            if let Some(found) = source.entry(registry)? {
+            if let Some(found) = self.look_up_in(source, registry).await? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    async fn look_up_in(&self, source: &Source, registry: &str) -> Answer {
+        if let Some(name) = source.helper(registry)
+            && let Some(found) = self.ask_helper(name, registry).await?
+        {
+            return Ok(Some(found));
+        }
+        source.entry(registry)
     }
 
     /// Runs `docker-credential-NAME get`.
@@ -257,6 +298,16 @@ impl Credentials {
 }
 
 impl Source {
+    /// Reads a file, if it is there.
+    fn read(path: &Path) -> Result<Option<Self>, CredentialsError> {
+        let origin = path.display().to_string();
+        match read_bounded(path) {
+            Ok(text) => Self::parse(origin, &text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CredentialsError::Read { path: origin, reason: error.to_string() }),
+        }
+    }
+
     fn parse(origin: String, text: &[u8]) -> Result<Self, CredentialsError> {
         match serde_json::from_slice(text) {
             Ok(config) => Ok(Self { origin, config }),
@@ -313,12 +364,12 @@ impl AuthEntry {
     }
 }
 
-fn is_hub(registry: &str) -> bool {
+pub(crate) fn is_hub(registry: &str) -> bool {
     HUB_NAMES.contains(&registry)
 }
 
 /// Whether a key of `config.json` (a host, or an address with scheme and path) is about a registry.
-fn same_registry(key: &str, registry: &str) -> bool {
+pub(crate) fn same_registry(key: &str, registry: &str) -> bool {
     let host = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let host = host.split('/').next().unwrap_or(host);
     host == registry || (is_hub(host) && is_hub(registry))
@@ -409,6 +460,70 @@ mod tests {
         assert_eq!(secret(&credentials, "b.example").await, Some(password("bob", "pw")));
         let origin = credentials.get("a.example").await.unwrap().unwrap();
         assert_eq!(origin.to_string(), "as user ann from auths in DOCKER_AUTH_CONFIG");
+    }
+
+    #[tokio::test]
+    async fn registries_of_the_hub_take_its_credentials() {
+        let hub = r#""https://index.docker.io/v1/": {"auth": "YW5uOnB3"}"#;
+        let credentials = from(&format!(r#"{{"auths": {{{hub}, "dhi.io": {{"auth": "Ym9iOnB3"}}}}}}"#));
+        assert_eq!(secret(&credentials, "registry.scout.docker.com").await, Some(password("ann", "pw")));
+        assert_eq!(secret(&credentials, "dhi.io").await, Some(password("bob", "pw")));
+        assert_eq!(secret(&credentials, "example.com").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_registry_has_a_configuration_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |scope: &str, config: &str| {
+            let folder = folder.path().join(scope);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("config.json"), config).unwrap();
+        };
+        let user = |name: &str| {
+            let auth = STANDARD.encode(format!("{name}:pw"));
+            format!(
+                r#"{{"auths": {{"r.example": {{"auth": "{auth}"}}, "https://index.docker.io/v1/": {{"auth": "{auth}"}}}}}}"#
+            )
+        };
+        write("r.example", &user("registry"));
+        write("r.example@push", &user("pusher"));
+        write("r.example/team/app", &user("app"));
+        write("r.example/team/app@pull,push", &user("app-pusher"));
+        write("r.example/broken", "{");
+        write("registry-1.docker.io/team/app", &user("hub-app"));
+        let credentials = from(&user("general")).with_scoped(folder.path());
+        let mut found = Vec::new();
+        for (registry, scope) in [
+            ("r.example", ""),
+            ("r.example", "repository:other:pull"),
+            ("r.example", "repository:other:pull,push"),
+            ("r.example", "repository:team/app:pull"),
+            ("r.example", "repository:team/app:pull,push"),
+            ("r.example", "repository:team/app:pull repository:other:pull"),
+            ("registry-1.docker.io", "repository:team/app:pull"),
+            ("docker.io", "repository:team/app:pull"),
+            ("docker.io", "repository:library/app:pull"),
+        ] {
+            match credentials.get_for(registry, scope).await.unwrap().unwrap().secret {
+                Secret::Password { username, .. } => found.push(format!("{username}: {registry} {scope}")),
+                other => panic!("{other:?}"),
+            }
+        }
+        insta::assert_debug_snapshot!(found, @r#"
+        [
+            "general: r.example ",
+            "registry: r.example repository:other:pull",
+            "pusher: r.example repository:other:pull,push",
+            "app: r.example repository:team/app:pull",
+            "app-pusher: r.example repository:team/app:pull,push",
+            "general: r.example repository:team/app:pull repository:other:pull",
+            "hub-app: registry-1.docker.io repository:team/app:pull",
+            "hub-app: docker.io repository:team/app:pull",
+            "general: docker.io repository:library/app:pull",
+        ]
+        "#);
+        let broken = credentials.get_for("r.example", "repository:broken:pull").await.unwrap_err();
+        assert!(broken.to_string().ends_with("r.example/broken/config.json"), "{broken}");
     }
 
     #[tokio::test]

@@ -22,12 +22,13 @@ mod endpoint;
 mod error;
 mod manifest;
 mod push;
+mod scoped;
 mod text;
 mod tls;
 mod transport;
 
 pub use blob::BlobStream;
-pub use client::{Client, Fetched};
+pub use client::{BearerToken, Client, Fetched, TokenChallenge};
 pub use config::{Config, Proxies};
 pub use credentials::{Credential, Credentials, Secret};
 pub use error::{CredentialsError, RegistryError};
