@@ -1,12 +1,15 @@
 //! OCI image layouts, as directories and as tar archives; the archives can be `docker load`ed as well.
 
 mod archive;
+mod blob;
 mod directory;
+mod lock;
 mod read;
 
 use serde::Serialize;
 
 pub use archive::ArchiveWriter;
+pub use blob::{BlobWriter, CommitError};
 pub use directory::DirectoryWriter;
 pub use read::{Layout, LayoutError};
 

@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::read::read_file;
+use super::blob::{self, BlobWriter};
+use super::lock::IndexLock;
+use super::read::{open_file, read_file};
 use super::{INDEX_FILE, LayoutImage, OCI_LAYOUT, OCI_LAYOUT_FILE, blob_path, index_of, merge};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, VerifiedReader};
@@ -25,8 +27,34 @@ impl DirectoryWriter {
     /// Starts writing into `root`, which is made if it does not exist.
     pub fn create(root: impl Into<PathBuf>) -> io::Result<DirectoryWriter> {
         let root = root.into();
-        fs::create_dir_all(root.join("blobs/sha256"))?;
+        fs::create_dir_all(root.join(blob::FOLDER))?;
+        blob::sweep(&root);
         Ok(DirectoryWriter { root })
+    }
+
+    /// Opens a blob for reading, whose size goes with it. Nothing is checked.
+    pub fn open_blob(&self, digest: Digest) -> io::Result<(File, u64)> {
+        open_file(&self.path_of(digest))
+    }
+
+    /// The digests and sizes of all blobs, in no order.
+    pub fn blobs(&self) -> io::Result<Vec<(Digest, u64)>> {
+        let mut blobs = Vec::new();
+        for entry in fs::read_dir(self.root.join(blob::FOLDER))? {
+            let entry = entry?;
+            let digest = entry.file_name().to_str().map(|hex| Digest::parse(&format!("sha256:{hex}")));
+            if let (Some(Ok(digest)), Ok(metadata)) = (digest, entry.metadata())
+                && metadata.is_file()
+            {
+                blobs.push((digest, metadata.len()));
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Begins a blob whose content comes piece by piece.
+    pub fn blob_writer(&self) -> io::Result<BlobWriter> {
+        BlobWriter::create(&self.root)
     }
 
     /// Whether the layout has a blob of this digest and size.
@@ -48,10 +76,9 @@ impl DirectoryWriter {
     }
 
     /// Lists `images` in the layout's table of contents.
-    pub fn finish(self, images: &[LayoutImage]) -> io::Result<()> {
-        // Two writers must not both read the old index. The lock ends with the handle.
-        let lock = File::open(&self.root)?;
-        lock.lock()?;
+    pub fn finish(&self, images: &[LayoutImage]) -> io::Result<()> {
+        // Two writers must not both read the old index.
+        let _lock = IndexLock::take(&self.root)?;
         let index = self.root.join(INDEX_FILE);
         let new = index_of(images);
         let merged = match read_file(&index) {

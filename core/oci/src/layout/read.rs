@@ -171,9 +171,18 @@ impl Layout {
     /// The content `blob` describes. Its size is checked at once, its digest when the end has been read: only a
     /// reader that returned 0 has given the right content.
     pub fn blob(&self, blob: &Descriptor) -> Result<VerifiedReader<impl Read + Send + 'static>, LayoutError> {
-        let missing = || LayoutError::MissingBlob { digest: blob.digest, path: self.path.clone() };
-        let path = blob_path(blob.digest);
-        let (file, found) = match &self.source {
+        let (file, found) = self.open_blob(blob.digest)?;
+        if found != blob.size {
+            return Err(LayoutError::WrongSize { digest: blob.digest, expected: blob.size, found });
+        }
+        Ok(VerifiedReader::new(file.take(found), blob.digest, blob.size))
+    }
+
+    /// Opens the file in which a blob is, at its first byte; its size goes with it. Nothing is checked.
+    pub fn open_blob(&self, digest: Digest) -> Result<(File, u64), LayoutError> {
+        let missing = || LayoutError::MissingBlob { digest, path: self.path.clone() };
+        let path = blob_path(digest);
+        match &self.source {
             Source::Directory => open_file(&self.path.join(path)),
             Source::Archive(members) => {
                 let &(offset, size) = members.get(path.as_bytes()).ok_or_else(missing)?;
@@ -182,12 +191,8 @@ impl Layout {
         }
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => missing(),
-            _ => LayoutError::Blob { digest: blob.digest, source },
-        })?;
-        if found != blob.size {
-            return Err(LayoutError::WrongSize { digest: blob.digest, expected: blob.size, found });
-        }
-        Ok(VerifiedReader::new(file.take(found), blob.digest, blob.size))
+            _ => LayoutError::Blob { digest, source },
+        })
     }
 
     /// The image of a tag, full name or digest for a platform: the way to its manifest through indexes, the manifest
@@ -224,7 +229,9 @@ impl Layout {
         Document::parse(&bytes).map_err(|source| malformed(blob, source))
     }
 
-    fn find(&self, name: Option<&str>) -> Result<&Descriptor, LayoutError> {
+    /// What the table of contents lists under a tag, full name or digest; without a name, what is tagged `latest` or
+    /// is the only thing there.
+    pub fn find(&self, name: Option<&str>) -> Result<&Descriptor, LayoutError> {
         let images = &self.index.manifests;
         let annotated = |key: &str, value: &str| {
             images.iter().find(|image| image.annotations.get(key).is_some_and(|found| found == value))
@@ -380,7 +387,7 @@ fn scan(path: &Path, file: &File) -> Result<HashMap<Vec<u8>, (u64, u64)>, Layout
 }
 
 /// A regular file and its length. Anything else could block, or never end.
-fn open_file(path: &Path) -> io::Result<(File, u64)> {
+pub(super) fn open_file(path: &Path) -> io::Result<(File, u64)> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
