@@ -1,5 +1,7 @@
 //! The messages and services of the protocol, by shorter names.
 
+pub(crate) mod content;
+
 pub(crate) use bollard_buildkit_proto::fsutil::types as fsutil;
 pub(crate) use bollard_buildkit_proto::google::protobuf as google;
 pub(crate) use bollard_buildkit_proto::google::rpc;

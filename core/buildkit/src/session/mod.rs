@@ -4,13 +4,21 @@
 //! must answer health checks in time: what computes or blocks goes to
 //! [`spawn_blocking`](tokio::task::spawn_blocking).
 
+mod auth;
+mod content;
 mod file;
 mod fsutil;
 mod local;
 mod messages;
 mod output;
 mod routes;
+mod secrets;
+mod seeds;
+mod ssh;
+#[cfg(test)]
+mod testing;
 mod tunnel;
+mod upload;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,8 +31,13 @@ use crate::network::Spawner;
 use crate::{Client, Io};
 use routes::Routes;
 
+pub use auth::Auth;
+pub use content::Contents;
 pub use local::{LocalError, Locals};
 pub use output::{OpenPipe, Output, OutputError, Outputs, Pipe};
+pub use secrets::Secrets;
+pub use ssh::Ssh;
+pub use upload::Uploads;
 
 /// The most requests that a daemon may have under way in one session.
 const STREAMS: u32 = 1024;
@@ -38,6 +51,16 @@ pub struct Services {
     pub locals: Locals,
     /// Where outputs go that are sent to the client.
     pub outputs: Outputs,
+    /// Who the user is to registries.
+    pub auth: Option<Auth>,
+    /// What `--mount=type=secret` shows.
+    pub secrets: Option<Secrets>,
+    /// What `--mount=type=ssh` shows.
+    pub ssh: Option<Ssh>,
+    /// A context that comes as standard input.
+    pub uploads: Option<Uploads>,
+    /// OCI layouts: caches, bases, and images that are exported.
+    pub contents: Option<Contents>,
 }
 
 impl Services {
@@ -50,6 +73,23 @@ impl Services {
         }
         if !self.outputs.is_empty() {
             routes.add(self.outputs, &["DiffCopy"]);
+        }
+        if let Some(auth) = self.auth {
+            let methods = ["Credentials", "FetchToken", "GetTokenAuthority", "VerifyTokenAuthority"];
+            routes.add(auth.server(), &methods);
+        }
+        if let Some(secrets) = self.secrets {
+            routes.add(secrets.server(), &["GetSecret"]);
+        }
+        if let Some(ssh) = self.ssh {
+            routes.add(ssh.server(), &["CheckAgent", "ForwardAgent"]);
+        }
+        if let Some(uploads) = self.uploads {
+            routes.add(uploads.server(), &["Pull"]);
+        }
+        if let Some(contents) = self.contents {
+            let methods = ["Info", "List", "Read", "Status", "ListStatuses", "Write", "Abort"];
+            routes.add(contents.server(), &methods);
         }
         routes
     }
@@ -137,4 +177,12 @@ fn header_value(text: &str) -> String {
         _ => format!("%{byte:02X}"),
     };
     text.bytes().map(escape).collect()
+}
+
+/// The system's words for an error as Go has them, in lower case and without its number.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split_once(" (os error ").map_or(text.as_str(), |(reason, _)| reason);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }

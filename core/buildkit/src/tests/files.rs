@@ -30,7 +30,7 @@ fn to(context: &Path, outputs: &[(&str, Output)]) -> Solve {
     let exporters = outputs.iter().map(exporter).collect();
     let outputs = Outputs::new(outputs.iter().map(|(_, output)| output.clone()).enumerate()).unwrap();
     Solve {
-        session: Session::new("test", "test", Services { locals, outputs }),
+        session: Session::new("test", "test", Services { locals, outputs, ..Services::default() }),
         inputs: HashMap::new(),
         exporters,
         ..dockerfile("")
