@@ -1,7 +1,7 @@
 //! A server of tokens, as registries send their clients to.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -90,9 +90,10 @@ impl Drop for TokenServer {
 
 impl Inner {
     fn serve(&self, mut stream: &TcpStream) -> Option<()> {
-        let mut lines = BufReader::new(stream).lines();
+        let mut reader = BufReader::new(stream);
+        let mut lines = reader.by_ref().lines();
         let first = lines.next()?.ok()?;
-        let mut authorization = String::new();
+        let (mut authorization, mut length) = (String::new(), 0);
         for line in lines {
             let line = line.ok()?;
             if line.is_empty() {
@@ -101,20 +102,36 @@ impl Inner {
             let (name, value) = line.split_once(':')?;
             if name.eq_ignore_ascii_case("authorization") {
                 value.trim().clone_into(&mut authorization);
+            } else if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().ok()?;
             }
         }
         let known = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
-        let query = first.split(' ').nth(1)?.split_once('?').map_or("", |(_, query)| query);
-        let scopes: Vec<String> = query
-            .split('&')
-            .filter_map(|pair| pair.strip_prefix("scope="))
-            .flat_map(|scopes| decoded(scopes).split(' ').map(str::to_owned).collect::<Vec<_>>())
+        let query = if first.starts_with("POST ") {
+            let mut form = String::new();
+            reader.take(length).read_to_string(&mut form).ok()?;
+            form
+        } else {
+            first.split(' ').nth(1)?.split_once('?').map_or("", |(_, query)| query).to_owned()
+        };
+        let values = |name: &str| -> Vec<String> {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.filter(|(key, _)| *key == name).map(|(_, value)| decoded(value)).collect()
+        };
+        let scopes: Vec<String> = values("scope")
+            .iter()
+            .flat_map(|it| it.split(' ').map(str::to_owned).collect::<Vec<_>>())
             .collect();
+        // OAuth has both in the form.
+        if let ([user], [password]) = (&values("username")[..], &values("password")[..]) {
+            authorization = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        }
         let user = if authorization.is_empty() { "nobody" } else { USER };
         let asked = format!("{user} {}", scopes.join(" "));
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         let (status, body) = if authorization.is_empty() || authorization == known {
-            ("200 OK", json!({ "token": self.token(&scopes, user), "expires_in": 300 }))
+            let token = self.token(&scopes, user);
+            ("200 OK", json!({ "token": token, "access_token": token, "expires_in": 300 }))
         } else {
             ("401 Unauthorized", json!({ "details": "wrong password" }))
         };
