@@ -483,7 +483,7 @@ impl Workspace {
 }
 
 /// Dates everything of now as the same day.
-fn date(directory: &Path) {
+pub(crate) fn date(directory: &Path) {
     run(Command::new("find").arg(directory).env("TZ", "UTC").args([
         "-newermt",
         "2024-01-01",

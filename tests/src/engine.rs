@@ -96,6 +96,11 @@ impl Engine {
         self.daemon.own_directory().join("config")
     }
 
+    /// The Engine's own directory, which goes with it: tests may keep things there.
+    pub fn directory(&self) -> &Path {
+        self.daemon.own_directory()
+    }
+
     /// Makes a program a docker CLI plugin under its own name.
     pub fn install_plugin(&self, program: &Path) {
         let name = program.file_name().expect("a program has a name");

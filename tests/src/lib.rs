@@ -8,6 +8,7 @@
 //! what to do.
 
 pub mod binfmt;
+pub mod builders;
 mod command;
 pub mod compare;
 pub mod corpus;
@@ -24,7 +25,9 @@ mod registry;
 mod relay;
 mod server;
 pub mod stress;
+pub mod table;
 mod terminal;
+mod tls;
 mod token;
 mod user;
 

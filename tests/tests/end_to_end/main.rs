@@ -3,6 +3,7 @@
 
 mod check;
 mod doctor;
+mod drivers;
 mod editor;
 mod emulation;
 mod flood;
@@ -44,6 +45,7 @@ fn main() {
     let trials = corpus
         .chain(check::trials())
         .chain(doctor::trials())
+        .chain(drivers::trials())
         .chain(editor::trials())
         .chain(emulation::trials())
         .chain(flood::trials())

@@ -17,6 +17,14 @@ pub(crate) fn test(house: &House, arguments: &[String]) -> Outcome {
     // End-to-end tests run these two programs as a user would.
     run::visibly(&mut cargo(&["build", "--quiet", "-p", "docker-rbx", "-p", "rbx-lsp"]))?;
     run::visibly(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]))?;
+    // Runners show nothing of tests that pass.
+    match std::env::var("RBX_BUILDKIT_IMAGE") {
+        Ok(archive) => println!("the driver docker-container is tried on the BuildKit image of {archive}"),
+        Err(_) => println!(
+            "NOT RUN: the driver docker-container on a real BuildKit image: no registry of packages has one. Set \
+             RBX_BUILDKIT_IMAGE to an archive of it; an image with the BuildKit of an Engine stands in"
+        ),
+    }
     if run::output(&mut cargo(&["nextest", "--version"])).is_ok() {
         run::visibly(cargo(&["nextest", "run", "--workspace"]).args(arguments))
     } else {
