@@ -152,7 +152,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn vertex_event(vertex: control::Vertex) -> Vertex {
-    let group = vertex.progress_group.map(|group| ProgressGroup { id: group.id, name: group.name });
+    let group = vertex.progress_group;
+    let group = group.map(|group| ProgressGroup { id: group.id, name: group.name, weak: group.weak });
     Vertex {
         digest: vertex.digest,
         inputs: vertex.inputs,
@@ -201,5 +202,100 @@ fn warning_event(warning: control::VertexWarning) -> Warning {
         file: info.filename,
         lines: warning.ranges.into_iter().map(|range| (line(range.start), line(range.end))).collect(),
         source: text(&info.data),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbx_request::events;
+
+    use super::*;
+
+    fn follower(events: EventSender) -> Follower {
+        let (names, token) = (Names::default(), CancellationToken::new());
+        Follower { names, warnings: 0, events, ended: token.clone(), stop: token, heard: false }
+    }
+
+    #[tokio::test]
+    async fn output_waits_for_its_reader() {
+        let (sender, mut receiver) = events();
+        let log =
+            control::VertexLog { msg: vec![b'x'; 64 << 10], stream: 2, ..control::VertexLog::default() };
+        let response = control::StatusResponse { logs: vec![log; 64], ..control::StatusResponse::default() };
+        let telling = std::thread::spawn(move || follower(sender).tell(response));
+        // As long as nobody reads, this ends at no time.
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!telling.is_finished());
+        let mut batch = Vec::new();
+        while receiver.recv_many(&mut batch, 1).await > 0 {}
+        telling.join().unwrap();
+        let stderr = |event: &&Event| matches!(event, Event::Log(log) if log.stream == Stream::Stderr);
+        assert_eq!(batch.iter().filter(stderr).count(), 64);
+    }
+
+    #[tokio::test]
+    async fn states_have_all_that_the_daemon_says() {
+        let (sender, mut receiver) = events();
+        let at = |seconds| Some(google::Timestamp { seconds, nanos: 5 });
+        let range = |first, last| crate::proto::pb::Range {
+            start: Some(crate::proto::pb::Position { line: first, character: 0 }),
+            end: Some(crate::proto::pb::Position { line: last, character: 0 }),
+        };
+        let vertex = control::Vertex {
+            digest: "sha256:a".to_owned(),
+            inputs: vec!["sha256:b".to_owned()],
+            name: "[1/2] RUN x".to_owned(),
+            cached: true,
+            started: at(1),
+            // No time that there is.
+            completed: at(i64::MAX),
+            error: "no".to_owned(),
+            progress_group: Some(crate::proto::pb::ProgressGroup {
+                id: "g".to_owned(),
+                name: "group".to_owned(),
+                weak: true,
+            }),
+        };
+        let status = control::VertexStatus {
+            id: "layer".to_owned(),
+            vertex: "sha256:a".to_owned(),
+            current: -1,
+            total: 7,
+            timestamp: at(2),
+            ..control::VertexStatus::default()
+        };
+        let warning = control::VertexWarning {
+            vertex: "sha256:a".to_owned(),
+            level: 1,
+            short: b"short \xff".to_vec(),
+            detail: vec![b"detail".to_vec()],
+            url: "https://x".to_owned(),
+            info: Some(crate::proto::pb::SourceInfo {
+                filename: "Dockerfile".to_owned(),
+                data: b"FROM a".to_vec(),
+                ..crate::proto::pb::SourceInfo::default()
+            }),
+            ranges: vec![range(1, 2), range(-1, 4)],
+        };
+        follower(sender).tell(control::StatusResponse {
+            vertexes: vec![vertex],
+            statuses: vec![status],
+            logs: Vec::new(),
+            warnings: vec![warning],
+        });
+        let mut batch = Vec::new();
+        while receiver.recv_many(&mut batch, 10).await > 0 {}
+        let json = serde_json::to_string(&rbx_request::solve_status(&batch)).unwrap();
+        let expected = concat!(
+            r#"{"vertexes":[{"digest":"sha256:a","inputs":["sha256:b"],"name":"[1/2] RUN x","#,
+            r#""started":"1970-01-01T00:00:01.000000005Z","cached":true,"error":"no","#,
+            r#""progressGroup":{"id":"g","name":"group","weak":true}}],"#,
+            r#""statuses":[{"id":"layer","vertex":"sha256:a","total":7,"current":0,"#,
+            r#""timestamp":"1970-01-01T00:00:02.000000005Z"}],"#,
+            r#""warnings":[{"vertex":"sha256:a","level":1,"short":"c2hvcnQg77+9","detail":["ZGV0YWls"],"#,
+            r#""url":"https://x","sourceInfo":{"filename":"Dockerfile","data":"RlJPTSBh"},"#,
+            r#""range":[{"start":{"line":1},"end":{"line":2}},{"start":{},"end":{"line":4}}]}]}"#
+        );
+        assert_eq!(json, expected);
     }
 }

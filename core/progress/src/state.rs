@@ -29,7 +29,7 @@ pub(crate) enum Change {
 #[derive(Default)]
 pub(crate) struct State {
     vertices: Vec<Vertex>,
-    /// Vertices in the order in which they started.
+    /// Vertices in the order in which they started, or began to be shown.
     started: Vec<usize>,
     /// By digest; members of a group stand for the group.
     by_digest: HashMap<String, usize>,
@@ -70,6 +70,8 @@ pub(crate) struct Vertex {
     /// When it ran: from, by whom (a member of the group), until.
     runs: BTreeMap<(Timestamp, String), Option<Timestamp>>,
     by_status: HashMap<String, usize>,
+    /// People see it: it started, and not only with members that are no reason to.
+    shown: bool,
     /// Members of a group with what matters of their newest event.
     members: BTreeMap<String, (bool, Option<String>)>,
 }
@@ -224,6 +226,7 @@ impl State {
 
         let vertex = &mut self.vertices[index];
         let was_started = vertex.is_started();
+        let weak = event.progress_group.as_ref().is_some_and(|group| group.weak);
         let error = event.error.filter(|error| !error.is_empty());
         let before = (vertex.cached, vertex.error.clone());
         if is_group {
@@ -238,10 +241,15 @@ impl State {
         }
         let started = event.started?;
         let ran = vertex.runs.insert((started, event.digest), event.completed);
-        if !was_started {
+        let newly_shown = !vertex.shown && (!weak || vertex.error.is_some());
+        vertex.shown |= newly_shown;
+        if newly_shown {
             self.started.push(index);
         }
         let vertex = &self.vertices[index];
+        if newly_shown || !vertex.shown {
+            return vertex.shown.then_some(Change::Vertex(index));
+        }
         let same = ran == Some(event.completed) && before.0 == vertex.cached && before.1 == vertex.error;
         (!same).then_some(Change::Vertex(index))
     }
@@ -386,7 +394,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn member(mut vertex: VertexEvent, group: &str) -> VertexEvent {
-        vertex.progress_group = Some(ProgressGroup { id: group.to_owned(), name: group.to_owned() });
+        vertex.progress_group =
+            Some(ProgressGroup { id: group.to_owned(), name: group.to_owned(), weak: false });
         vertex
     }
 
@@ -421,6 +430,25 @@ pub(crate) mod tests {
         assert!(state.vertices()[0].cached);
         assert_eq!(state.started(), [0]);
         assert_eq!(state.apply(log("unknown", 0, "x"), at(0)), None);
+    }
+
+    #[test]
+    fn a_group_is_shown_when_one_of_its_own_starts() {
+        let weak = |mut vertex: VertexEvent| {
+            vertex = member(vertex, "G");
+            vertex.progress_group.as_mut().unwrap().weak = true;
+            Event::Vertex(vertex)
+        };
+        let mut state = State::default();
+        assert_eq!(state.apply(weak(vertex("a", "A", Some(0), Some(10))), at(0)), None);
+        assert!(state.started().is_empty());
+        let own = Event::Vertex(member(vertex("b", "B", Some(10), Some(20)), "G"));
+        assert_eq!(state.apply(own, at(0)), Some(Change::Vertex(0)));
+        assert_eq!(state.started(), [0]);
+        assert_eq!(elapsed_ms(&state, 1000), 20);
+        let failed = weak(VertexEvent { error: Some("no".to_owned()), ..vertex("c", "C", Some(0), Some(1)) });
+        let mut state = State::default();
+        assert_eq!(state.apply(failed, at(0)), Some(Change::Vertex(0)));
     }
 
     #[test]

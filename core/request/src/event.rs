@@ -60,6 +60,9 @@ pub struct ProgressGroup {
     /// Name of the group.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// The vertex alone is no reason to show the group.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub weak: bool,
 }
 
 /// Progress of a countable part of a vertex.

@@ -122,7 +122,11 @@ mod tests {
     }
 
     fn vertex() -> impl Strategy<Value = Event> {
-        let group = ("[a-z]{0,3}", ".{0,5}").prop_map(|(id, name)| ProgressGroup { id, name });
+        let group = ("[a-z]{0,3}", ".{0,5}", any::<bool>()).prop_map(|(id, name, weak)| ProgressGroup {
+            id,
+            name,
+            weak,
+        });
         let rest = (any::<bool>(), proptest::option::of(".{0,9}"), proptest::option::of(group));
         let words = ("[a-z]{0,3}", proptest::collection::vec("[a-z]{0,3}", 0..3), ".{0,9}");
         (words, maybe_time(), maybe_time(), rest).prop_map(|(words, started, completed, rest)| {

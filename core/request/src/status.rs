@@ -160,7 +160,7 @@ mod tests {
                 completed: Some(at("2024-05-06T07:08:10Z")),
                 cached: true,
                 error: Some("no".to_owned()),
-                progress_group: Some(ProgressGroup { id: "g".to_owned(), name: String::new() }),
+                progress_group: Some(ProgressGroup { id: "g".to_owned(), ..ProgressGroup::default() }),
             }),
             Event::Vertex(Vertex { digest: "sha256:b".to_owned(), ..Vertex::default() }),
             Event::Status(VertexStatus {
