@@ -63,11 +63,6 @@ impl Error {
         Self::new(ErrorKind::Lost, reason.to_owned())
     }
 
-    /// What a daemon answered makes no sense.
-    pub(crate) fn answer(reason: &str) -> Self {
-        Self::new(ErrorKind::Answer(Code::DataLoss), reason.to_owned())
-    }
-
     pub(crate) fn silent(patience: Duration) -> Self {
         let reason = format!("the builder does not answer: nothing came in {} s", patience.as_secs());
         Self::new(ErrorKind::Silent, reason)

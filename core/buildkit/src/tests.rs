@@ -13,6 +13,7 @@ use rbx_request::{Cancel, Event, Failure, FailureKind, events};
 use rbx_tests::{Engine, Registry, Store};
 
 use crate::id::new_id;
+use crate::proto::control::Exporter;
 use crate::proto::health::HealthCheckRequest;
 use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::health_client::HealthClient;
@@ -20,7 +21,7 @@ use crate::proto::pb;
 use crate::session::{Services, Session};
 use crate::solve::{Solve, Solved, solve};
 use crate::testing::{CutDial, EngineDial};
-use crate::{Client, Dial, ErrorKind, Io, ProvenanceMode, PruneOptions};
+use crate::{Client, Dial, ErrorKind, Io, PruneOptions};
 
 async fn connect(engine: &Engine) -> Client {
     Client::connect(Arc::new(EngineDial::new(engine))).await.unwrap()
@@ -283,39 +284,36 @@ async fn what_is_kept_is_listed_and_dropped() {
 }
 
 #[tokio::test]
-async fn a_provenance_is_in_the_history() {
-    let engine = Engine::start(Store::Containerd);
-    let client = connect(&engine).await;
-    assert!(client.has_history().await);
-    let mut file = dockerfile("FROM scratch\nCOPY Dockerfile /\n");
-    file.attributes.insert("attest:provenance".to_owned(), "mode=max".to_owned());
-    file.exporters.push(crate::proto::control::Exporter { r#type: "moby".to_owned(), ..Default::default() });
-    let reference = file.reference.clone();
-    let built = build(&client, file, &Cancel::default()).await.0.unwrap();
-    assert!(built.exported["containerimage.digest"].starts_with("sha256:"), "{built:?}");
-    assert!(built.answered.contains_key("containerimage.config"), "{built:?}");
-    let max = client.provenance(&reference, ProvenanceMode::Max).await.unwrap();
-    let max = &max["buildx.build.provenance"];
-    assert!(max["metadata"]["buildStartedOn"].is_string(), "{max:#}");
-    assert_eq!(max["buildConfig"]["llbDefinition"].as_array().unwrap().len(), 3);
-    let min = client.provenance(&reference, ProvenanceMode::Min).await.unwrap();
-    let min = min["buildx.build.provenance"].as_object().unwrap();
-    let keys: Vec<&String> = min.keys().collect();
-    assert_eq!(keys, ["builder", "buildType", "invocation"], "{min:?}");
-    assert!(client.provenance(&new_id(), ProvenanceMode::Min).await.unwrap().is_empty());
-}
-
-#[tokio::test]
 async fn a_build_is_driven_and_followed() {
     let engine = Engine::start(Store::Containerd);
     for sessions in [true, false] {
         let client =
             Client::connect(Arc::new(EngineDial { sessions, ..EngineDial::new(&engine) })).await.unwrap();
         let file = "FROM scratch\nCOPY Dockerfile /\n";
-        let (built, _) = build(&client, dockerfile(file), &Cancel::default()).await;
-        built.unwrap();
+        let moby = Exporter { r#type: "moby".to_owned(), ..Exporter::default() };
+        let (built, events) =
+            build(&client, Solve { exporters: vec![moby], ..dockerfile(file) }, &Cancel::default()).await;
+        let built = built.unwrap();
+        assert!(built.exported["containerimage.digest"].starts_with("sha256:"), "{built:?}");
+        assert!(built.answered.contains_key("containerimage.config"), "{built:?}");
+        let ended = |event: &Event| match event {
+            Event::Vertex(vertex) => vertex.completed.is_some() && vertex.name == "[1/1] COPY Dockerfile /",
+            _ => false,
+        };
+        assert!(events.iter().any(ended), "{events:?}");
+        // What a frontend answers instead of building.
+        let mut outline = dockerfile("FROM scratch\nARG A=1\nCOPY Dockerfile /\n");
+        outline.attributes = [("requestid", "frontend.outline"), ("frontend.caps", SUBREQUESTS)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let answered = build(&client, outline, &Cancel::default()).await.0.unwrap().answered;
+        let outline: serde_json::Value = serde_json::from_slice(&answered["result.json"]).unwrap();
+        assert_eq!(outline["args"][0]["name"], "A", "{outline}");
     }
 }
+
+/// What a client says that makes subrequests.
+const SUBREQUESTS: &str = "moby.buildkit.frontend.subrequests+forward";
 
 /// A daemon of this process, which is the client of one session.
 #[derive(Debug)]
