@@ -234,7 +234,7 @@ pub(crate) fn stop(context: &Context<'_>, args: &StopArgs) -> Result<ExitCode, C
         }
         if let Some(driver) = builder.known_driver() {
             for node in &builder.nodes {
-                stop_node(driver, node, &place.endpoints).await?;
+                stop_node(driver, &builder, node, &place.endpoints).await?;
             }
         }
         Ok(ExitCode::SUCCESS)

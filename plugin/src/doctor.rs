@@ -93,7 +93,7 @@ fn other_builder(loaded: Loaded) -> Builder {
     let nodes = loaded.nodes.into_iter().map(|node| {
         let fixed = node.node.platforms();
         let mut platforms: Vec<String> = Vec::new();
-        for platform in fixed.iter().chain(&node.platforms).map(ToString::to_string) {
+        for platform in fixed.iter().chain(&node.details.platforms).map(ToString::to_string) {
             if !platforms.contains(&platform) {
                 platforms.push(platform);
             }
@@ -103,7 +103,7 @@ fn other_builder(loaded: Loaded) -> Builder {
             Err(error) => ("error".to_owned(), error),
         };
         let (name, endpoint) = (node.node.name, node.node.endpoint);
-        NodeFound { name, endpoint, status, error, version: node.version, platforms }
+        NodeFound { name, endpoint, status, error, version: node.details.version, platforms }
     });
     Builder {
         name: loaded.builder.name,

@@ -6,12 +6,20 @@ use jiff::Timestamp;
 
 /// A number of bytes in powers of 1000, with four digits: `3.015MB`.
 pub(crate) fn human_size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    size(bytes, 1000.0, ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// A number of bytes in powers of 1024, with four digits: `3.015MiB`.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    size(bytes, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
+}
+
+fn size(bytes: u64, base: f64, units: [&str; 7]) -> String {
     #[expect(clippy::cast_precision_loss, reason = "four digits are written")]
     let mut size = bytes as f64;
     let mut unit = 0;
-    while size >= 1000.0 && unit + 1 < UNITS.len() {
-        size /= 1000.0;
+    while size >= base && unit + 1 < units.len() {
+        size /= base;
         unit += 1;
     }
     // As C's `%.4g`: what rounds up to five digits is written with an exponent.
@@ -25,7 +33,33 @@ pub(crate) fn human_size(bytes: u64) -> String {
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let text = if digits > 4 && decimals > 0 { format!("{size:.*}", decimals - 1) } else { text };
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}{}", UNITS[unit])
+    format!("{text}{}", units[unit])
+}
+
+/// A duration as Go writes it: `48h0m0s`, `1m0.5s`, `20ms`.
+pub(crate) fn go_duration(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let decimal = |number: u128, unit: u128| {
+        let (whole, rest) = (number / unit, number % unit);
+        let digits = unit.ilog10() as usize;
+        let rest = if unit == 1 { String::new() } else { format!(".{rest:0digits$}") };
+        format!("{whole}{}", rest.trim_end_matches('0').trim_end_matches('.'))
+    };
+    match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(nanos, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(nanos, 1_000_000)),
+        _ => {
+            let (minutes, hours) = (duration.as_secs() / 60, duration.as_secs() / 3600);
+            let seconds = format!("{}s", decimal(nanos % 60_000_000_000, 1_000_000_000));
+            match (hours, minutes) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{}m{seconds}", minutes % 60),
+            }
+        }
+    }
 }
 
 /// A duration in words: `About an hour`.
@@ -111,6 +145,36 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_in_powers_of_1024() {
+        for (bytes, wanted) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (10 << 30, "10GiB"),
+            (2_785_017_856, "2.594GiB"),
+            (512 << 20, "512MiB"),
+            (u64::MAX, "16EiB"),
+        ] {
+            assert_eq!(binary_size(bytes), wanted);
+        }
+    }
+
+    #[test]
+    fn durations_as_go_writes_them() {
+        for (duration, wanted) in [
+            (Duration::from_hours(48), "48h0m0s"),
+            (Duration::from_secs(3_723), "1h2m3s"),
+            (Duration::from_millis(60_500), "1m0.5s"),
+            (Duration::from_millis(1_050), "1.05s"),
+            (Duration::from_micros(20_100), "20.1ms"),
+            (Duration::from_nanos(1_500), "1.5µs"),
+            (Duration::from_nanos(7), "7ns"),
+            (Duration::ZERO, "0s"),
+        ] {
+            assert_eq!(go_duration(duration), wanted);
+        }
+    }
 
     #[test]
     fn sizes_have_four_digits() {

@@ -1,20 +1,21 @@
-//! How the nodes of builders are: asked side by side, without a connection to `BuildKit`.
+//! How the nodes of builders are: asked side by side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
-use rbx_driver::docker::{ContainerState, Endpoint, EndpointChoice, Engine, context_endpoint, context_names};
-use rbx_driver::{DriverError, DriverKind, Features, Status};
+use rbx_driver::docker::EndpointChoice;
+use rbx_driver::{Details, Driver, DriverError, DriverKind, Features, Status, Surroundings, open};
 use rbx_platform::Platform;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::choose::{Builder, Kind};
 use crate::error::BuilderError;
 use crate::group::Node;
-use crate::options;
 
+/// What is said of who does not answer in time, in Go's words.
+const LATE: &str = "context deadline exceeded";
 /// How many builders are asked at once, and how many nodes of each. Who has more waits in turns.
 const AT_ONCE: usize = 64;
 
@@ -36,12 +37,18 @@ pub struct LoadedNode {
     pub node: Node,
     /// How it is; an error is why that could not be learned.
     pub status: Result<Status, String>,
-    /// The version of what builds there; empty if it is not known.
-    pub version: String,
-    /// The platforms that are known to be built there.
-    pub platforms: Vec<Platform>,
-    /// What its driver can do.
-    pub features: Features,
+    /// What else there is to know of it. Something that runs and does not answer is an error, and runs.
+    pub details: Details,
+}
+
+impl LoadedNode {
+    fn new(node: &Node, asked: Result<Details, String>) -> Self {
+        let status = match &asked {
+            Ok(Details { error: Some(error), .. }) | Err(error) => Err(error.clone()),
+            Ok(details) => Ok(details.status),
+        };
+        Self { node: node.clone(), status, details: asked.unwrap_or_default() }
+    }
 }
 
 /// What there is to know of the embedded builder.
@@ -78,7 +85,8 @@ async fn load_one(
         Kind::Context => load_context(&mut builder, endpoints, limit).await,
         Kind::Instance => match builder.known_driver() {
             Some(driver) if driver.is_creatable() => {
-                let nodes = builder.nodes.iter().map(|node| load_node(driver, node, endpoints, limit));
+                let nodes =
+                    builder.nodes.iter().map(|node| load_node(driver, &builder, node, endpoints, limit));
                 Ok(stream::iter(nodes).buffered(AT_ONCE).collect().await)
             }
             Some(driver) => {
@@ -97,13 +105,12 @@ fn load_embedded(builder: &mut Builder, embedded: Embedded) -> LoadedNode {
     for node in &mut builder.nodes {
         node.endpoint.clone_from(&embedded.store);
     }
-    LoadedNode {
-        node: builder.nodes.first().cloned().unwrap_or_default(),
-        status: Ok(Status::Running),
+    let details = Details {
         version: embedded.version,
         platforms: embedded.platforms,
-        features: DriverKind::Embedded.features(true),
-    }
+        ..Details::of(Status::Running, DriverKind::Embedded.features(true))
+    };
+    LoadedNode::new(&builder.nodes.first().cloned().unwrap_or_default(), Ok(details))
 }
 
 async fn load_context(
@@ -111,139 +118,81 @@ async fn load_context(
     endpoints: &EndpointChoice,
     limit: Duration,
 ) -> Result<Vec<LoadedNode>, String> {
-    let name = builder.name.clone();
+    let node = builder.nodes.first().cloned().unwrap_or_default();
     let ask = async {
-        let engine = Engine::connect(&context_endpoint(endpoints, &name)?)?;
-        engine.info().await
+        let driver = opened(DriverKind::Docker, builder, &node, endpoints)?;
+        driver.details().await
     };
-    let info = within(limit, ask).await?;
+    let asked = match timeout(limit, ask).await {
+        Ok(Ok(details)) => Ok(details),
+        // An Engine is there, and so it is known what the builder is.
+        Ok(Err(error @ DriverError::BuildKit { .. })) => Err(error.to_string()),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(LATE.to_owned()),
+    };
     DriverKind::Docker.name().clone_into(&mut builder.driver);
-    let native = Platform { os: info.os, architecture: info.architecture, variant: None, os_version: None };
-    Ok(vec![LoadedNode {
-        node: builder.nodes.first().cloned().unwrap_or_default(),
-        status: Ok(Status::Running),
-        version: String::new(),
-        platforms: vec![native.normalized()],
-        features: DriverKind::Docker.features(info.containerd_store),
-    }])
+    Ok(vec![LoadedNode::new(&node, asked)])
 }
 
 async fn load_node(
     driver: DriverKind,
+    builder: &Builder,
     node: &Node,
     endpoints: &EndpointChoice,
     limit: Duration,
 ) -> LoadedNode {
-    let mut platforms = node.platforms();
-    let status = match options::check(driver, node) {
-        Err(reason) => Err(reason),
-        Ok(()) => match driver {
-            DriverKind::DockerContainer => {
-                let ask = async {
-                    let engine = engine_of(node, endpoints)?;
-                    let state = engine.container(&container_name(node)).await?;
-                    // What runs there runs what the machine runs.
-                    let info = match state {
-                        ContainerState::Running => Some(engine.info().await?),
-                        _ => None,
-                    };
-                    Ok((state, info))
-                };
-                within(limit, ask).await.map(|(state, info)| {
-                    platforms.extend(info.map(|info| {
-                        let (os, architecture) = (info.os, info.architecture);
-                        Platform { os, architecture, variant: None, os_version: None }.normalized()
-                    }));
-                    match state {
-                        ContainerState::Missing => Status::Inactive,
-                        ContainerState::Stopped => Status::Stopped,
-                        ContainerState::Running => Status::Running,
-                    }
-                })
-            }
-            DriverKind::Remote => Ok(listens(&node.endpoint, limit).await),
-            DriverKind::Kubernetes | DriverKind::Docker | DriverKind::Embedded => {
-                Err(BuilderError::NotThere { driver, what: "ask its nodes" }.to_string())
-            }
-        },
-    };
-    let mut features = driver.features(true);
-    features.default_load = node.driver_opts.iter().flatten().any(|(key, value)| {
-        key == "default-load" && matches!(value.as_bytes().first(), Some(b'1' | b't' | b'T'))
-    });
-    LoadedNode { node: node.clone(), status, version: String::new(), platforms, features }
-}
-
-async fn within<T>(limit: Duration, ask: impl Future<Output = Result<T, DriverError>>) -> Result<T, String> {
-    match timeout(limit, ask).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err("context deadline exceeded".to_owned()),
-    }
-}
-
-/// Whether somebody listens at an address; who it is, is not asked.
-async fn listens(address: &str, limit: Duration) -> Status {
-    let connected = match address.split_once("://") {
-        Some(("unix", path)) => timeout(limit, UnixStream::connect(path)).await.is_ok_and(|it| it.is_ok()),
-        Some(("tcp", address)) => {
-            timeout(limit, TcpStream::connect(address)).await.is_ok_and(|it| it.is_ok())
+    let ask = async {
+        if driver == DriverKind::Kubernetes {
+            return Err(BuilderError::NotThere { driver, what: "ask its nodes" }.to_string());
         }
-        _ => false,
+        let details = async { opened(driver, builder, node, endpoints)?.details().await };
+        details.await.map_err(|error: DriverError| error.to_string())
     };
-    if connected { Status::Running } else { Status::Inactive }
+    let asked = timeout(limit, ask).await.unwrap_or_else(|_| match driver {
+        // Nobody has to be there.
+        DriverKind::Remote => {
+            let features = Features { default_load: node.default_load(), ..driver.features(true) };
+            Ok(Details::of(Status::Inactive, features))
+        }
+        _ => Err(LATE.to_owned()),
+    });
+    LoadedNode::new(node, asked)
 }
 
-/// The Engine of a node: a context's, or one at an address.
-fn engine_of(node: &Node, endpoints: &EndpointChoice) -> Result<Engine, DriverError> {
-    let name = &node.endpoint;
-    let endpoint = if context_names(endpoints)?.contains(name) {
-        context_endpoint(endpoints, name)?
-    } else {
-        Endpoint::at(name)
-    };
-    Engine::connect(&endpoint)
-}
-
-/// The container of a node, as buildx names it.
-fn container_name(node: &Node) -> String {
-    format!("buildx_buildkit_{}", node.name)
+/// The driver of a node that is asked, stopped or removed, and not booted.
+fn opened(
+    driver: DriverKind,
+    builder: &Builder,
+    node: &Node,
+    endpoints: &EndpointChoice,
+) -> Result<Arc<dyn Driver>, DriverError> {
+    open(driver, &node.settings(builder, endpoints)?, &Surroundings::default())
 }
 
 /// Stops what a node runs in, if anything runs.
 pub async fn stop_node(
     driver: DriverKind,
+    builder: &Builder,
     node: &Node,
     endpoints: &EndpointChoice,
 ) -> Result<(), BuilderError> {
     match driver {
-        DriverKind::DockerContainer => {
-            Ok(engine_of(node, endpoints)?.stop_container(&container_name(node)).await?)
-        }
-        DriverKind::Docker | DriverKind::Embedded | DriverKind::Remote | DriverKind::Kubernetes => Ok(()),
+        DriverKind::Embedded | DriverKind::Kubernetes => Ok(()),
+        _ => Ok(opened(driver, builder, node, endpoints)?.stop().await?),
     }
 }
 
 /// Removes what a node runs in, with its state unless `keep_state`.
 pub async fn remove_node(
     driver: DriverKind,
+    builder: &Builder,
     node: &Node,
     endpoints: &EndpointChoice,
     keep_state: bool,
 ) -> Result<(), BuilderError> {
     match driver {
-        DriverKind::DockerContainer => {
-            let (engine, name) = (engine_of(node, endpoints)?, container_name(node));
-            if engine.container(&name).await? == ContainerState::Missing {
-                return Ok(());
-            }
-            engine.stop_container(&name).await?;
-            engine.remove_container(&name).await?;
-            if !keep_state {
-                engine.remove_volume(&format!("{name}_state")).await?;
-            }
-            Ok(())
-        }
         DriverKind::Kubernetes => Err(BuilderError::NotThere { driver, what: "remove its nodes" }),
-        DriverKind::Docker | DriverKind::Embedded | DriverKind::Remote => Ok(()),
+        DriverKind::Embedded => Ok(()),
+        _ => Ok(opened(driver, builder, node, endpoints)?.remove(keep_state).await?),
     }
 }

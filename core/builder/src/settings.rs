@@ -20,7 +20,12 @@ impl Node {
         } else {
             Endpoint::at(self.endpoint.clone())
         };
-        Ok(NodeSettings {
+        Ok(self.settings_at(engine))
+    }
+
+    /// The same, where the Engine is known.
+    pub(crate) fn settings_at(&self, engine: Endpoint) -> NodeSettings {
+        NodeSettings {
             name: self.name.clone(),
             address: self.endpoint.clone(),
             engine,
@@ -28,7 +33,7 @@ impl Node {
             options: self.driver_opts.clone().unwrap_or_default(),
             flags: self.flags.clone().unwrap_or_default(),
             files: self.files().map(|(name, content)| (name.to_owned(), content.to_vec())).collect(),
-        })
+        }
     }
 
     /// Whether images go to the Docker Engine unless they are sent elsewhere, as an option for its driver says.

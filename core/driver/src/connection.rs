@@ -75,6 +75,19 @@ impl Way {
         }
     }
 
+    /// The way to a daemon of `BuildKit`, without TLS.
+    pub(crate) fn to_daemon(address: &str) -> Result<Self, DriverError> {
+        match address.split_once("://") {
+            Some(("unix", path)) => Ok(Self::Socket(path.into())),
+            Some(("tcp", address)) => Ok(Self::Tcp(address.split('/').next().unwrap_or_default().to_owned())),
+            Some(("ssh", _)) => Ok(Self::Program(command::ssh_to_daemon(address)?, Words::Daemon)),
+            _ => Err(DriverError::UnsupportedHost {
+                host: address.to_owned(),
+                reason: "no way to reach a builder by this kind of address yet",
+            }),
+        }
+    }
+
     /// TLS to `host:port`, where the server shows a certificate for `name`, or for the host.
     pub(crate) fn tls(
         address: &str,

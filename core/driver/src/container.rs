@@ -26,7 +26,6 @@ mod dial;
 mod exec;
 mod image;
 mod options;
-mod progress;
 mod qemu;
 
 use std::path::PathBuf;
@@ -45,6 +44,7 @@ use crate::error::DriverError;
 use crate::kind::DriverKind;
 use dial::ContainerDial;
 use options::Options;
+pub(crate) use options::truth;
 
 /// What booting takes from where this program runs.
 #[derive(Debug, Clone)]
@@ -95,6 +95,11 @@ impl ContainerDriver {
         let dial = Arc::new(ContainerDial::new(&engine, &container));
         let surroundings = surroundings.clone();
         Ok(Self { node: node.clone(), options, surroundings, engine, container, dial })
+    }
+
+    /// Whether a node can be as it is described.
+    pub(crate) fn check(node: &NodeSettings) -> Result<(), DriverError> {
+        Options::parse(&node.options).map(|_| ())
     }
 
     /// The volume that the daemon's state is in.

@@ -6,16 +6,18 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use rbx_buildkit::Dial;
+use rbx_buildkit::{Client, Dial};
 use rbx_platform::Platform;
 use rbx_request::EventSender;
 
+use crate::buildkit::{self, Details};
 use crate::container::{ContainerDriver, Surroundings};
 use crate::docker::{DockerDriver, Endpoint};
 use crate::error::DriverError;
 use rbx_request::Features;
 
 use crate::kind::DriverKind;
+use crate::remote::RemoteDriver;
 
 /// What a node of a builder is to be, as its builder describes it.
 #[derive(Debug, Clone)]
@@ -37,9 +39,10 @@ pub struct NodeSettings {
 }
 
 /// How a node is. The words are buildx's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Status {
     /// There is nothing yet, or nobody answers.
+    #[default]
     Inactive,
     /// It was started a moment ago.
     Starting,
@@ -75,6 +78,31 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// How it is now. That nobody answers is an error only where somebody has to be there.
     fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>>;
 
+    /// A connection to its `BuildKit`, which has to run.
+    fn client(&self) -> BoxFuture<'_, Result<Client, DriverError>> {
+        Box::pin(async move {
+            match self.dial() {
+                Some(dial) => buildkit::connect(dial).await,
+                None => Err(DriverError::Refused(format!("the {} driver has no BuildKit", self.kind()))),
+            }
+        })
+    }
+
+    /// All that there is to know of it now.
+    fn details(&self) -> BoxFuture<'_, Result<Details, DriverError>> {
+        Box::pin(async move {
+            let (status, features) = (self.status().await?, self.features().await?);
+            if status != Status::Running {
+                return Ok(Details::of(status, features));
+            }
+            let asked = async { buildkit::ask(&self.client().await?, |_| features).await };
+            Ok(asked.await.unwrap_or_else(|error| Details {
+                error: Some(error.to_string()),
+                ..Details::of(status, features)
+            }))
+        })
+    }
+
     /// Makes it run, and says what is done as vertices. Where it runs, or there is nothing to start, nothing is done.
     fn boot<'a>(&'a self, events: &'a EventSender) -> BoxFuture<'a, Result<(), DriverError>> {
         let _ = events;
@@ -107,6 +135,16 @@ pub trait Driver: fmt::Debug + Send + Sync {
     }
 }
 
+/// Whether a node can be as it is described. Reads no file and connects to nothing.
+pub fn check(kind: DriverKind, node: &NodeSettings) -> Result<(), DriverError> {
+    match kind {
+        DriverKind::Docker => DockerDriver::check(node),
+        DriverKind::DockerContainer => ContainerDriver::check(node),
+        DriverKind::Remote => RemoteDriver::new(node).map(|_| ()),
+        DriverKind::Embedded | DriverKind::Kubernetes => Ok(()),
+    }
+}
+
 /// The driver of a node. Checks its settings; connects to nothing.
 pub fn open(
     kind: DriverKind,
@@ -116,8 +154,7 @@ pub fn open(
     match kind {
         DriverKind::Docker => Ok(Arc::new(DockerDriver::new(node)?)),
         DriverKind::DockerContainer => Ok(Arc::new(ContainerDriver::new(node, surroundings)?)),
-        DriverKind::Embedded | DriverKind::Kubernetes | DriverKind::Remote => {
-            Err(DriverError::NotThere(kind))
-        }
+        DriverKind::Remote => Ok(Arc::new(RemoteDriver::new(node)?)),
+        DriverKind::Embedded | DriverKind::Kubernetes => Err(DriverError::NotThere(kind)),
     }
 }

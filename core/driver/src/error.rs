@@ -73,6 +73,28 @@ pub enum DriverError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// No daemon of `BuildKit` can be reached at an address.
+    #[error("cannot connect to the builder: {cause}: {host}")]
+    Unreachable {
+        /// The address.
+        host: String,
+        /// Why, in words.
+        cause: String,
+        /// What can be done about it.
+        hint: Option<&'static str>,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A daemon of `BuildKit` answered that it cannot, or the connection to it was lost.
+    #[error("{message}")]
+    BuildKit {
+        /// What it said, or what happened.
+        message: String,
+        /// What can be done about it.
+        hint: Option<&'static str>,
+        /// There was no answer.
+        lost: bool,
+    },
     /// A node cannot be as it was described; the message says why, in buildx's words.
     #[error("{0}")]
     Refused(String),
@@ -91,7 +113,7 @@ pub enum DriverError {
     #[error("the image has neither buildkitd nor dockerd: {0}")]
     NoDaemon(String),
     /// The container of a builder does not start, or ends at once.
-    #[error("{}", [&[reason.clone()], log.as_slice()].concat().join("\n  "))]
+    #[error("{}", [std::slice::from_ref(reason), log.as_slice()].concat().join("\n  "))]
     NotStarted {
         /// Why, in one line.
         reason: String,
@@ -133,7 +155,9 @@ impl DriverError {
     /// What can be done about it, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Connect { hint, .. } => *hint,
+            Self::Connect { hint, .. } | Self::Unreachable { hint, .. } | Self::BuildKit { hint, .. } => {
+                *hint
+            }
             Self::PermissionDenied { .. } => {
                 Some("add yourself to the group that owns the socket, or use sudo")
             }
@@ -156,6 +180,36 @@ impl DriverError {
             Self::Engine { message, .. } => message.clone(),
             _ => self.to_string(),
         }
+    }
+
+    /// Whether it may be otherwise in a moment, without anybody doing anything.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { hint, source, .. } => {
+                let kind = root_cause(source.as_ref()).downcast_ref::<io::Error>().map(io::Error::kind);
+                hint.is_none() && kind != Some(io::ErrorKind::PermissionDenied)
+            }
+            Self::BuildKit { hint, lost, .. } => *lost && hint.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Why a connection to a daemon did not come about.
+    pub(crate) fn daemon_connection(host: &str, source: io::Error) -> Self {
+        let root = root_cause(&source);
+        let (cause, hint) = (root.to_string(), root.downcast_ref().and_then(tls_hint));
+        let denied = Some("add yourself to the group that owns the socket, or use sudo");
+        let hint = hint.or(denied.filter(|_| source.kind() == io::ErrorKind::PermissionDenied));
+        Self::Unreachable { host: host.to_owned(), cause, hint, source: Box::new(source) }
+    }
+
+    /// What a daemon answered, or that it is lost, after words about what was asked.
+    pub(crate) fn from_daemon(about: &str, error: &rbx_buildkit::Error) -> Self {
+        let message = format!("{about}{error}");
+        // With TLS 1.3 a server says after the connection came about that it misses something.
+        let missed = ["CertificateRequired", "BadCertificate", "UnknownCA"];
+        let hint = missed.iter().any(|alert| message.contains(alert)).then_some(CLIENT_CERTIFICATE);
+        Self::BuildKit { message, hint, lost: !matches!(error.kind(), rbx_buildkit::ErrorKind::Answer(_)) }
     }
 
     /// Why a connection to an Engine did not come about.
@@ -181,6 +235,9 @@ impl DriverError {
     }
 }
 
+const CLIENT_CERTIFICATE: &str = "the server probably has client authentication (--tlsverify) enabled; check your TLS \
+                                  client certification settings";
+
 /// What the other side of a TLS connection missed, or this one.
 fn tls_hint(error: &io::Error) -> Option<&'static str> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
@@ -189,10 +246,7 @@ fn tls_hint(error: &io::Error) -> Option<&'static str> {
             | AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
             | AlertDescription::HandshakeFailure,
-        ) => Some(
-            "the server probably has client authentication (--tlsverify) enabled; check your TLS client \
-             certification settings",
-        ),
+        ) => Some(CLIENT_CERTIFICATE),
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             Some("the server's certificate is by no authority that is trusted: check ca.pem")
         }

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rbx_builder::{EMBEDDED, Kind, Loaded, LoadedNode, Why, builders};
+use rbx_driver::GcPolicy;
 use serde_json::{Map, Value, json};
 
 use super::{Place, platforms};
@@ -139,7 +140,7 @@ impl Format {
             });
         };
         let indent = if self.listing.table { " \\_ " } else { "" };
-        let shown = platforms::marked(&node.node.platforms(), &node.platforms);
+        let shown = platforms::marked(&node.node.platforms(), &node.details.platforms);
         let shown =
             if self.listing.table && !self.whole { platforms::shortened(&shown) } else { shown.join(", ") };
         json!({
@@ -147,7 +148,7 @@ impl Format {
             "DriverEndpoint": format!("{indent}{}", rbx_progress::clean(&node.node.endpoint)),
             "LastActivity": "",
             "Status": node.status.as_ref().map_or_else(|_| "error".to_owned(), ToString::to_string),
-            "Buildkit": node.version,
+            "Buildkit": rbx_progress::clean(&node.details.version),
             "Platforms": rbx_progress::clean(&shown),
             "Error": node.status.as_ref().err().map_or_else(String::new, |error| tame(error)),
             "Builder": inner,
@@ -197,7 +198,7 @@ fn node_json(loaded: &LoadedNode, proxies: &Value) -> Value {
         node.files().map(|(name, content)| (name.to_owned(), STANDARD.encode(content).into())).collect();
     let fixed = node.platforms();
     let mut platforms: Vec<String> = Vec::new();
-    for platform in fixed.iter().chain(&loaded.platforms).map(ToString::to_string) {
+    for platform in fixed.iter().chain(&loaded.details.platforms).map(ToString::to_string) {
         if !platforms.contains(&platform) {
             platforms.push(platform);
         }
@@ -207,10 +208,13 @@ fn node_json(loaded: &LoadedNode, proxies: &Value) -> Value {
         ("Err", loaded.status.as_ref().err().map_or(Value::Null, |error| error.trim().into())),
         ("Files", files.into()),
         ("Flags", json!(node.flags)),
+        ("GCPolicy", loaded.details.gc_policies.iter().map(rule_json).collect()),
+        ("IDs", json!(loaded.details.ids)),
+        ("Labels", json!(loaded.details.labels)),
         ("Platforms", json!(platforms)),
         ("ProxyConfig", proxies.clone()),
         ("Status", loaded.status.as_ref().map_or_else(|_| "error".to_owned(), ToString::to_string).into()),
-        ("Version", loaded.version.as_str().into()),
+        ("Version", loaded.details.version.as_str().into()),
     ];
     let mut object = Map::new();
     object.insert("Endpoint".to_owned(), node.endpoint.as_str().into());
@@ -228,6 +232,17 @@ fn node_json(loaded: &LoadedNode, proxies: &Value) -> Value {
         }
     }
     object.into()
+}
+
+fn rule_json(rule: &GcPolicy) -> Value {
+    json!({
+        "all": rule.all,
+        "filter": Some(&rule.filters).filter(|filters| !filters.is_empty()),
+        "keepDuration": u64::try_from(rule.keep_duration.as_nanos()).unwrap_or(u64::MAX),
+        "maxUsedSpace": rule.max_used_space,
+        "minFreeSpace": rule.min_free_space,
+        "reservedSpace": rule.reserved_space,
+    })
 }
 
 fn rfc3339(time: Timestamp) -> String {

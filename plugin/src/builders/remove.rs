@@ -98,7 +98,7 @@ fn remove_nodes(
 ) -> Result<(), CliError> {
     let Some(driver) = builder.known_driver() else { return Ok(()) };
     let removed = builder.nodes.iter().map(|node| async {
-        let work = remove_node(driver, node, &place.endpoints, args.keep_state);
+        let work = remove_node(driver, builder, node, &place.endpoints, args.keep_state);
         match tokio::time::timeout(args.timeout.max(Duration::from_millis(1)), work).await {
             Ok(done) => done.map_err(|error| error.to_string()),
             Err(_) => Err("context deadline exceeded".to_owned()),
@@ -126,7 +126,7 @@ fn rm_all_inactive(context: &Context<'_>, place: &Place, args: &RmArgs) -> Resul
             warn(&format!("{error}: {name} is kept"));
             continue;
         }
-        if loaded.nodes.iter().any(|node| node.status == Ok(Status::Running)) {
+        if loaded.nodes.iter().any(|node| node.details.status == Status::Running) {
             continue;
         }
         match remove(context, place, &loaded.builder, args) {

@@ -23,6 +23,8 @@ const COMPLAINTS: usize = 4 << 10;
 pub(crate) enum Words {
     /// The way led to an Engine.
     Engine,
+    /// The way led to a daemon of `BuildKit`.
+    Daemon,
 }
 
 impl Words {
@@ -31,6 +33,7 @@ impl Words {
             Self::Engine => {
                 "make sure the URL is valid, and Docker 18.09 or later is installed on the remote host"
             }
+            Self::Daemon => "make sure the URL is valid, and buildctl is installed on the remote host",
         }
     }
 }
@@ -43,6 +46,17 @@ pub(crate) fn ssh_to_engine(address: &str) -> Result<Vec<String>, DriverError> {
         command.push(quoted(&format!("--host=unix://{path}")));
     }
     command.extend(["system", "dial-stdio"].map(str::to_owned));
+    Ok(command)
+}
+
+/// The command that reaches a daemon by `ssh://[user@]host[:port][/path/of/its/socket]`.
+pub(super) fn ssh_to_daemon(address: &str) -> Result<Vec<String>, DriverError> {
+    let (mut command, path) = ssh(address, &[])?;
+    command.push("buildctl".to_owned());
+    if !path.is_empty() {
+        command.extend(["--addr".to_owned(), quoted(&format!("unix://{path}"))]);
+    }
+    command.push("dial-stdio".to_owned());
     Ok(command)
 }
 

@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout_at};
 
 use super::create::SETTINGS;
 use super::daemon::{DAEMON_JSON, Daemon, daemon_json};
-use super::progress::Progress;
 use super::{ContainerDriver, image};
 use crate::error::DriverError;
+use crate::progress::Progress;
 
 /// How often a daemon may end and be started again by the Engine before it counts as one that does not start.
 const RESTARTS: i64 = 2;

@@ -16,9 +16,9 @@ use rbx_registry::{Credentials, Secret};
 use tar::Archive;
 
 use super::daemon::Daemon;
-use super::progress::Progress;
 use crate::docker::{Engine, LOAD_TIME};
 use crate::error::DriverError;
+use crate::progress::Progress;
 
 /// Where programs are unless an image's `PATH` says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

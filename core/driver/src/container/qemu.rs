@@ -21,10 +21,10 @@ use tokio::time::timeout;
 use super::daemon::Daemon;
 use super::demux::Demuxed;
 use super::exec::Exec;
-use super::progress::Progress;
 use super::{ContainerDriver, image};
 use crate::docker::switch;
 use crate::error::DriverError;
+use crate::progress::Progress;
 
 /// Where QEMU is put in a container.
 const DIRECTORY: &str = "usr/local/bin";

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use rbx_buildkit::Dial;
+use rbx_buildkit::{Dial, Worker};
 
 use super::engine::Engine;
+use crate::buildkit::{self, Details};
 use crate::driver::{Driver, NodeSettings, Status};
 use crate::error::DriverError;
 use rbx_request::Features;
@@ -21,13 +22,17 @@ pub struct DockerDriver {
 impl DockerDriver {
     /// The one at the node's endpoint. Connects to nothing.
     pub fn new(node: &NodeSettings) -> Result<Self, DriverError> {
-        if !node.files.is_empty() {
-            return Err(DriverError::Refused(
-                "setting config file is not supported for docker driver, use dockerd configuration file"
-                    .to_owned(),
-            ));
-        }
+        Self::check(node)?;
         Ok(Self { engine: Engine::connect(&node.engine)? })
+    }
+
+    /// Whether a node can be as it is described.
+    pub(crate) fn check(node: &NodeSettings) -> Result<(), DriverError> {
+        if node.files.is_empty() {
+            return Ok(());
+        }
+        let reason = "setting config file is not supported for docker driver, use dockerd configuration file";
+        Err(DriverError::Refused(reason.to_owned()))
     }
 }
 
@@ -44,7 +49,16 @@ impl Driver for DockerDriver {
         Box::pin(async { self.engine.ping().await.map(|()| Status::Running) })
     }
 
-    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>> {
-        Box::pin(async { Ok(DriverKind::Docker.features(self.engine.info().await?.containerd_store)) })
+    fn details(&self) -> BoxFuture<'_, Result<Details, DriverError>> {
+        // That somebody answers is status enough.
+        Box::pin(async { buildkit::ask(&self.client().await?, features).await })
     }
+
+    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>> {
+        Box::pin(async { Ok(self.details().await?.features) })
+    }
+}
+
+fn features(workers: &[Worker]) -> Features {
+    DriverKind::Docker.features(buildkit::in_containerd(workers))
 }

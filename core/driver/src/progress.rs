@@ -8,16 +8,16 @@ use crate::error::DriverError;
 
 /// A vertex that is worked on. One that is dropped before it ended was cancelled.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     events: EventSender,
     vertex: Vertex,
 }
 
 impl Progress {
-    /// Starts a vertex of this name, about one container.
-    pub(super) fn start(events: &EventSender, name: &str, container: &str) -> Self {
+    /// Starts a vertex of this name, about a container or an address.
+    pub(crate) fn start(events: &EventSender, name: &str, about: &str) -> Self {
         let vertex = Vertex {
-            digest: Digest::sha256_of(format!("{container} {name}").as_bytes()).to_string(),
+            digest: Digest::sha256_of(format!("{about} {name}").as_bytes()).to_string(),
             name: name.to_owned(),
             started: Some(Timestamp::now()),
             ..Vertex::default()
@@ -27,7 +27,7 @@ impl Progress {
     }
 
     /// Ends it, and gives the result on.
-    pub(super) fn end<T>(mut self, result: Result<T, DriverError>) -> Result<T, DriverError> {
+    pub(crate) fn end<T>(mut self, result: Result<T, DriverError>) -> Result<T, DriverError> {
         self.complete(result.as_ref().err().map(DriverError::reason));
         result
     }
@@ -39,7 +39,7 @@ impl Progress {
     }
 
     /// Does something that has a line of its own.
-    pub(super) async fn step<T>(
+    pub(crate) async fn step<T>(
         &self,
         name: &str,
         work: impl Future<Output = Result<T, DriverError>>,
@@ -52,12 +52,12 @@ impl Progress {
     }
 
     /// Says something that is done.
-    pub(super) fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         self.part(text, (0, 0), Timestamp::now(), true);
     }
 
     /// Says how far a part is, in bytes done and in all.
-    pub(super) fn part(&self, name: &str, (current, total): (u64, u64), started: Timestamp, done: bool) {
+    pub(crate) fn part(&self, name: &str, (current, total): (u64, u64), started: Timestamp, done: bool) {
         let now = Timestamp::now();
         self.events.send(Event::Status(VertexStatus {
             id: name.to_owned(),
