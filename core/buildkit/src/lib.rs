@@ -8,6 +8,8 @@ mod client;
 mod details;
 mod dial;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gateway;
 mod id;
 mod network;

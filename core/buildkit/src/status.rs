@@ -109,27 +109,21 @@ impl Follower {
     fn tell(&mut self, response: control::StatusResponse) {
         self.heard = true;
         self.events.wait_for_room();
-        for vertex in response.vertexes {
-            if self.name(&vertex) {
-                self.events.send(Event::Vertex(vertex_event(vertex)));
-            }
-        }
-        for status in response.statuses {
-            self.events.send(Event::Status(status_event(status)));
-        }
-        for log in response.logs {
-            self.events.send_log(log_event(log));
-        }
-        for warning in response.warnings {
-            self.warnings += 1;
-            if self.warnings <= VERTICES {
-                self.events.send(Event::Warning(warning_event(warning)));
+        for event in as_events(response) {
+            match event {
+                Event::Log(log) => self.events.send_log(log),
+                Event::Vertex(vertex) if !self.name(&vertex) => {}
+                Event::Warning(_) if self.warnings == VERTICES => {}
+                event => {
+                    self.warnings += usize::from(matches!(event, Event::Warning(_)));
+                    self.events.send(event);
+                }
             }
         }
     }
 
     /// Remembers a vertex; not if there are too many.
-    fn name(&self, vertex: &control::Vertex) -> bool {
+    fn name(&self, vertex: &Vertex) -> bool {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let known = names.contains_key(&vertex.digest);
         if !known && names.len() < VERTICES {
@@ -139,6 +133,15 @@ impl Follower {
         }
         known
     }
+}
+
+/// What a daemon says, vertices first, since the rest is about them.
+pub(crate) fn as_events(response: control::StatusResponse) -> impl Iterator<Item = Event> {
+    let vertices = response.vertexes.into_iter().map(|vertex| Event::Vertex(vertex_event(vertex)));
+    let statuses = response.statuses.into_iter().map(|status| Event::Status(status_event(status)));
+    let logs = response.logs.into_iter().map(|log| Event::Log(log_event(log)));
+    let warnings = response.warnings.into_iter().map(|warning| Event::Warning(warning_event(warning)));
+    vertices.chain(statuses).chain(logs).chain(warnings)
 }
 
 /// A time, if it is one.

@@ -8,6 +8,7 @@
 mod archives;
 mod builders;
 mod bytes;
+mod daemons;
 mod dockerfile;
 mod documents;
 mod emulation;
@@ -22,7 +23,7 @@ mod store;
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("parser", dockerfile::run),
     ("expansion", expansion::run),
     ("ignore", ignore::run),
@@ -32,6 +33,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("documents", documents::run),
     ("emulation", emulation::run),
     ("builders", builders::run),
+    ("daemons", daemons::run),
     ("requests", requests::run),
     ("store", store::run),
 ];

@@ -121,6 +121,7 @@ fn every_target_is_tested() {
         "documents",
         "emulation",
         "builders",
+        "daemons",
         "requests",
         "store",
     ];
@@ -174,6 +175,11 @@ fn emulation() {
 #[test]
 fn builders() {
     check("builders", 3000);
+}
+
+#[test]
+fn daemons() {
+    check("daemons", 3000);
 }
 
 #[test]
