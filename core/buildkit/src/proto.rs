@@ -2,6 +2,8 @@
 
 pub(crate) mod content;
 
+#[cfg(test)]
+pub(crate) use bollard_buildkit_proto::fsutil::types as fsutil;
 pub(crate) use bollard_buildkit_proto::google::protobuf as google;
 pub(crate) use bollard_buildkit_proto::google::rpc;
 pub(crate) use bollard_buildkit_proto::health;
