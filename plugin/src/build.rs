@@ -26,6 +26,7 @@ use crate::build::interrupt::Interrupt;
 use crate::build::load::{Found, Loaded};
 use crate::build::request::Prepared;
 use crate::build::show::Show;
+pub(crate) use crate::build::show::mode as progress_mode;
 use crate::builders::choose_builder;
 use crate::cli::Context;
 use crate::cli::build::BuildArgs;

@@ -1,10 +1,12 @@
-//! Commands about builders: `create`, `inspect`, `ls`, `rm`, `stop`, `use`.
+//! Commands about builders: `create`, `dial-stdio`, `inspect`, `ls`, `rm`, `stop`, `use`.
 
 mod create;
+mod dial;
 mod inspect;
 mod list;
 mod platforms;
 mod remove;
+mod surroundings;
 
 use std::fs;
 use std::path::Path;
@@ -15,6 +17,7 @@ use rbx_builder::{
     Builder, BuilderError, Chosen, EMBEDDED, Embedded, Kind, Loaded, State, Why, builder, builders, choose,
     endpoint_key, load, stop_node,
 };
+use rbx_driver::DriverError;
 use rbx_driver::docker::{EndpointChoice, Engine, context_endpoint, current_context};
 use rbx_emulation::Machine;
 use rbx_platform::Platform;
@@ -29,6 +32,7 @@ use crate::errors::CliError;
 use crate::version::VERSION;
 
 pub(crate) use create::create;
+pub(crate) use dial::dial_stdio;
 pub(crate) use inspect::inspect;
 pub(crate) use list::ls;
 pub(crate) use remove::rm;
@@ -243,6 +247,19 @@ pub(crate) fn stop(context: &Context<'_>, args: &StopArgs) -> Result<ExitCode, C
 
 impl From<BuilderError> for CliError {
     fn from(error: BuilderError) -> Self {
-        Self::new(error.to_string())
+        match error {
+            BuilderError::Driver(error) => error.into(),
+            error => Self::new(error.to_string()),
+        }
+    }
+}
+
+impl From<DriverError> for CliError {
+    fn from(error: DriverError) -> Self {
+        let told = Self::new(error.to_string());
+        match error.hint() {
+            Some(hint) => told.hint(hint),
+            None => told,
+        }
     }
 }

@@ -88,7 +88,7 @@ impl fmt::Display for Arguments {
 }
 
 /// The commands, in the order of their names.
-pub(crate) static ENTRIES: [Entry; 17] = [
+pub(crate) static ENTRIES: [Entry; 18] = [
     Entry {
         name: "build",
         alias: Some("b"),
@@ -128,6 +128,16 @@ pub(crate) static ENTRIES: [Entry; 17] = [
         hidden: false,
         definition: builders::CreateArgs::command,
         run: |context, line| crate::builders::create(context, &parse(context, "create", line)?),
+    },
+    Entry {
+        name: "dial-stdio",
+        alias: None,
+        about: "Connect standard input and output to a builder's BuildKit",
+        operands: "[OPTIONS]",
+        arguments: Arguments::Exactly(0),
+        hidden: false,
+        definition: builders::DialStdioArgs::command,
+        run: |context, line| crate::builders::dial_stdio(context, &parse(context, "dial-stdio", line)?),
     },
     Entry {
         name: "doctor",

@@ -142,6 +142,7 @@ mod tests {
           build       Build an image from a Dockerfile
           check       Check Dockerfiles for each platform they are built for
           create      Create a builder, or change one
+          dial-stdio  Connect standard input and output to a builder's BuildKit
           doctor      Show what can be built here, and what is missing
           du          Show what the builder keeps and what that takes
           inspect     Show a builder

@@ -20,5 +20,5 @@ pub use container::Surroundings;
 pub use driver::{Driver, NodeSettings, Status, check, open};
 pub use error::DriverError;
 pub use kind::DriverKind;
-pub use rbx_buildkit::{Device, GcPolicy};
+pub use rbx_buildkit::{Device, GcPolicy, Io};
 pub use rbx_request::Features;

@@ -103,7 +103,8 @@ pub(crate) fn prints_id(args: &BuildArgs) -> bool {
     args.quiet || args.progress == "quiet"
 }
 
-fn mode(progress: &str, quiet: bool, env: &Env) -> Result<Mode, CliError> {
+/// How progress is shown: as the flags say, else the variable, else as fits where it goes.
+pub(crate) fn mode(progress: &str, quiet: bool, env: &Env) -> Result<Mode, CliError> {
     let invalid = |error: rbx_progress::InvalidMode| CliError::new(error.to_string());
     if quiet && !matches!(progress, "" | "auto" | "quiet" | "none") {
         return Err(CliError::new(format!("progress={progress} and quiet cannot be used together")));

@@ -140,6 +140,22 @@ pub(crate) struct RmArgs {
     pub(crate) timeout: Duration,
 }
 
+/// `dial-stdio`
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dial-stdio", disable_help_flag = true, args_override_self = true, no_binary_name = true)]
+pub(crate) struct DialStdioArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// The platform that the node has to build for
+    #[arg(long, value_name = "string")]
+    pub(crate) platform: Option<String>,
+
+    /// How booting is shown ("auto", "none", "plain", "rawjson", "tty")
+    #[arg(long, value_name = "string", default_value = "none")]
+    pub(crate) progress: String,
+}
+
 /// `stop [NAME]`
 #[derive(Debug, Clone, Parser)]
 #[command(name = "stop", disable_help_flag = true, args_override_self = true, no_binary_name = true)]

@@ -210,7 +210,7 @@ fn flags_are_those_of_buildx() {
         };
         flags.map(name).collect()
     };
-    for command in ["create", "inspect", "ls", "rm", "stop", "use", "install", "uninstall"] {
+    for command in ["create", "dial-stdio", "inspect", "ls", "rm", "stop", "use", "install", "uninstall"] {
         let mut ours = flags(world.docker(&["rbx", command, "--help"]));
         let mut theirs = flags(world.docker(&["buildx", command, "--help"]));
         // Newer than the buildx of the parts, and hidden there.
