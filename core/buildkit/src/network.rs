@@ -7,9 +7,6 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// How many threads may block for a session's services at a time.
-const BLOCKING_THREADS: usize = 32;
-
 /// A runtime on a thread of its own, which ends with the last of its clones.
 ///
 /// A daemon ends a build whose session does not answer its health checks, so nothing that computes or blocks may
@@ -25,8 +22,7 @@ pub(crate) struct Network {
 impl Network {
     /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
-        let runtime =
-            Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (alive, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("buildkit".to_owned()).spawn(move || {
