@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rbx_request::LayoutAddress;
 use rbx_source::GitAddress;
 
 use crate::error::BuildError;
@@ -30,16 +31,8 @@ impl NamedContext {
         if let Some(image) = value.strip_prefix("docker-image://") {
             return Ok(if image == "scratch" { Self::Scratch } else { Self::Image(image.to_owned()) });
         }
-        if let Some(layout) = value.strip_prefix("oci-layout://") {
-            // A tag comes after the last colon, a digest after an at sign.
-            let (path, wanted) = match (layout.rsplit_once('@'), layout.rsplit_once(':')) {
-                (Some((path, digest)), _) => {
-                    (path.split_once(':').map_or(path, |(path, _)| path), Some(digest))
-                }
-                (None, Some((path, tag))) if !tag.contains('/') => (path, Some(tag)),
-                _ => (layout, None),
-            };
-            return Ok(Self::Layout { path: PathBuf::from(path), name: wanted.map(str::to_owned) });
+        if let Some(layout) = LayoutAddress::parse(value) {
+            return Ok(Self::Layout { name: layout.wanted(), path: layout.path });
         }
         if let Some(remote) = remote(value, CONTEXT_FILE)? {
             return Ok(Self::Remote(remote));
@@ -89,7 +82,8 @@ mod tests {
         assert_eq!(parse("docker-image://scratch"), NamedContext::Scratch);
         assert_eq!(parse("oci-layout:///l"), layout("/l", None));
         assert_eq!(parse("oci-layout:///l:tag"), layout("/l", Some("tag")));
-        assert_eq!(parse("oci-layout:///l:tag@sha256:1"), layout("/l", Some("sha256:1")));
+        let digest = format!("sha256:{}", "1".repeat(64));
+        assert_eq!(parse(&format!("oci-layout:///l:tag@{digest}")), layout("/l", Some(&digest)));
         assert_eq!(parse("/a:b"), NamedContext::Directory("/a:b".into()));
         assert!(matches!(parse("https://h/x.git"), NamedContext::Remote(Remote::Git(_))));
         assert!(matches!(parse("git@h:x"), NamedContext::Remote(Remote::Git(_))));
