@@ -160,7 +160,7 @@ impl From<rbx_request::Failure> for CliError {
         Self::Failed(Box::new(Failure {
             message: error.reason,
             hint: error.hint,
-            source: error.source_range,
+            source: error.source_range.map(|range| *range),
             step: error.step,
             kind: Some(error.kind),
         }))
@@ -221,12 +221,12 @@ mod tests {
         let error = BuildError::from(rbx_request::Failure {
             kind: FailureKind::Invalid,
             reason: "no such stage".to_owned(),
-            source_range: Some(SourceRange {
+            source_range: Some(Box::new(SourceRange {
                 file: "Dockerfile".to_owned(),
                 text: "FROM a\nCOPY --from=b / /\n".into(),
                 first: 2,
                 last: 2,
-            }),
+            })),
             step: Some("[2/2] COPY".to_owned()),
             hint: Some("stages have names".to_owned()),
         });

@@ -63,6 +63,11 @@ impl Error {
         Self::new(ErrorKind::Lost, reason.to_owned())
     }
 
+    /// What a daemon answered makes no sense.
+    pub(crate) fn answer(reason: &str) -> Self {
+        Self::new(ErrorKind::Answer(Code::DataLoss), reason.to_owned())
+    }
+
     pub(crate) fn silent(patience: Duration) -> Self {
         let reason = format!("the builder does not answer: nothing came in {} s", patience.as_secs());
         Self::new(ErrorKind::Silent, reason)
@@ -107,7 +112,7 @@ impl Error {
         };
         let step = self.details.vertex.as_deref().and_then(step);
         Failure {
-            source_range: self.details.sources.into_iter().next(),
+            source_range: self.details.sources.into_iter().next().map(Box::new),
             step,
             ..Failure::new(kind, self.reason)
         }

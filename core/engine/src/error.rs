@@ -123,7 +123,7 @@ impl BuildError {
     /// Names the lines it is about, unless something nearer did already.
     pub(crate) fn at(mut self, range: Option<SourceRange>) -> Self {
         if self.0.source_range.is_none() {
-            self.0.source_range = range;
+            self.0.source_range = range.map(Box::new);
         }
         self
     }

@@ -11,7 +11,7 @@ pub struct Failure {
     /// The reason, in one line.
     pub reason: String,
     /// The part of the Dockerfile it is about.
-    pub source_range: Option<SourceRange>,
+    pub source_range: Option<Box<SourceRange>>,
     /// The step that failed, as progress names it.
     pub step: Option<String>,
     /// What the user can do about it.
