@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use crate::Client;
 use crate::error::Error;
 use crate::proto::gateway::llb_bridge_client::LlbBridgeClient;
-use crate::proto::{apicaps, gateway, rpc};
+use crate::proto::{apicaps, gateway, pb, rpc};
 
 /// The header that says which build is meant.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
@@ -25,18 +25,12 @@ pub(crate) struct Bridge {
 #[derive(Debug, Default)]
 pub(crate) struct Capabilities {
     llb: HashMap<String, bool>,
-    gateway: HashMap<String, bool>,
 }
 
 impl Capabilities {
     /// Whether the solver can do this, such as `exporter.image.attestations`.
     pub(crate) fn has_llb(&self, id: &str) -> bool {
         self.llb.get(id).copied().unwrap_or_default()
-    }
-
-    /// Whether the gateway can do this, such as `gateway.solve.metadata`.
-    pub(crate) fn has_gateway(&self, id: &str) -> bool {
-        self.gateway.get(id).copied().unwrap_or_default()
     }
 }
 
@@ -61,7 +55,7 @@ impl Bridge {
     pub(crate) async fn ping(&mut self) -> Result<Capabilities, Error> {
         let request = self.request(gateway::PingRequest {});
         let pong = self.client.ping(request).await?.into_inner();
-        Ok(Capabilities { llb: capabilities(pong.llb_caps), gateway: capabilities(pong.frontend_api_caps) })
+        Ok(Capabilities { llb: capabilities(pong.llb_caps) })
     }
 
     /// Runs a frontend.
@@ -72,6 +66,41 @@ impl Bridge {
             result: Some(gateway::result::Result::RefDeprecated(answer.r#ref)),
             ..gateway::Result::default()
         }))
+    }
+
+    /// Reads a file of what a definition makes.
+    pub(crate) async fn file_of(
+        &mut self,
+        definition: pb::Definition,
+        path: &str,
+        limit: usize,
+    ) -> Result<Vec<u8>, Error> {
+        let request = gateway::SolveRequest {
+            definition: Some(definition),
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            ..gateway::SolveRequest::default()
+        };
+        let reference = match self.solve(request).await?.result {
+            Some(gateway::result::Result::Ref(reference)) => reference.id,
+            Some(gateway::result::Result::RefDeprecated(id)) => id,
+            _ => return Err(Error::answer("the builder answered no single result")),
+        };
+        let request = self.request(gateway::ReadFileRequest {
+            r#ref: reference,
+            file_path: path.to_owned(),
+            // One more than there may be.
+            range: Some(gateway::FileRange {
+                offset: 0,
+                length: i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1),
+            }),
+            ..gateway::ReadFileRequest::default()
+        });
+        let content = self.client.read_file(request).await?.into_inner().data;
+        if content.len() > limit {
+            return Err(Error::answer(&format!("{path} bigger than allowed max size ({limit} bytes)")));
+        }
+        Ok(content)
     }
 
     /// Ends the build: with what is to be exported, or with an error.

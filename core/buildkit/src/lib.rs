@@ -2,8 +2,6 @@
 //!
 //! It knows no Docker. How a daemon is reached is handed in, as a [`Dial`].
 
-#![cfg_attr(not(test), expect(dead_code, reason = "builds are put together in `build`"))]
-
 mod client;
 mod details;
 mod dial;
@@ -22,6 +20,7 @@ mod testing;
 mod tests;
 mod usage;
 
+pub mod build;
 pub mod session;
 
 pub use client::{Client, Device, GcPolicy, Version, Worker};

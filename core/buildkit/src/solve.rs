@@ -33,8 +33,8 @@ pub(crate) struct Solve {
     pub(crate) reference: String,
     /// The session that serves this build. It is opened with the build and closed with it.
     pub(crate) session: Session,
-    /// `dockerfile.v0` or `gateway.v0`.
-    pub(crate) frontend: String,
+    /// What is run.
+    pub(crate) work: Work,
     /// The frontend's attributes, as far as they do not depend on what the daemon can do. The history shows them.
     /// `cache-imports` is made of `cache`.
     pub(crate) attributes: HashMap<String, String>,
@@ -52,8 +52,17 @@ pub(crate) struct Solve {
     pub(crate) entitlements: Vec<String>,
     /// Rules about sources.
     pub(crate) source_policy: Option<sourcepolicy::Policy>,
-    /// The session may bring an exporter of its own.
-    pub(crate) session_exporter: bool,
+    /// The history need not have it.
+    pub(crate) internal: bool,
+}
+
+/// What is run in a build.
+pub(crate) enum Work {
+    /// A frontend: `dockerfile.v0` or `gateway.v0`.
+    Frontend(String),
+    /// Nothing but a definition, of whose result a file is read, at most so many bytes of it. It is answered under the
+    /// name of the file, and nothing is exported.
+    File { definition: pb::Definition, path: String, limit: usize },
 }
 
 /// What a build answered.
@@ -125,7 +134,7 @@ async fn build(client: &Client, mut solve: Solve) -> Result<Solved, Stop> {
     let request = request(&solve);
     let mut serving = solve.session.serve(client);
     let frontend = Frontend {
-        name: solve.frontend,
+        work: solve.work,
         attributes: solve.attributes,
         inputs: solve.inputs,
         adjust: solve.adjust,
@@ -186,7 +195,7 @@ async fn both(
 
 /// What is run through the gateway.
 struct Frontend {
-    name: String,
+    work: Work,
     attributes: HashMap<String, String>,
     inputs: HashMap<String, pb::Definition>,
     adjust: Adjust,
@@ -196,8 +205,7 @@ impl Frontend {
     /// Runs it, and gives the daemon back what it is to export. Answers what the frontend has said.
     async fn drive(self, bridge: &mut Bridge) -> Result<HashMap<String, Vec<u8>>, Stop> {
         match self.run(bridge).await {
-            Ok(result) => {
-                let answered = result.metadata.clone();
+            Ok((result, answered)) => {
                 bridge.give_back(Ok(result)).await?;
                 Ok(answered)
             }
@@ -217,25 +225,35 @@ impl Frontend {
         }
     }
 
-    async fn run(mut self, bridge: &mut Bridge) -> Result<gateway::Result, Stop> {
+    /// Answers what is to be given back, and what was said.
+    async fn run(mut self, bridge: &mut Bridge) -> Result<(gateway::Result, HashMap<String, Vec<u8>>), Stop> {
         let capabilities = bridge.ping().await?;
         (self.adjust)(&capabilities, &mut self.attributes).map_err(Stop::Failure)?;
+        let frontend = match self.work {
+            Work::Frontend(frontend) => frontend,
+            Work::File { definition, path, limit } => {
+                let content = bridge.file_of(definition, &path, limit).await?;
+                return Ok((gateway::Result::default(), HashMap::from([(path, content)])));
+            }
+        };
         let request = gateway::SolveRequest {
-            frontend: self.name,
+            frontend,
             frontend_opt: self.attributes,
             frontend_inputs: self.inputs,
             allow_result_return: true,
             allow_result_array_ref: true,
             ..gateway::SolveRequest::default()
         };
-        let unknown = match bridge.solve(request.clone()).await {
-            Ok(result) => return Ok(result),
-            Err(error) => error,
+        let solved = match bridge.solve(request.clone()).await {
+            Ok(result) => Ok(result),
+            Err(unknown) => match fallback(request, &unknown) {
+                Some(request) => bridge.solve(request).await.map_err(|_| unknown),
+                None => Err(unknown),
+            },
         };
-        match fallback(request, &unknown) {
-            Some(request) => bridge.solve(request).await.map_err(|_| unknown.into()),
-            None => Err(unknown.into()),
-        }
+        let result = solved?;
+        let answered = result.metadata.clone();
+        Ok((result, answered))
     }
 }
 
@@ -280,7 +298,7 @@ fn request(solve: &Solve) -> control::SolveRequest {
         }),
         entitlements: solve.entitlements.clone(),
         source_policy: solve.source_policy.clone(),
-        enable_session_exporter: solve.session_exporter,
+        internal: solve.internal,
         ..control::SolveRequest::default()
     }
 }

@@ -1,6 +1,7 @@
 //! Builds of a real Engine.
 
 mod files;
+mod like_buildx;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::health_client::HealthClient;
 use crate::proto::pb;
 use crate::session::{Services, Session};
-use crate::solve::{Solve, Solved, solve};
+use crate::solve::{Solve, Solved, Work, solve};
 use crate::testing::{CutDial, EngineDial};
 use crate::{Client, Dial, ErrorKind, Io, PruneOptions};
 
@@ -56,7 +57,7 @@ fn dockerfile(text: &str) -> Solve {
     Solve {
         reference: new_id(),
         session: Session::new("test", "test", Services::default()),
-        frontend: "dockerfile.v0".to_owned(),
+        work: Work::Frontend("dockerfile.v0".to_owned()),
         attributes: HashMap::new(),
         adjust: Box::new(|_, _| Ok(())),
         inputs: inputs(text),
@@ -65,7 +66,7 @@ fn dockerfile(text: &str) -> Solve {
         cache_imports: Vec::new(),
         entitlements: Vec::new(),
         source_policy: None,
-        session_exporter: false,
+        internal: false,
     }
 }
 
@@ -171,7 +172,7 @@ async fn a_failure_has_its_reason_step_and_place() {
 
     let mut wanting = dockerfile("FROM scratch\nCOPY Dockerfile /\n");
     wanting.adjust = Box::new(|capabilities, _| {
-        assert!(capabilities.has_llb("exporter.image.attestations") && capabilities.has_gateway("return"));
+        assert!(capabilities.has_llb("exporter.image.attestations"));
         Err(Failure::new(FailureKind::Invalid, "not like this").into())
     });
     let failure = build(&client, wanting, &cancel).await.0.unwrap_err();

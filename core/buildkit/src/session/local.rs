@@ -13,7 +13,7 @@ use tonic::Status;
 use tonic::codegen::{Service, StdError, http};
 use tonic::server::NamedService;
 
-use super::fsutil::{Root, Selection, reason, send};
+use super::fsutil::{MemoryFile, Root, Selection, reason, send, send_file};
 use super::messages::answer;
 
 /// The directories that a daemon may read, by name: `context`, `dockerfile`, and those of named contexts. Cheap to
@@ -23,7 +23,15 @@ use super::messages::answer;
 /// root. Everything is resolved inside the directory, which is opened once: links are sent, never followed out of
 /// it. A file that vanishes, shrinks or changes while it is read is an error that names it.
 #[derive(Debug, Clone, Default)]
-pub struct Locals(Arc<BTreeMap<String, Arc<Root>>>);
+pub struct Locals(Arc<BTreeMap<String, Local>>);
+
+/// What a daemon reads as a directory.
+#[derive(Debug, Clone)]
+enum Local {
+    Directory(Arc<Root>),
+    /// A file alone, or nothing, of no disk.
+    File(Option<MemoryFile>),
+}
 
 /// A directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +50,15 @@ impl Locals {
         let open = |(name, path): (N, P)| {
             let path = path.as_ref();
             let root = Root::open(path).map_err(|error| LocalError { path: path.to_owned(), error })?;
-            Ok((name.into(), Arc::new(root)))
+            Ok((name.into(), Local::Directory(Arc::new(root))))
         };
         Ok(Self(Arc::new(directories.into_iter().map(open).collect::<Result<_, _>>()?)))
+    }
+
+    /// Adds a directory that is on no disk: it has this file alone, by name and content, or nothing.
+    pub fn add_file(&mut self, name: impl Into<String>, file: Option<(String, Vec<u8>)>) {
+        let file = file.map(|(name, content)| MemoryFile { name, content: content.into() });
+        Arc::make_mut(&mut self.0).insert(name.into(), Local::File(file));
     }
 
     /// There are none, so that the service need not be offered.
@@ -78,8 +92,10 @@ where
         ready(Ok(answer(request, |headers, incoming, sender| async move {
             let names = values(&headers, "dir-name");
             let name = names.first().map_or("", String::as_str);
-            let Some(root) = directories.get(name).cloned() else {
-                return Err(Status::not_found(format!("no access allowed to dir {name:?}")));
+            let root = match directories.get(name).cloned() {
+                Some(Local::Directory(root)) => root,
+                Some(Local::File(file)) => return send_file(file, incoming, sender).await,
+                None => return Err(Status::not_found(format!("no access allowed to dir {name:?}"))),
             };
             let selection = Selection {
                 include: values(&headers, "include-patterns"),

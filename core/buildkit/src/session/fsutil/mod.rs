@@ -7,6 +7,7 @@
 
 mod filter;
 mod follow;
+mod memory;
 mod mode;
 mod order;
 mod packet;
@@ -17,6 +18,7 @@ mod walk;
 mod write;
 
 pub(super) use filter::Filter;
+pub(super) use memory::{MemoryFile, send_file};
 pub(super) use packet::Packet;
 #[cfg(test)]
 pub(super) use packet::{PacketKind, Stat};

@@ -464,3 +464,31 @@ fn tree(root: &Path, path: &str, chosen: &impl Fn(&str) -> bool, found: &mut Vec
         }
     }
 }
+
+#[tokio::test]
+async fn a_directory_can_be_on_no_disk() {
+    let mut locals = Locals::default();
+    let text = b"FROM scratch\n".repeat(5000);
+    locals.add_file("dockerfile", Some(("Dockerfile".to_owned(), text.clone())));
+    locals.add_file("context", None);
+    let open =
+        async |name| Receiver::open(&locals, &[("dir-name", name), ("followpaths", "Dockerfile")]).await;
+
+    let mut receiver = open("dockerfile").await;
+    let stats = receiver.stats().await.unwrap();
+    let said: Vec<_> = stats.iter().map(|it| (it.path.as_str(), it.mode, it.size)).collect();
+    assert_eq!(said, [("Dockerfile", 0o600, i64::try_from(text.len()).unwrap())]);
+    assert_eq!(receiver.fetch([0]).await, BTreeMap::from([(0, text)]));
+
+    let mut receiver = open("context").await;
+    assert_eq!(receiver.stats().await.unwrap(), []);
+    assert_eq!(receiver.fetch([]).await, BTreeMap::new());
+
+    for (name, id) in [("dockerfile", 1), ("context", 0)] {
+        let mut receiver = open(name).await;
+        receiver.stats().await.unwrap();
+        receiver.say(PacketType::PacketReq, id).await;
+        let (_, ended) = receiver.contents().await;
+        assert_eq!(ended.unwrap_err().message(), format!("invalid file id {id}"));
+    }
+}
