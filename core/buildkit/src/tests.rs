@@ -1,5 +1,6 @@
 //! Builds of a real Engine.
 
+mod builds;
 mod files;
 mod like_buildx;
 

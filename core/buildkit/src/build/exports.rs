@@ -125,6 +125,9 @@ impl Exports {
             }
             exports.all.push(Export { kind, attributes, target });
         }
+        // Where several exporters answer by one key, the last one is heard: that of a layout has to be, since its
+        // table of contents is made of what it answers.
+        exports.all.sort_by_key(|export| matches!(export.target, Target::Layout(_)));
         Ok(exports)
     }
 }
@@ -341,10 +344,10 @@ mod tests {
                 "tar() File(\"/c/t\")".to_owned(),
                 "tar() Stdout".to_owned(),
                 format!("oci({names}) File(\"/c/o\")"),
-                format!("oci({names} tar=false) Layout(\"/c/od\")"),
                 format!("docker({names}) File(\"/c/k\")"),
                 format!("image({names} push=true unpack=false) Daemon"),
                 format!("image(compression=zstd {names} push=false) Daemon"),
+                format!("oci({names} tar=false) Layout(\"/c/od\")"),
             ]
         );
     }

@@ -19,7 +19,7 @@ use super::connect;
 use crate::build::{Built, Settings, build};
 use crate::{Client, proto::control};
 
-fn settings(store: Store) -> Settings {
+pub(super) fn settings(store: Store) -> Settings {
     let all = matches!(store, Store::Containerd);
     Settings {
         builder: "default".to_owned(),
@@ -50,7 +50,7 @@ fn context() -> TempDir {
 const DOCKERFILE: &str =
     "FROM scratch AS first\nCOPY file /a\nARG X=1\nFROM first\nLABEL x=${X}\nCOPY file /b\n";
 
-fn request(context: &Path) -> BuildRequest {
+pub(super) fn request(context: &Path) -> BuildRequest {
     BuildRequest {
         dockerfile: DockerfileSource::Path(context.join("Dockerfile")),
         context: ContextSource::Directory(context.to_owned()),
