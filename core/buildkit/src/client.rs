@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 20 });
 pub struct Client {
     dial: Arc<dyn Dial>,
     channel: Channel,
-    network: Network,
+    network: Arc<Network>,
 }
 
 impl fmt::Debug for Client {
@@ -68,7 +68,7 @@ impl Client {
         let connect = async move { endpoint.connect_with_connector(connector).await };
         let channel =
             network.run(connect).await.map_err(|error| Error::dial(&error))?.map_err(Error::transport)?;
-        Ok(Self { dial, channel, network })
+        Ok(Self { dial, channel, network: Arc::new(network) })
     }
 
     /// The workers of the daemon: what `inspect` shows of a node.

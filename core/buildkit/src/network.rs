@@ -1,22 +1,27 @@
-//! The thread that all connections to a daemon live on.
+//! The threads that connections to a daemon live on.
 
 use std::io;
-use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// A runtime on a thread of its own, which ends with the last of its clones.
+/// How long work that blocks is waited for when its thread ends. It may be reading what nobody writes any more.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A runtime on a thread of its own, which ends when this is dropped.
 ///
 /// A daemon ends a build whose session does not answer its health checks, so nothing that computes or blocks may
 /// run where connections are served: neither the caller's tasks nor, but by
 /// [`spawn_blocking`](tokio::task::spawn_blocking), the services of a session.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Network {
     handle: Handle,
-    /// Dropped with the last clone, which ends the thread.
-    _alive: Arc<oneshot::Sender<()>>,
+    /// Dropped to end the thread.
+    alive: oneshot::Sender<()>,
+    /// Ends with the thread.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Network {
@@ -24,19 +29,27 @@ impl Network {
     pub(crate) fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (alive, ended) = oneshot::channel::<()>();
+        let (alive, dropped) = oneshot::channel::<()>();
+        let (running, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("buildkit".to_owned()).spawn(move || {
             // An error says that nobody can send any more.
-            let _ = runtime.block_on(ended);
-            // What blocks may go on for as long as it likes.
-            runtime.shutdown_background();
+            let _ = runtime.block_on(dropped);
+            runtime.shutdown_timeout(PATIENCE);
+            drop(running);
         })?;
-        Ok(Self { handle, _alive: Arc::new(alive) })
+        Ok(Self { handle, alive, ended })
     }
 
     /// The runtime.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Drops all that is done here where it is, and waits until that has cleaned up after itself.
+    pub(crate) async fn end(self) {
+        drop(self.alive);
+        // Nothing is ever sent.
+        let _ = self.ended.await;
     }
 
     /// The result of `work`, which is done on the thread, and dropped with the future that is answered.

@@ -105,11 +105,15 @@ pub(crate) async fn solve(
         }
     });
     let following = Following::start(client, solve.reference.clone(), events.clone());
+    let mut serving = None;
     // When this is dropped, the daemon hears that nobody waits for the build any more.
     let outcome = tokio::select! {
-        outcome = build(client, solve) => Some(outcome),
+        outcome = build(client, solve, &mut serving) => Some(outcome),
         () = cancelled.notified() => None,
     };
+    if let Some(serving) = serving {
+        serving.close().await;
+    }
     let cancelled = async {
         if !cancel.is_cancelled() {
             cancelled.notified().await;
@@ -124,15 +128,15 @@ pub(crate) async fn solve(
     }
 }
 
-/// Builds, with the session open meanwhile.
-async fn build(client: &Client, mut solve: Solve) -> Result<Solved, Stop> {
+/// Builds, with the session open meanwhile, which is to be closed.
+async fn build(client: &Client, mut solve: Solve, serving: &mut Option<Serving>) -> Result<Solved, Stop> {
     if let Some(imports) = cache_imports(&solve.cache_imports) {
         solve.attributes.insert("cache-imports".to_owned(), imports);
     }
     let mut bridge = Bridge::new(client, &solve.reference)?;
     let mut control = client.control();
     let request = request(&solve);
-    let mut serving = solve.session.serve(client);
+    let serving = serving.insert(solve.session.serve(client)?);
     let frontend = Frontend {
         work: solve.work,
         attributes: solve.attributes,
@@ -142,7 +146,7 @@ async fn build(client: &Client, mut solve: Solve) -> Result<Solved, Stop> {
     let solving = async { Ok::<_, Error>(control.solve(request).await?.into_inner().exporter_response) };
     // Futures of calls are large.
     let building = Box::pin(both(solving, frontend.drive(&mut bridge)));
-    with_session(building, &mut serving).await
+    with_session(building, serving).await
 }
 
 /// The result of `building`, unless the session ends meanwhile and the daemon does not say why.

@@ -20,7 +20,7 @@ use crate::proto::health::HealthCheckRequest;
 use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::health_client::HealthClient;
 use crate::proto::pb;
-use crate::session::{Services, Session};
+use crate::session::{Output, Outputs, Services, Session};
 use crate::solve::{Solve, Solved, Work, solve};
 use crate::testing::{CutDial, EngineDial};
 use crate::{Client, Dial, ErrorKind, Io, PruneOptions};
@@ -339,7 +339,7 @@ impl Dial for Sessions {
 async fn health_is_answered_while_all_else_is_blocked() {
     let (near, far) = tokio::io::duplex(1 << 16);
     let client = Client::connect(Arc::new(Sessions(Some(near).into()))).await.unwrap();
-    let _serving = Session::new("test", "test", Services::default()).serve(&client);
+    let _serving = Session::new("test", "test", Services::default()).serve(&client).unwrap();
     let ask = async move {
         let mut far = Some(TokioIo::new(far));
         let connector = tower::service_fn(move |_| std::future::ready(far.take().ok_or("one connection")));
@@ -356,4 +356,36 @@ async fn health_is_answered_while_all_else_is_blocked() {
     });
     // This thread does nothing else until the answer is there.
     assert_eq!(daemon.join().unwrap(), (ServingStatus::Serving.into(), tonic::Code::Unimplemented));
+}
+
+#[tokio::test]
+async fn what_a_cancelled_build_did_not_finish_is_gone_when_it_ends() {
+    let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+    let client = connect(&engine).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.tar");
+    let services =
+        Services { outputs: Outputs::new([(0, Output::File(path.clone()))]).unwrap(), ..Services::default() };
+    let mut large = running(&registry, "head -c 200000000 /dev/zero > /large");
+    large.session = Session::new("test", "test", services);
+    large.exporters = vec![Exporter { r#type: "tar".to_owned(), ..Exporter::default() }];
+    let cancel = Cancel::default();
+    let (sender, mut receiver) = events();
+    let solving = async {
+        let built = solve(&client, large, &sender, &cancel).await;
+        sender.end();
+        built
+    };
+    let reading = async {
+        let mut batch = Vec::new();
+        while receiver.recv_many(&mut batch, 1).await > 0 {
+            // Some of it has come, and was not all of it.
+            if std::fs::read_dir(folder.path()).unwrap().count() > 0 {
+                cancel.cancel();
+            }
+        }
+    };
+    let (built, ()) = tokio::join!(solving, reading);
+    assert_eq!(built.unwrap_err().kind, FailureKind::Cancelled);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::client::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 use crate::error::Error;
 use crate::id::new_id;
-use crate::network::Spawner;
+use crate::network::{Network, Spawner};
 use crate::{Client, Io};
 use routes::Routes;
 
@@ -117,8 +117,10 @@ impl Session {
     }
 
     /// Opens it and serves it until what is answered is dropped, or the daemon closes it.
-    pub(crate) fn serve(self, client: &Client) -> Serving {
-        let spawner = client.network().spawner();
+    pub(crate) fn serve(self, client: &Client) -> Result<Serving, Error> {
+        // Of its own, so that it can be waited for what services have begun.
+        let network = Network::start().map_err(|error| Error::dial(&error))?;
+        let spawner = network.spawner();
         let dial = client.dial().clone();
         let control = client.control();
         let routes = self.services.into_routes();
@@ -136,22 +138,31 @@ impl Session {
             };
             serve(connection, routes, spawner).await
         };
-        Serving(AbortOnDropHandle::new(client.network().handle().spawn(serving)))
+        Ok(Serving { task: AbortOnDropHandle::new(network.handle().spawn(serving)), network })
     }
 }
 
 /// A session that is open, or about to be. It is closed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Serving(AbortOnDropHandle<Result<(), Error>>);
+pub(crate) struct Serving {
+    task: AbortOnDropHandle<Result<(), Error>>,
+    network: Network,
+}
 
 impl Serving {
     /// Why the session ended, once it has: a session ends by itself only if something is wrong.
     pub(crate) async fn ended(&mut self) -> Error {
-        match (&mut self.0).await {
+        match (&mut self.task).await {
             Ok(Ok(())) => Error::lost("the builder closed the session"),
             Ok(Err(error)) => error,
             Err(_) => Error::lost("the session ended"),
         }
+    }
+
+    /// Closes it, and waits until its services have ended and removed what they did not finish.
+    pub(crate) async fn close(self) {
+        drop(self.task);
+        self.network.end().await;
     }
 }
 
