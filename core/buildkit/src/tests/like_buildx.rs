@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rbx_oci::Reference;
+use rbx_oci::layout::Layout;
+use rbx_oci::{Document, Reference, media_type};
 use rbx_platform::Platform;
 use rbx_request::{
-    BuildRequest, Cancel, ContextSource, DockerfileSource, Failure, Features, NoCache, events,
-    parse_contexts, parse_pairs,
+    Attestation, BuildRequest, Cancel, ContextSource, DockerfileSource, Failure, Features, NoCache, Output,
+    events, parse_contexts, parse_pairs,
 };
 use rbx_tests::{Engine, Store};
 use serde_json::Value;
@@ -238,5 +239,97 @@ async fn requests_and_answers_are_buildxs() {
             );
             assert_eq!(comparable(theirs, store), comparable(built.result.metadata, store), "{name}");
         }
+    }
+}
+
+/// The documents that a layout has, in the order of its index: digests of images, and what is attested of them
+/// without what is different in each build.
+fn documents(layout: &Path) -> Vec<Value> {
+    let layout = Layout::open(layout).unwrap();
+    let top = layout.find(None).unwrap();
+    let Document::Index(index) = layout.document(top).unwrap() else { panic!("no index") };
+    let mut found = vec![serde_json::to_value((&index.media_type, &index.annotations)).unwrap()];
+    for listed in &index.manifests {
+        let Document::Manifest(manifest) = layout.document(listed).unwrap() else { panic!("no manifest") };
+        let mut listed_as = serde_json::to_value(listed).unwrap();
+        let is_attestation = manifest.layers.iter().any(|layer| layer.media_type == media_type::IN_TOTO);
+        if is_attestation {
+            listed_as["digest"].take();
+            listed_as["size"].take();
+        }
+        found.push(listed_as);
+        for layer in manifest.layers.iter().filter(|_| is_attestation) {
+            let mut statement: Value = serde_json::from_reader(layout.blob(layer).unwrap()).unwrap();
+            forget(&mut statement);
+            found.push(statement);
+        }
+    }
+    found
+}
+
+/// Takes out of provenance what is different in each build: its id, its times, what the machine did, and digests of
+/// definitions, in which sessions have their ids.
+fn forget(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|key, _| {
+                ![
+                    "buildInvocationID",
+                    "buildStartedOn",
+                    "buildFinishedOn",
+                    "sysUsage",
+                    "resourceUsage",
+                    "digestMapping",
+                ]
+                .contains(&key.as_str())
+            });
+            fields.values_mut().for_each(forget);
+        }
+        Value::Array(values) => values.iter_mut().for_each(forget),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn images_and_what_is_attested_of_them_are_buildxs() {
+    let engine = Engine::start(Store::Containerd);
+    let client = connect(&engine).await;
+    let context = context();
+    let context = fs::canonicalize(context.path()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let cases = [
+        ("default", vec![], vec![]),
+        ("max", vec!["--provenance=mode=max"], vec![]),
+        ("none", vec!["--provenance=false"], vec![]),
+        (
+            "annotated",
+            vec![],
+            vec!["a=1", "index:b=2", "manifest[linux/arm64]:c=3", "manifest-descriptor:d=4"],
+        ),
+    ];
+    for (name, attest, annotations) in cases {
+        let (theirs, ours) =
+            (out.path().join(format!("{name}-theirs")), out.path().join(format!("{name}-ours")));
+        let output = format!("--output=type=oci,compression=zstd,dest={}", theirs.display());
+        let annotation: Vec<String> = annotations.iter().map(|it| format!("--annotation={it}")).collect();
+        let mut args = vec!["--platform=linux/amd64,linux/arm64", "-t=r.test/a:1", &output];
+        args.extend(attest.iter().copied());
+        args.extend(annotation.iter().map(String::as_str));
+        buildx(&engine, &context, &args);
+
+        let provenance = attest.first().map(|it| it.trim_start_matches("--provenance=")).unwrap_or_default();
+        let request = BuildRequest {
+            platforms: ["linux/amd64", "linux/arm64"].map(|it| Platform::parse(it).unwrap()).to_vec(),
+            tags: vec![Reference::parse("r.test/a:1").unwrap()],
+            attestations: Attestation::parse_all(&[] as &[&str], provenance, "").unwrap(),
+            annotations: annotations.iter().map(|it| (*it).to_owned()).collect(),
+            outputs: vec![
+                Output::parse(&format!("type=oci,compression=zstd,dest={}", ours.display()), &context)
+                    .unwrap(),
+            ],
+            ..request(&context)
+        };
+        run(&client, &request, &settings(Store::Containerd)).await.unwrap();
+        assert_eq!(documents(&theirs), documents(&ours), "{name}");
     }
 }
