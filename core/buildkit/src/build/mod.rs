@@ -3,13 +3,21 @@
 //! What is sent is what buildx sends, and what cannot be done is refused as by buildx, before anything is begun. It
 //! is different where
 //!
-//! - directories of one name have shared keys of their own (in buildx one can be taken for the other);
+//! - directories have shared keys made of where they are and whose (in buildx the last part of the path stands for
+//!   that, and one directory can be taken for another); the keys say nothing to others, since provenance has those of
+//!   named contexts;
+//! - names of images are written in full;
 //! - annotations also count where no output was named, and the image goes into the Engine that builds it;
+//! - the last of several exporters is that into a layout, if there is one: of those that answer by one key the last
+//!   is heard, and the layout's table of contents is made of its answer;
 //! - a Dockerfile over HTTP is a definition among the inputs, where the context is no address: nothing is fetched
 //!   beforehand;
 //! - a Dockerfile from standard input is sent from memory: there are no temporary files;
 //! - caches of GitHub's and of S3's are not left out where a daemon does not know them: it says so;
 //! - what depends on the daemon's capabilities is settled within the build, not by one before it.
+//!
+//! As later versions of buildx than 0.29, images in an Engine's containerd are known by the digest of their manifest or
+//! index alone. `reset` of a local cache, with which those remove what a cache no longer names, does nothing.
 
 mod answer;
 mod attributes;
@@ -414,5 +422,47 @@ fn goflag(text: &str) -> Option<bool> {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frontends_that_are_too_old_are_named() {
+        let said = |capability: &str| {
+            let reason = format!("unsupported frontend capability moby.buildkit.frontend.{capability}");
+            let failure = in_buildx_words(Failure::new(FailureKind::Failed, reason));
+            (failure.reason, failure.hint)
+        };
+        let (reason, hint) = said("contexts+forward");
+        assert_eq!(reason, "current frontend does not support --build-context.");
+        assert!(hint.unwrap().starts_with("Named contexts are supported since Dockerfile v1.4."));
+        let (reason, _) = said("gitquerystring");
+        assert_eq!(reason, "current frontend does not support Git URLs with query string components.");
+        let (reason, hint) = said("other");
+        assert_eq!(reason, "unsupported frontend capability moby.buildkit.frontend.other");
+        assert_eq!(hint, None);
+    }
+
+    #[test]
+    fn one_layout_at_a_time_is_exported() {
+        let directory = tempfile::tempdir().unwrap();
+        let export = |name: &str| exports::Export {
+            kind: "oci",
+            attributes: attributes::Attributes::new(),
+            target: Target::Layout(directory.path().join(name)),
+        };
+        let of = |all: Vec<exports::Export>| {
+            let exports = Exports { all, ..Exports::default() };
+            contents(&Inputs::default(), &Caches::default(), &exports)
+        };
+        assert!(of(vec![export("a")]).unwrap().is_some());
+        assert!(of(Vec::new()).unwrap().is_none());
+        assert_eq!(
+            of(vec![export("a"), export("b")]).unwrap_err().reason,
+            "oci store key \"export\" already exists"
+        );
     }
 }

@@ -345,3 +345,49 @@ async fn images_are_pulled_and_pushed_and_secrets_mounted() {
     assert_eq!(fs::read_to_string(context.path().join("tree/secret")).unwrap(), "hush");
     assert!(!format!("{events:?}").contains("hush"));
 }
+
+#[tokio::test]
+async fn policies_hosts_and_entitlements_reach_the_daemon() {
+    let engine = Engine::start(Store::Graph);
+    let client = connect(&engine).await;
+    let images = Registry::with_images();
+    let base = format!("{}/busybox", images.address());
+    let dockerfile = format!("FROM {base}\nRUN --network=none grep -w gateway.test /etc/hosts > /hosts\n");
+    let context = context(&[("Dockerfile", dockerfile.as_str())]);
+    let out = tempfile::tempdir().unwrap();
+    let request = BuildRequest {
+        add_hosts: ["gateway.test=host-gateway", "other.test=10.1.2.3"]
+            .map(|text| rbx_request::AddHost::parse(text).unwrap())
+            .to_vec(),
+        outputs: vec![local(out.path())],
+        ..request(context.path())
+    };
+    let plain = settings(Store::Graph);
+    let (built, ..) = run(&client, &request, &plain).await;
+    match built {
+        Ok(_) => {
+            let hosts = fs::read_to_string(out.path().join("tree/hosts")).unwrap();
+            let (address, name) = hosts.trim().split_once('\t').unwrap();
+            assert!(address.parse::<std::net::IpAddr>().is_ok() && name == "gateway.test", "{hosts}");
+        }
+        // An Engine without a network of its own has no gateway.
+        Err(failure) => assert_eq!(failure.reason, "host-gateway IP not found"),
+    }
+
+    let policy = serde_json::json!({"rules": [{
+        "action": "DENY", "selector": {"identifier": format!("docker-image://{base}*")},
+    }]});
+    let denied = Settings { source_policy: Some(policy.to_string().into()), ..settings(Store::Graph) };
+    let request = BuildRequest { add_hosts: Vec::new(), ..request };
+    let failure = run(&client, &request, &denied).await.0.unwrap_err();
+    assert!(failure.reason.contains("source denied by policy"), "{failure:?}");
+
+    let dockerfile = format!("FROM {base}\nRUN --security=insecure true\n");
+    let request = BuildRequest {
+        dockerfile: DockerfileSource::Inline(dockerfile.into()),
+        allow: vec!["security.insecure".to_owned()],
+        ..request
+    };
+    let failure = run(&client, &request, &plain).await.0.unwrap_err();
+    assert!(failure.reason.contains("security.insecure is not allowed"), "{failure:?}");
+}
