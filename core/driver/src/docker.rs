@@ -6,6 +6,7 @@ mod contexts;
 mod driver;
 mod endpoint;
 mod engine;
+mod push;
 mod transport;
 mod upgrade;
 
@@ -15,5 +16,6 @@ pub use driver::DockerDriver;
 pub use endpoint::{Endpoint, EndpointChoice, TlsChoice, TlsFiles, parse_address, resolve_endpoint};
 pub(crate) use engine::LOAD_TIME;
 pub use engine::{Engine, EngineInfo, ImageInfo, LoadEvent};
+pub(crate) use push::login;
 pub use upgrade::EngineDial;
 pub(crate) use upgrade::switch;

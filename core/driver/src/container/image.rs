@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use bollard::auth::DockerCredentials;
 use bollard::errors::Error as BollardError;
 use bollard::models::{ContainerCreateBody, CreateImageInfo, HostConfig};
 use bollard::query_parameters::{
@@ -12,11 +11,11 @@ use bollard::query_parameters::{
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use rbx_oci::Reference;
-use rbx_registry::{Credentials, Secret};
+use rbx_registry::Credentials;
 use tar::Archive;
 
 use super::daemon::Daemon;
-use crate::docker::{Engine, LOAD_TIME};
+use crate::docker::{Engine, LOAD_TIME, login};
 use crate::error::DriverError;
 use crate::progress::Progress;
 
@@ -78,33 +77,7 @@ async fn pull(
 ) -> Result<(), DriverError> {
     let refused = |reason: String| DriverError::NoImage { image: name.to_owned(), reason };
     let reference = Reference::parse(name).map_err(|error| refused(error.to_string()))?;
-    let login = match credentials {
-        Some(credentials) => {
-            credentials.get(reference.domain()).await.map_err(|error| refused(error.to_string()))?
-        }
-        None => None,
-    };
-    let login = login.map(|found| {
-        let serveraddress = Some(reference.domain().to_owned());
-        match found.secret {
-            Secret::Password { username, password } => DockerCredentials {
-                username: Some(username),
-                password: Some(password),
-                serveraddress,
-                ..DockerCredentials::default()
-            },
-            Secret::IdentityToken(token) => DockerCredentials {
-                identitytoken: Some(token),
-                serveraddress,
-                ..DockerCredentials::default()
-            },
-            Secret::RegistryToken(token) => DockerCredentials {
-                registrytoken: Some(token),
-                serveraddress,
-                ..DockerCredentials::default()
-            },
-        }
-    });
+    let login = login(&reference, credentials).await.map_err(refused)?;
     // Without a tag, an Engine pulls all that there are.
     let whole = if reference.tag().is_none() && reference.digest().is_none() {
         format!("{}:latest", reference.familiar_name())
