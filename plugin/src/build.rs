@@ -1,6 +1,12 @@
-//! `build`: from flags to a request, to the engine, to the files and lines that are left behind.
+//! `build`: from flags to a request, to the builder, to the files and lines that are left behind.
 
+mod archives;
+mod caches;
+mod calls;
 mod context;
+mod daemon;
+mod embedded;
+mod foreign;
 pub(crate) mod interrupt;
 mod load;
 mod outputs;
@@ -9,32 +15,27 @@ mod request;
 mod results;
 mod show;
 mod steps;
+mod vcs;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 
-use rbx_engine::{BuildError, Config, Engine, Limits, LogLimits, Outcome, Steps};
-use rbx_oci::Reference;
+use rbx_driver::DriverKind;
 use rbx_progress::Summary;
-use rbx_request::{EventSender, Stdout};
-use rbx_sandbox::{Rights, SandboxError};
-use rbx_source::GitConfig;
+use rbx_request::BuildResult;
 
-use crate::build::interrupt::Interrupt;
-use crate::build::load::{Found, Loaded};
+use crate::build::load::Loaded;
+use crate::build::outputs::Target;
 use crate::build::request::Prepared;
 use crate::build::show::Show;
 pub(crate) use crate::build::show::mode as progress_mode;
-use crate::builders::choose_builder;
+use crate::builders::{Selected, select};
 use crate::cli::Context;
 use crate::cli::build::BuildArgs;
-use crate::collection;
-use crate::docker::{Proxies, collection_limits, emulation_settings, git_config, registry_config};
+use crate::docker::Proxies;
 use crate::env::Env;
 use crate::errors::CliError;
-use crate::rights::become_root;
 
 /// Builds.
 pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> {
@@ -42,185 +43,66 @@ pub(crate) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, C
     if let Err(error) = &ended {
         results::write_failure(error, args, context.env);
     }
-    ended.map(|()| ExitCode::SUCCESS)
+    ended
 }
 
-fn build(context: &Context<'_>, args: &BuildArgs) -> Result<(), CliError> {
+/// What every builder needs to build.
+struct Job<'a> {
+    context: &'a Context<'a>,
+    args: &'a BuildArgs,
+    selected: Selected,
+    prepared: Prepared,
+    results: results::Files,
+    show: Show,
+    /// The program tells what it does.
+    debug: bool,
+}
+
+fn build(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> {
     let (env, called) = (context.env, context.called);
     let config_dir = called.config_dir(env);
     for warning in args.old.warnings() {
         warn(warning);
     }
     let entries = request::parse(args, env)?;
-    let steps = steps::steps(args, env)?;
     let results = results::Files::new(args, env)?;
-    let chosen_because = choose_builder(context, &args.common)?;
+    let selected = select(context, &args.common)?;
     let debug = args.common.debug || context.common.debug || called.debug();
-    let show = Show::new(args, env, &chosen_because, debug)?;
+    let show = Show::new(args, env, &selected, debug)?;
     let proxies = Proxies::read(config_dir.as_deref())?;
-    let prepared =
-        request::prepare(args, env, entries, &proxies, Box::new(io::stdin())).map_err(CliError::of_build)?;
-    let store = store_root(env)?;
-    let registry = registry_config(config_dir.as_deref(), env)?;
-    let git = git_config(env, &registry);
-    let emulation = emulation_settings(config_dir.as_deref(), env)?;
-    let limits = collection_limits(config_dir.as_deref())?;
+    let target = Target { driver: selected.driver, default_load: selected.default_load() };
+    let mut prepared = request::prepare(args, env, entries, &proxies, target, Box::new(io::stdin()))
+        .map_err(CliError::of_build)?;
     if debug {
         log_debug();
     }
-
-    let rights = become_root(env);
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
-    let mut due = false;
-    let build = Build {
-        context,
-        prepared,
-        results,
-        show,
-        store: store.clone(),
-        registry,
-        git,
-        steps,
-        emulation,
-        limits,
-        rights,
-    };
-    let ended = runtime.block_on(build.run(&mut due));
-    // Nothing that is still at work after an interruption is waited for: the store is safe at every instant.
-    runtime.shutdown_background();
-    if due {
-        collection::start(context, &store, debug);
+    prepared.request.labels.extend(vcs::labels(&prepared.request, env));
+    let job = Job { context, args, selected, prepared, results, show, debug };
+    match job.selected.driver {
+        DriverKind::Embedded => embedded::build(job),
+        _ => daemon::build(&job),
     }
-    ended
 }
 
-/// All that one build needs.
-struct Build<'a> {
-    context: &'a Context<'a>,
-    prepared: Prepared,
-    results: results::Files,
-    show: Show,
-    store: PathBuf,
-    registry: rbx_registry::Config,
-    git: GitConfig,
-    steps: Steps,
-    emulation: rbx_emulation::Settings,
-    limits: Option<Limits>,
-    rights: Result<Rights, SandboxError>,
-}
-
-impl Build<'_> {
-    /// Builds, and finds out whether the store is to be collected after that.
-    async fn run(self, due: &mut bool) -> Result<(), CliError> {
-        let Self { context, prepared, results, show, store, registry, git, steps, emulation, limits, rights } =
-            self;
-        let interrupt = Interrupt::listen(context.env)?;
-        let loads = tokio::select! {
-            found = load::find(&prepared, context) => found?,
-            () = interrupt.happened() => return Err(BuildError::cancelled().into()),
-        };
-        let warnings = prepared.warning.map(str::to_owned).into_iter();
-        warnings.chain(loads.iter().filter_map(Found::warning)).for_each(|warning| warn(&warning));
-        let log_limits = log_limits(context.env);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let config =
-            Config { root: store.clone(), registry, git, steps, emulation, threads, log_limits, rights };
-        let engine = Arc::new(Engine::open(config)?);
-
-        let (events, receiver) = rbx_request::events();
-        let display = show.start(receiver);
-        let built = build_and_load(&engine, &prepared, loads, &events, &interrupt).await;
-        // Whoever is still at work after an interruption is not waited for.
-        events.end();
-        let summary = display.await.unwrap_or_default();
-        show.warnings(&summary);
-        // Whatever came of it: where space is short, builds fail.
-        *due = limits.is_some_and(|limits| engine.collection_due(&limits).unwrap_or(false));
-
-        let (outcome, loaded) = built?;
-        finish(&prepared, &results, &show, &summary, outcome, &loaded)?;
-        if let Some(why) = &loaded.left_out {
-            show.note(&kept(context, &prepared, &store, why));
+impl Job<'_> {
+    /// Writes what was asked for besides the outputs.
+    fn finish(&self, summary: &Summary, mut result: BuildResult, loaded: &Loaded) -> Result<(), CliError> {
+        if loaded.image_id.is_some() && loaded.image_id == result.image_digest {
+            // Engines with containerd's store know the image by this digest alone.
+            result.config_digest = None;
+            result.metadata.remove("containerimage.config.digest");
         }
-        Ok(())
-    }
-}
-
-/// The part of a build that progress is shown of.
-async fn build_and_load(
-    engine: &Arc<Engine>,
-    prepared: &Prepared,
-    loads: Vec<Found>,
-    events: &EventSender,
-    interrupt: &Interrupt,
-) -> Result<(Outcome, Loaded), CliError> {
-    let stdout: Stdout = Arc::new(Mutex::new(io::stdout()));
-    let outcome = tokio::select! {
-        done = engine.build(&prepared.request, events, interrupt.engine(), &stdout) => done?,
-        () = interrupt.overdue() => return Err(BuildError::cancelled().into()),
-    };
-    let mut loaded = Loaded::default();
-    for found in loads {
-        let work = load::load(engine, &outcome, found, events, &mut loaded);
-        tokio::select! {
-            done = work => done?,
-            () = interrupt.happened() => return Err(BuildError::cancelled().into()),
+        // The ID that an Engine knows is of use there, and it knows no index that it did not take.
+        let in_engine = loaded.image_id.as_deref().filter(|_| loaded.partial);
+        let id = in_engine.or(result.config_digest.as_deref()).or(result.image_digest.as_deref());
+        let id = id.unwrap_or_default();
+        for note in &result.notes {
+            self.show.note(note);
         }
-    }
-    Ok((outcome, loaded))
-}
-
-/// Writes what was asked for besides the outputs.
-fn finish(
-    prepared: &Prepared,
-    files: &results::Files,
-    show: &Show,
-    summary: &Summary,
-    outcome: Outcome,
-    loaded: &Loaded,
-) -> Result<(), CliError> {
-    let mut result = outcome.result;
-    if loaded.image_id.is_some() && loaded.image_id == result.image_digest {
-        // Engines with containerd's store know the image by this digest alone.
-        result.config_digest = None;
-        result.metadata.remove("containerimage.config.digest");
-    }
-    // The ID that an Engine knows is of use there, and it knows no index that it did not take.
-    let in_engine = loaded.image_id.as_deref().filter(|_| loaded.partial);
-    let id = in_engine.or(result.config_digest.as_deref()).or(result.image_digest.as_deref());
-    let id = id.unwrap_or_default();
-    for note in &result.notes {
-        show.note(note);
-    }
-    if prepared.print_id {
-        crate::cli::print(&format!("{id}\n"))?;
-    }
-    files.write(id, result.metadata.clone(), summary)
-}
-
-/// Where the image is that no Engine took, and how to take it out.
-fn kept(context: &Context<'_>, prepared: &Prepared, store: &Path, why: &str) -> String {
-    let names: Vec<String> = prepared.request.tags.iter().map(Reference::familiar).collect();
-    let (is, it) = if names.len() > 1 { ("are", "them") } else { ("is", "it") };
-    let kind = if prepared.request.platforms.len() > 1 { "oci" } else { "docker" };
-    let words = context.called.args.iter().map(|word| quoted(word));
-    let command: Vec<String> = std::iter::once(context.called.path.clone()).chain(words).collect();
-    format!(
-        "{} {is} in the image store at {} ({why}); take {it} out with: {} -o type={kind},dest=image.tar",
-        names.join(", "),
-        store.display(),
-        command.join(" "),
-    )
-}
-
-/// A word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+        if self.prepared.print_id && self.prepared.call.is_none() {
+            crate::cli::print(&format!("{id}\n"))?;
+        }
+        self.results.write(id, result.metadata.clone(), summary)
     }
 }
 
@@ -230,19 +112,6 @@ pub(crate) fn store_root(env: &Env) -> Result<PathBuf, CliError> {
     env.path("RBX_ROOT").or_else(|| data().map(|data| data.join("rbx"))).ok_or_else(|| {
         CliError::new("no directory for the image store").hint("set RBX_ROOT, XDG_DATA_HOME or HOME")
     })
-}
-
-/// How much of its output a step may show. As for `BuildKit`, what is no number is passed over.
-fn log_limits(env: &Env) -> LogLimits {
-    let limit = |name: &str, standard: Option<u64>| match env.filled(name).map(str::parse::<i32>) {
-        Some(Ok(number)) => u64::try_from(number).ok(),
-        Some(Err(_)) | None => standard,
-    };
-    let standard = LogLimits::default();
-    LogLimits {
-        size: limit("BUILDKIT_STEP_LOG_MAX_SIZE", standard.size),
-        speed: limit("BUILDKIT_STEP_LOG_MAX_SPEED", standard.speed),
-    }
 }
 
 /// Says something on standard error that is no part of progress.
@@ -257,22 +126,4 @@ pub(crate) fn log_debug() {
     );
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_of_output_are_those_of_buildkit() {
-        let limits = |size: &str, speed: &str| {
-            let env =
-                Env::with(&[("BUILDKIT_STEP_LOG_MAX_SIZE", size), ("BUILDKIT_STEP_LOG_MAX_SPEED", speed)]);
-            let LogLimits { size, speed } = log_limits(&env);
-            (size, speed)
-        };
-        assert_eq!(limits("", "much"), (Some(2 << 20), Some(200 << 10)));
-        assert_eq!(limits("-1", "99999999999"), (None, Some(200 << 10)));
-        assert_eq!(limits("1000", "-1"), (Some(1000), None));
-    }
 }

@@ -6,6 +6,7 @@ mod inspect;
 mod list;
 mod platforms;
 mod remove;
+mod select;
 mod surroundings;
 
 use std::fs;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rbx_builder::{
-    Builder, BuilderError, Chosen, EMBEDDED, Embedded, Kind, Loaded, State, Why, builder, builders, choose,
+    Builder, BuilderError, Chosen, EMBEDDED, Embedded, Kind, Loaded, State, builder, builders, choose,
     endpoint_key, load, stop_node,
 };
 use rbx_driver::DriverError;
@@ -23,7 +24,7 @@ use rbx_emulation::Machine;
 use rbx_platform::Platform;
 
 use crate::build::interrupt::Interrupt;
-use crate::build::{store_root, warn};
+use crate::build::store_root;
 use crate::cli::builders::{StopArgs, UseArgs};
 use crate::cli::{Common, Context};
 use crate::docker::{Called, emulation_settings};
@@ -36,6 +37,8 @@ pub(crate) use dial::dial_stdio;
 pub(crate) use inspect::inspect;
 pub(crate) use list::ls;
 pub(crate) use remove::rm;
+pub(crate) use select::{Selected, select, with_hint};
+pub(crate) use surroundings::surroundings;
 
 /// The name of the context that is no context.
 const DEFAULT: &str = "default";
@@ -153,43 +156,6 @@ pub(crate) fn all(context: &Context<'_>, common: &Common, limit: Duration) -> Re
         None => builders(&place.state, &place.endpoints)?,
     };
     place.load(context, wanted, limit)
-}
-
-/// Finds the builder for a command that needs its driver; answers why it is the embedded one.
-///
-/// A builder that was named has to be that one. Another that was used before stands back, until there is a driver for
-/// it: what worked without it works with it, and it is said.
-pub(crate) fn choose_builder(context: &Context<'_>, common: &Common) -> Result<String, CliError> {
-    let hint = |error: CliError| error.hint(format!("--builder {EMBEDDED} needs no other"));
-    let place = match Place::new(context.called, context.env) {
-        Ok(place) => place,
-        // Who has no home has created none.
-        Err(_) => {
-            Place { state: State::new("/nonexistent".into(), None), endpoints: EndpointChoice::default() }
-        }
-    };
-    let chosen = place.choose(context, common, None).map_err(|error| hint(error.into()))?;
-    let (builder, why) = (&chosen.builder, chosen.why);
-    if builder.kind == Kind::Embedded {
-        return Ok(why.to_string());
-    }
-    if builder.kind == Kind::Context
-        && current_context(&place.endpoints).is_ok_and(|name| name != builder.name)
-    {
-        let name = &builder.name;
-        let message = format!("use `docker --context={name} rbx` to switch to context {name:?}");
-        return Err(CliError::new(message));
-    }
-    let driver = if builder.kind == Kind::Context { "docker" } else { &builder.driver };
-    if let Why::Used(_) = why {
-        let name = &builder.name;
-        warn(&format!(
-            "the {driver} driver cannot build yet: {EMBEDDED:?} stands in for builder {name:?} ({why})"
-        ));
-        return Ok(format!("in place of {name:?}"));
-    }
-    let message = format!("the {driver} driver cannot build yet: builder {:?} ({why})", builder.name);
-    Err(hint(CliError::new(message)))
 }
 
 /// `use`

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use rbx_engine::BuildError;
-use rbx_request::{BuildFailure, FailureKind, SourceRange};
+use rbx_request::{BuildFailure, Cancelled, FailureKind, SourceRange};
 
 use crate::cli::Arguments;
 
@@ -151,6 +151,12 @@ fn usage(path: &str, operands: &str) -> String {
 
 impl From<BuildError> for CliError {
     fn from(error: BuildError) -> Self {
+        rbx_request::Failure::from(error).into()
+    }
+}
+
+impl From<Cancelled> for CliError {
+    fn from(error: Cancelled) -> Self {
         rbx_request::Failure::from(error).into()
     }
 }

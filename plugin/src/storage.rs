@@ -6,12 +6,13 @@ mod list;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
+use rbx_driver::DriverKind;
 use rbx_engine::{BuildError, BuiltImages, Policy, Storage, UsageRecord};
 use rbx_request::Failure;
 
 use crate::build::interrupt::Interrupt;
 use crate::build::{log_debug, store_root};
-use crate::builders::choose_builder;
+use crate::builders::{select, with_hint};
 use crate::cli::storage::{DuArgs, PruneArgs};
 use crate::cli::{Common, Context};
 use crate::docker::prune_filters;
@@ -105,7 +106,15 @@ fn work<T: Send + 'static>(
     common: &Common,
     what: impl FnOnce(Storage) -> Result<T, BuildError> + Send + 'static,
 ) -> Result<T, CliError> {
-    choose_builder(context, common)?;
+    let selected = select(context, common)?;
+    if selected.driver != DriverKind::Embedded {
+        let (driver, name) = (selected.driver, &selected.builder.name);
+        let message = format!(
+            "the {driver} driver cannot list or remove cache yet: builder {name:?} ({})",
+            selected.why
+        );
+        return Err(with_hint(CliError::new(message)));
+    }
     let root = store_root(context.env)?;
     if common.debug || context.common.debug || context.called.debug() {
         log_debug();

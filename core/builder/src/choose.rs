@@ -4,7 +4,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 use rbx_driver::DriverKind;
-use rbx_driver::docker::{EndpointChoice, context_endpoint, context_names, current_context};
+use rbx_driver::docker::{
+    EndpointChoice, context_endpoint, context_names, current_context, resolve_endpoint,
+};
 
 use crate::error::BuilderError;
 use crate::group::Node;
@@ -160,8 +162,8 @@ pub fn builders(state: &State, endpoints: &EndpointChoice) -> Result<Vec<Builder
 }
 
 /// Finds the builder that is meant: by `name`, by `BUILDX_BUILDER`, by what was used for the current endpoint, else
-/// the embedded one. One that was used and is gone counts as none. Where nobody can tell which endpoint is current,
-/// none was used for it.
+/// that endpoint's own, and the embedded one where there is no sign of an Engine. One that was used and is gone counts
+/// as none. Where nobody can tell which endpoint is current, none was used for it.
 pub fn choose(
     state: &State,
     endpoints: &EndpointChoice,
@@ -189,5 +191,74 @@ pub fn choose(
             return Ok(Chosen { builder, why: Why::Used(scope) });
         }
     }
-    Ok(Chosen { builder: Builder::embedded(), why: Why::Default })
+    let endpoint = resolve_endpoint(endpoints)?;
+    let builder = if endpoint.configured { of_context(state, &endpoint.name) } else { Builder::embedded() };
+    Ok(Chosen { builder, why: Why::Default })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::NodeGroup;
+
+    /// A state, and endpoints without a sign of an Engine.
+    fn place() -> (tempfile::TempDir, State, EndpointChoice) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path().join("buildx"), None);
+        let endpoints = EndpointChoice {
+            config_dir: Some(folder.path().to_owned()),
+            default_socket: Some(folder.path().join("docker.sock")),
+            ..EndpointChoice::default()
+        };
+        (folder, state, endpoints)
+    }
+
+    fn chosen(state: &State, endpoints: &EndpointChoice, name: &str, variable: &str) -> String {
+        match choose(state, endpoints, Some(name), Some(variable)) {
+            Ok(Chosen { builder, why }) => format!("{} ({why})", builder.name),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_current_endpoint_is_the_default_if_there_is_one() {
+        let (folder, state, mut endpoints) = place();
+        let default = |endpoints: &EndpointChoice| chosen(&state, endpoints, "", "");
+        assert_eq!(default(&endpoints), "embedded (the default)");
+        // A socket is a sign of an Engine, whoever listens there.
+        std::fs::write(folder.path().join("docker.sock"), "").unwrap();
+        assert_eq!(default(&endpoints), "default (the default)");
+        std::fs::remove_file(folder.path().join("docker.sock")).unwrap();
+        endpoints.docker_host = Some("tcp://127.0.0.1:1".to_owned());
+        assert_eq!(default(&endpoints), "default (the default)");
+        endpoints.docker_host = None;
+        endpoints.docker_context = Some("far".to_owned());
+        assert!(default(&endpoints).starts_with("context \"far\": context not found: "));
+        let id = rbx_oci::Digest::sha256_of(b"far").hex();
+        let meta = folder.path().join("contexts/meta").join(id);
+        std::fs::create_dir_all(&meta).unwrap();
+        let text = r#"{"Name":"far","Metadata":{},"Endpoints":{"docker":{"Host":"unix:///far"}}}"#;
+        std::fs::write(meta.join("meta.json"), text).unwrap();
+        assert_eq!(default(&endpoints), "far (the default)");
+    }
+
+    #[test]
+    fn what_was_said_last_counts_first() {
+        let (_folder, state, mut endpoints) = place();
+        endpoints.docker_host = Some("unix:///a".to_owned());
+        for name in ["mine", "other"] {
+            state.change().unwrap().save(&NodeGroup::new(name, "remote")).unwrap();
+        }
+        let used = |name: &str| state.change().unwrap().set_used("unix:///a", name, false, false).unwrap();
+        used("mine");
+        assert_eq!(chosen(&state, &endpoints, "", ""), "mine (chosen by use)");
+        assert_eq!(chosen(&state, &endpoints, "", "other"), "other (chosen by BUILDX_BUILDER)");
+        assert_eq!(chosen(&state, &endpoints, "embedded", "other"), "embedded (chosen by --builder)");
+        assert_eq!(chosen(&state, &endpoints, "gone", ""), "no builder \"gone\" found");
+        used("embedded");
+        assert_eq!(chosen(&state, &endpoints, "", ""), "embedded (chosen by use)");
+        // One that is gone was never used.
+        used("gone");
+        assert_eq!(chosen(&state, &endpoints, "", ""), "default (the default)");
+    }
 }

@@ -119,6 +119,13 @@ impl Error {
     }
 }
 
+/// What ends a build before the daemon knows of it.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        error.into_failure(|_| None)
+    }
+}
+
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         // What a daemon answers has no source; what the connection met has one.

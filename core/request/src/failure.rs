@@ -1,5 +1,6 @@
 //! Why a build failed.
 
+use crate::cancel::Cancelled;
 use crate::result::SourceRange;
 
 /// Why a build failed: the reason, where in the Dockerfile, and what might help.
@@ -33,6 +34,12 @@ pub enum FailureKind {
     Exhausted,
     /// The build was cancelled.
     Cancelled,
+}
+
+impl From<Cancelled> for Failure {
+    fn from(error: Cancelled) -> Self {
+        Self::new(FailureKind::Cancelled, error.to_string())
+    }
 }
 
 impl Failure {

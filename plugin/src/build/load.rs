@@ -19,7 +19,7 @@ use crate::errors::CliError;
 /// Bytes of an archive that wait to be sent.
 const PIPE: usize = 1 << 20;
 /// What can be done where no Engine takes the image.
-const WITHOUT_ENGINE: &str =
+pub(super) const WITHOUT_ENGINE: &str =
     "to do without an Engine, write the image to a file: -o type=docker,dest=image.tar";
 
 /// Where an image is to go.
@@ -202,7 +202,7 @@ pub(crate) async fn load(
     if let (Some(platform), true) = (&only, by_default) {
         loaded.left_out = Some(format!("the Docker Engine takes one platform, and has it for {platform}"));
     }
-    let task = Task::start(events, &docker);
+    let task = Task::load(events, &docker);
     let digests: Vec<String> = [Some(image.descriptor()), image.config()]
         .into_iter()
         .flatten()
@@ -247,7 +247,7 @@ pub(crate) async fn load(
 }
 
 /// The image's ID, if the Engine has it under all names.
-async fn has(docker: &DockerEngine, names: &[Reference], digests: &[String]) -> Option<String> {
+pub(super) async fn has(docker: &DockerEngine, names: &[Reference], digests: &[String]) -> Option<String> {
     let mut id = None;
     for name in names {
         let found = docker.inspect_image(&name.to_string()).await.ok().flatten()?;
@@ -274,24 +274,34 @@ impl<W: Write> Write for Pipe<W> {
 }
 
 /// The vertex that a load is shown as.
-struct Task<'a> {
-    events: &'a EventSender,
+pub(super) struct Task {
+    events: EventSender,
     vertex: Vertex,
 }
 
-impl<'a> Task<'a> {
-    fn start(events: &'a EventSender, docker: &DockerEngine) -> Self {
+impl Task {
+    /// A load into an Engine.
+    pub(super) fn load(events: &EventSender, docker: &DockerEngine) -> Self {
+        Self::new(events, &format!("load {}", docker.host()), "importing to docker")
+    }
+
+    /// What goes by this name.
+    pub(super) fn start(events: &EventSender, name: &str) -> Self {
+        Self::new(events, name, name)
+    }
+
+    fn new(events: &EventSender, identity: &str, name: &str) -> Self {
         let vertex = Vertex {
-            digest: Digest::sha256_of(format!("load {}", docker.host()).as_bytes()).to_string(),
-            name: "importing to docker".to_owned(),
+            digest: Digest::sha256_of(identity.as_bytes()).to_string(),
+            name: name.to_owned(),
             started: Some(Timestamp::now()),
             ..Vertex::default()
         };
         events.send(Event::Vertex(vertex.clone()));
-        Self { events, vertex }
+        Self { events: events.clone(), vertex }
     }
 
-    fn progress(&self, event: LoadEvent) {
+    pub(super) fn progress(&self, event: LoadEvent) {
         let LoadEvent::Progress { id, current, total, .. } = event else { return };
         let now = Some(Timestamp::now());
         self.events.send(Event::Status(VertexStatus {
@@ -306,7 +316,7 @@ impl<'a> Task<'a> {
         }));
     }
 
-    fn end(&self, cached: bool, error: Option<&str>) {
+    pub(super) fn end(&self, cached: bool, error: Option<&str>) {
         self.events.send(Event::Vertex(Vertex {
             completed: Some(Timestamp::now()),
             cached,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use rbx_driver::DriverKind;
 use rbx_oci::Reference;
 use rbx_request::{LOCAL_DELETE, Output, OutputDestination, OutputEntry, OutputKind};
 
@@ -12,10 +13,31 @@ use crate::cli::build::BuildArgs;
 use crate::env::Env;
 use crate::errors::CliError;
 
-/// What is said where nothing is kept of a build but its cache.
-const NO_OUTPUT: &str = "No output specified with embedded driver. Build result will only remain in the build cache. \
-                         To keep the image name it with --tag, to load it into docker use --load, to write it to a \
-                         file use --output";
+/// What the outputs of a build depend on besides its flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The builder's driver.
+    pub(crate) driver: DriverKind,
+    /// Images go to the Docker Engine unless they are sent elsewhere.
+    pub(crate) default_load: bool,
+}
+
+impl Target {
+    /// What is said where nothing is kept of a build but its cache.
+    fn no_output(self) -> String {
+        let what = match self.driver {
+            DriverKind::Embedded => {
+                "To keep the image name it with --tag, to load it into docker use --load, to write it to a file use \
+                 --output"
+            }
+            _ => "To push result image into registry use --push or to load image into docker use --load",
+        };
+        let driver = self.driver;
+        format!(
+            "No output specified with {driver} driver. Build result will only remain in the build cache. {what}"
+        )
+    }
+}
 
 /// Where the result goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +49,7 @@ pub(crate) struct Outputs {
     /// What becomes of it besides.
     pub(crate) keep: Keep,
     /// What the user is told before the build.
-    pub(crate) warning: Option<&'static str>,
+    pub(crate) warning: Option<String>,
 }
 
 /// A load that was asked for.
@@ -58,6 +80,7 @@ pub(crate) fn resolve(
     calls: bool,
     tags: &[Reference],
     allow_delete: bool,
+    target: Target,
     env: &Env,
 ) -> Result<Outputs, CliError> {
     let mut outputs =
@@ -86,10 +109,19 @@ pub(crate) fn resolve(
             all.loads.push(Load { context, names: output.attributes.get("name").cloned() });
         }
     }
-    if outputs.is_empty() && !calls {
-        let no_load = env.filled("BUILDX_NO_DEFAULT_LOAD").is_some_and(is_true);
+    let no_load = env.filled("BUILDX_NO_DEFAULT_LOAD").is_some_and(is_true);
+    if outputs.is_empty() && !calls && target.driver != DriverKind::Embedded {
+        // What becomes of it in a Docker Engine is the protocol's affair.
+        if target.driver != DriverKind::Docker && !no_load {
+            if target.default_load {
+                all.loads.push(Load::default());
+            } else {
+                all.warning = Some(target.no_output());
+            }
+        }
+    } else if outputs.is_empty() && !calls {
         if tags.is_empty() {
-            all.warning = (!no_load).then_some(NO_OUTPUT);
+            all.warning = (!no_load).then(|| target.no_output());
             if super::show::prints_id(args) || args.iidfile.is_some() || args.metadata_file.is_some() {
                 // An output that is written nowhere: the image is put together, so that it has an ID.
                 outputs.push(plain(OutputKind::Docker));
@@ -211,12 +243,18 @@ mod tests {
     use super::*;
     use crate::cli::parse_line;
 
+    const EMBEDDED: Target = Target { driver: DriverKind::Embedded, default_load: true };
+
     fn resolved(flags: &[&str], env: &Env) -> Result<Outputs, String> {
+        resolved_for(EMBEDDED, flags, env)
+    }
+
+    fn resolved_for(target: Target, flags: &[&str], env: &Env) -> Result<Outputs, String> {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let args: BuildArgs = parse_line(&flags, &[".".to_owned()]).unwrap();
         let entries: Vec<_> = args.output.iter().map(|text| OutputEntry::parse(text).unwrap()).collect();
         let tags: Vec<_> = args.tag.iter().map(|tag| Reference::parse(tag).unwrap()).collect();
-        resolve(&args, &entries, args.check, &tags, false, env).map_err(|error| {
+        resolve(&args, &entries, args.check, &tags, false, target, env).map_err(|error| {
             let mut text = Vec::new();
             error.report(&mut text).unwrap();
             String::from_utf8(text).unwrap().trim_end().trim_start_matches("ERROR: ").to_owned()
@@ -224,8 +262,8 @@ mod tests {
     }
 
     /// The outputs, the loads and what is kept, in short.
-    fn short(flags: &[&str]) -> String {
-        let all = resolved(flags, &Env::with(&[])).unwrap();
+    fn short(target: Target, flags: &[&str], env: &Env) -> String {
+        let all = resolved_for(target, flags, env).unwrap();
         let outputs = all.requested.iter().map(|output| {
             let attributes = output.attributes.iter().map(|(key, value)| format!(",{key}={value}"));
             format!("{}{}", name(output.kind), attributes.collect::<String>())
@@ -259,8 +297,37 @@ mod tests {
             (&["--output=out", "--push", "--tag=a"], "local image,push=true,unpack=false"),
         ];
         for (flags, wanted) in table {
-            assert_eq!(short(flags), *wanted, "{flags:?}");
+            assert_eq!(short(EMBEDDED, flags, &Env::with(&[])), *wanted, "{flags:?}");
         }
+    }
+
+    #[test]
+    fn without_outputs_drivers_do_what_they_do_in_buildx() {
+        let target = |driver, default_load| Target { driver, default_load };
+        let container = target(DriverKind::DockerContainer, false);
+        let table: &[(Target, &[&str], &str)] = &[
+            (target(DriverKind::Docker, true), &[], ""),
+            (target(DriverKind::Docker, true), &["--tag=a"], ""),
+            (container, &["--tag=a"], "warning"),
+            (container, &["--check"], ""),
+            (container, &["--output=type=cacheonly"], "cacheonly"),
+            (container, &["--load"], "docker load\"\""),
+            (target(DriverKind::Remote, true), &["--tag=a"], "load\"\""),
+            (target(DriverKind::Remote, true), &["--push", "--tag=a"], "image,push=true,unpack=false"),
+        ];
+        for (target, flags, wanted) in table {
+            assert_eq!(short(*target, flags, &Env::with(&[])), *wanted, "{target:?} {flags:?}");
+        }
+        let env = Env::with(&[("BUILDX_NO_DEFAULT_LOAD", "1")]);
+        for target in [container, target(DriverKind::Remote, true), target(DriverKind::Docker, true)] {
+            assert_eq!(short(target, &["--tag=a"], &env), "");
+        }
+        let warning = resolved_for(container, &[], &Env::with(&[])).unwrap().warning.unwrap();
+        assert_eq!(
+            warning,
+            "No output specified with docker-container driver. Build result will only remain in the build cache. To \
+             push result image into registry use --push or to load image into docker use --load"
+        );
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! From flags to a request.
 
+use std::fs;
 use std::io::Read;
 
 use rbx_oci::{Reference, ReferenceError};
 use rbx_platform::Platform;
 use rbx_request::{
-    AddHost, Annotation, Attestation, BuildRequest, CacheEntry, Call, GrammarError, Network, NoCache,
-    OutputEntry, SecretEntry, SshEntry, SshForward, parse_contexts, parse_entitlements, parse_pairs,
-    parse_platforms, parse_resources,
+    AddHost, Annotation, Attestation, BuildRequest, CacheEntry, Call, GrammarError, MAX_SECRET_LEN, Network,
+    NoCache, OutputEntry, Secret, SecretEntry, SecretSource, SshEntry, SshForward, parse_contexts,
+    parse_entitlements, parse_pairs, parse_platforms, parse_resources,
 };
 
-use super::outputs::{self, Keep, Load};
+use super::outputs::{self, Keep, Load, Target};
 use super::{context, policies, show};
 use crate::cli::build::BuildArgs;
 use crate::docker::Proxies;
@@ -30,6 +31,7 @@ pub(crate) struct Entries {
     secrets: Vec<SecretEntry>,
     ssh: Vec<SshEntry>,
     policies_disabled: bool,
+    call: Option<Call>,
 }
 
 /// A request, and what is to be done beside it.
@@ -42,7 +44,9 @@ pub(crate) struct Prepared {
     /// What becomes of a result that nobody said anything about.
     pub(crate) keep: Keep,
     /// What the user is told before the build.
-    pub(crate) warning: Option<&'static str>,
+    pub(crate) warning: Option<String>,
+    /// `--call`, if it asks for something else than a build.
+    pub(crate) call: Option<Call>,
     /// The image ID is printed in the end.
     pub(crate) print_id: bool,
 }
@@ -70,6 +74,7 @@ pub(crate) fn parse(args: &BuildArgs, env: &Env) -> Result<Entries, CliError> {
         Ok(entries.map(|entry| entry.resolve(&env.cwd)).collect())
     };
     let policies_disabled = policies::check(&args.policy)?;
+    let call = Call::parse(call).map_err(grammar)?;
     let request = BuildRequest {
         labels: parse_pairs(&args.label, None).map_err(grammar)?,
         attestations: Attestation::parse_all(
@@ -81,7 +86,7 @@ pub(crate) fn parse(args: &BuildArgs, env: &Env) -> Result<Entries, CliError> {
         named_contexts: parse_contexts(&args.build_context).map_err(grammar)?,
         cache_from: caches(&args.cache_from)?,
         cache_to: caches(&args.cache_to)?,
-        call: Call::parse(call).map_err(grammar)?.map(|call| call.name),
+        call: call.as_ref().map(|call| call.name.clone()),
         build_args,
         ..BuildRequest::default()
     };
@@ -91,6 +96,7 @@ pub(crate) fn parse(args: &BuildArgs, env: &Env) -> Result<Entries, CliError> {
         secrets: each(&args.secret, SecretEntry::parse)?,
         ssh: args.ssh.iter().map(|text| SshEntry::parse(text)).collect(),
         policies_disabled,
+        call,
     })
 }
 
@@ -100,9 +106,10 @@ pub(crate) fn prepare(
     env: &Env,
     entries: Entries,
     proxies: &Proxies,
+    target: Target,
     stdin: Box<dyn Read + Send>,
 ) -> Result<Prepared, CliError> {
-    let Entries { mut request, outputs, secrets, ssh, policies_disabled } = entries;
+    let Entries { mut request, outputs, secrets, ssh, policies_disabled, call } = entries;
     request.no_cache = match (args.no_cache, args.no_cache_filter.as_slice()) {
         (true, []) => NoCache::All,
         (false, []) => NoCache::Use,
@@ -121,6 +128,9 @@ pub(crate) fn prepare(
     let lookup = |name: &str| env.var(name).map(str::to_owned);
     let secret = |entry: &SecretEntry| entry.resolve(&env.cwd, &lookup);
     request.secrets = secrets.iter().map(secret).collect::<Result<_, _>>().map_err(grammar)?;
+    for (entry, secret) in secrets.iter().zip(&request.secrets) {
+        check_secret(entry, secret)?;
+    }
     request.ssh = SshForward::resolve_all(&ssh, &env.cwd, env.filled("SSH_AUTH_SOCK")).map_err(grammar)?;
 
     for text in &args.annotation {
@@ -131,7 +141,7 @@ pub(crate) fn prepare(
     let (allow, allow_delete) = parse_entitlements(&args.allow).map_err(grammar)?;
     request.allow = allow;
     request.tags = args.tag.iter().map(|tag| parse_tag(tag)).collect::<Result<_, _>>()?;
-    let outputs = outputs::resolve(args, &outputs, request.call.is_some(), &request.tags, allow_delete, env)?;
+    let outputs = outputs::resolve(args, &outputs, call.is_some(), &request.tags, allow_delete, target, env)?;
     request.outputs = outputs.requested;
 
     if request.build_args.get(SYNTAX).is_some_and(|syntax| syntax.trim().is_empty()) {
@@ -162,8 +172,29 @@ pub(crate) fn prepare(
         loads: outputs.loads,
         keep: outputs.keep,
         warning: outputs.warning,
+        call,
         print_id: show::prints_id(args),
     })
+}
+
+/// Refuses a secret that cannot be read, or is none by its size.
+fn check_secret(entry: &SecretEntry, secret: &Secret) -> Result<(), CliError> {
+    let SecretSource::File(path) = &secret.source else { return Ok(()) };
+    let written = entry.file.as_deref().unwrap_or(&entry.id);
+    match fs::metadata(path) {
+        Ok(found) if found.len() > MAX_SECRET_LEN as u64 => {
+            Err(CliError::new(format!("secret {} too big. max size 500KB", secret.id)))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let reason = match error.kind() {
+                std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+                _ => error.to_string(),
+            };
+            Err(CliError::new(format!("failed to stat {written}: stat {written}: {reason}")))
+        }
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -202,7 +233,7 @@ fn split_list(texts: &[String]) -> Result<Vec<String>, CliError> {
 mod tests {
     use std::path::PathBuf;
 
-    use rbx_request::{ContextSource, DockerfileSource, SecretSource};
+    use rbx_request::{ContextSource, DockerfileSource};
 
     use super::*;
     use crate::cli::flags::{self, Mixed};
@@ -231,8 +262,11 @@ mod tests {
             let line = flags::read(&definition, &words, Mixed::Yes)?;
             let args: BuildArgs = parse_line(&line.flags, &line.operands)?;
             let proxies = Proxies::default();
+            let target = Target { driver: rbx_driver::DriverKind::Embedded, default_load: true };
             parse(&args, &self.env)
-                .and_then(|entries| prepare(&args, &self.env, entries, &proxies, Box::new(&b"FROM x"[..])))
+                .and_then(|entries| {
+                    prepare(&args, &self.env, entries, &proxies, target, Box::new(&b"FROM x"[..]))
+                })
                 .map_err(|error| {
                     let mut text = Vec::new();
                     error.report(&mut text).unwrap();
@@ -364,6 +398,7 @@ mod tests {
         assert_eq!(request.secrets[0].source, SecretSource::Value(b"secret".to_vec()));
         assert_eq!(request.ssh[0].paths, [PathBuf::from("/agent")]);
 
+        fs::write(fixture.path("y"), "").unwrap();
         let request = fixture.request(&[
             ".",
             "--build-arg=SOURCE_DATE_EPOCH=1",

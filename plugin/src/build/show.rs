@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use rbx_builder::EMBEDDED;
+use rbx_driver::DriverKind;
 use rbx_progress::{Colors, Mode, Options, Summary, display};
 use rbx_request::EventReceiver;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::builders::Selected;
 use crate::cli::build::BuildArgs;
 use crate::env::Env;
 use crate::errors::CliError;
@@ -18,6 +19,7 @@ use crate::errors::CliError;
 pub(crate) struct Show {
     mode: Mode,
     colors: Colors,
+    builder: String,
     header: String,
     log_lines: Option<u16>,
     no_trunc: bool,
@@ -30,7 +32,7 @@ impl Show {
     pub(crate) fn new(
         args: &BuildArgs,
         env: &Env,
-        chosen_because: &str,
+        selected: &Selected,
         debug: bool,
     ) -> Result<Self, CliError> {
         let mode = mode(&args.progress, args.quiet, env)?;
@@ -38,16 +40,20 @@ impl Show {
         for complaint in complaints {
             super::warn(&complaint);
         }
-        let network = match args.network.as_str() {
-            "none" => "RUN steps have no network",
-            _ => "RUN steps have the host's network",
+        let (name, driver) = (&selected.builder.name, selected.driver);
+        let network = match (driver, args.network.as_str()) {
+            (DriverKind::Embedded, "none") => "; RUN steps have no network",
+            (DriverKind::Embedded, _) => "; RUN steps have the host's network",
+            _ => "",
         };
         let number = |name: &str| env.filled(name).and_then(|value| value.parse::<u16>().ok());
         Ok(Self {
             mode,
             colors,
+            builder: format!("{driver}:{name}"),
             header: format!(
-                "building with {EMBEDDED:?} instance using embedded driver ({chosen_because}; {network})"
+                "building with {name:?} instance using {driver} driver ({}{network})",
+                selected.why
             ),
             log_lines: number("BUILDKIT_TTY_LOG_LINES").filter(|lines| *lines > 0),
             no_trunc: env.var("PROGRESS_NO_TRUNC") != Some("0"),
@@ -60,7 +66,7 @@ impl Show {
     pub(crate) fn start(&self, events: EventReceiver) -> JoinHandle<Summary> {
         let standard = Options::default();
         let options = Options {
-            builder: format!("embedded:{EMBEDDED}"),
+            builder: self.builder.clone(),
             header: Some(self.header.clone()),
             colors: self.colors.clone(),
             log_lines: self.log_lines.unwrap_or(standard.log_lines),

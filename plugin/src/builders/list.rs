@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use rbx_builder::{EMBEDDED, Kind, Loaded, LoadedNode, Why, builders};
+use rbx_builder::{Kind, Loaded, LoadedNode, builders};
 use rbx_driver::GcPolicy;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +35,7 @@ pub(crate) fn ls(context: &Context<'_>, args: &LsArgs) -> Result<ExitCode, CliEr
     if format.listing.table {
         let mut notes = complaints(&loaded);
         if args.format == "table" {
-            notes.push_str(&used(&loaded, &current, chosen.why));
+            let _ = writeln!(notes, "\n{current:?} is used ({})", chosen.why);
         }
         let _ = io::stderr().write_all(notes.as_bytes());
     }
@@ -64,17 +64,6 @@ fn complaints(loaded: &[Loaded]) -> String {
         }
     }
     if text.is_empty() { text } else { format!("\n{text}") }
-}
-
-/// Where `build` builds, and why.
-fn used(loaded: &[Loaded], current: &str, why: Why) -> String {
-    let kind = loaded.iter().find(|builder| builder.builder.name == current);
-    match kind.map(|builder| (builder.builder.kind, &builder.builder.driver)) {
-        Some((Kind::Instance, driver)) => format!(
-            "\n{current:?} is used ({why}); the {driver} driver cannot build yet, so {EMBEDDED:?} stands in\n"
-        ),
-        _ => format!("\n{current:?} is used ({why})\n"),
-    }
 }
 
 /// How builders are written.

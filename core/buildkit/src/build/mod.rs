@@ -96,7 +96,7 @@ pub async fn build(
     cancel: &Cancel,
     stdout: &Stdout,
 ) -> Result<Built, Failure> {
-    let reference = new_id();
+    let reference = if settings.reference.is_empty() { new_id() } else { settings.reference.clone() };
     let policy = settings.source_policy.as_deref().map(policy::parse).transpose()?;
     attributes::check_attestations(request, settings)?;
     let caches = Caches::of(request, settings)?;

@@ -11,6 +11,8 @@ use crate::session::OpenPipe;
 /// What a build needs besides its request: facts about the builder, and what its user's environment says.
 #[derive(Debug, Default)]
 pub struct Settings {
+    /// The id under which the daemon's history is to have the build; a random one if empty.
+    pub reference: String,
     /// The builder's name, for the build's reference.
     pub builder: String,
     /// The node's name there.

@@ -9,65 +9,38 @@ use super::{Ours, program, words};
 use crate::world::{PROGRAM, Ran, World, ran};
 
 #[test]
-fn the_embedded_builder_stands_in_for_one_that_was_used() {
+fn the_default_is_the_builder_of_the_current_endpoint() {
     let world = World::new();
-    let build = |words: &[&str]| {
-        let mut build = world.build(words);
-        ran(build
-            .env_remove("BUILDX_BUILDER")
-            .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
-            .arg("context"))
-    };
     let rbx = |line: &str| {
         let mut command = world.command(Path::new(PROGRAM));
-        command.env("DOCKER_HOST", "unix:///nowhere/docker.sock").args(words(line));
-        ran(&mut command)
+        command.env("RBX_ROOT", world.path("store")).env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+        ran(command.args(words(line)))
     };
-    let built = build(&[]).well().stderr;
-    assert!(
-        built.contains("building with \"embedded\" instance using embedded driver (the default; "),
-        "{built}"
-    );
-    assert!(!world.path("config/buildx").exists(), "a build creates no state");
+    let dead = "ERROR: Cannot connect to the Docker daemon at unix:///nowhere/docker.sock. Is the docker daemon \
+                running?\nHint: --builder embedded needs no other\n";
+    for line in ["build context", "build --builder=default context"] {
+        let refused = rbx(line);
+        assert_eq!((refused.code, refused.stderr.as_str()), (Some(1), dead), "{line}");
+    }
+    let listed = rbx("ls");
+    assert!(listed.stdout.contains("\ndefault*"), "{listed:?}");
+    assert!(listed.stderr.ends_with("\n\"default\" is used (the default)\n"), "{listed:?}");
 
     rbx("create --name mine --driver remote tcp://127.0.0.1:9 --use").well();
-    let built = build(&[]).well().stderr;
-    let warning = "WARNING: the remote driver cannot build yet: \"embedded\" stands in for builder \"mine\" (chosen by \
-                   use)\n";
-    assert!(built.starts_with(warning), "{built}");
-    assert!(built.contains("using embedded driver (in place of \"mine\"; "), "{built}");
     let listed = rbx("ls").well();
-    assert!(
-        listed.stdout.contains("\nmine*")
-            || listed.stdout.starts_with("mine*")
-            || listed.stdout.contains("mine* "),
-        "{listed:?}"
-    );
-    assert!(
-        listed.stderr.ends_with(
-            "\n\"mine\" is used (chosen by use); the remote driver cannot build yet, so \"embedded\" stands in\n"
-        ),
-        "{listed:?}"
-    );
+    assert!(format!("\n{}", listed.stdout).contains("\nmine* "), "{listed:?}");
+    assert!(listed.stderr.ends_with("\n\"mine\" is used (chosen by use)\n"), "{listed:?}");
 
-    let refused = build(&["--builder=mine"]);
-    assert_eq!(
-        (refused.code, refused.stderr.as_str()),
-        (
-            Some(1),
-            "ERROR: the remote driver cannot build yet: builder \"mine\" (chosen by --builder)\n\
-             Hint: --builder embedded needs no other\n"
-        )
-    );
-    rbx("use embedded").well();
-    let built = build(&[]).well().stderr;
-    assert!(built.contains("using embedded driver (chosen by use; "), "{built}");
-    let booted = rbx("create --name booted --driver remote tcp://127.0.0.1:9 --bootstrap");
+    rbx("use --default embedded").well();
+    let base = world.base().replace('_', "~");
+    let built = rbx(&format!("build --progress=plain {base} context")).well().stderr;
     assert!(
-        booted.stderr.starts_with("ERROR: the remote driver cannot boot builders yet\nHint: "),
-        "{booted:?}"
+        built.contains("building with \"embedded\" instance using embedded driver (chosen by use; "),
+        "{built}"
     );
-    assert!(!world.path("config/buildx/instances/booted").exists());
+    assert!(
+        !world.path("config/buildx/activity/embedded").exists() && !world.path("config/buildx/refs").exists()
+    );
 }
 
 #[test]
