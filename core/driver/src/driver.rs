@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rbx_buildkit::{Client, Dial};
@@ -78,7 +79,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// How it is now. That nobody answers is an error only where somebody has to be there.
     fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>>;
 
-    /// A connection to its `BuildKit`, which has to run.
+    /// A connection to its `BuildKit`, which has to run. Errors say how it was to be reached, and have hints.
     fn client(&self) -> BoxFuture<'_, Result<Client, DriverError>> {
         Box::pin(async move {
             match self.dial() {
@@ -140,7 +141,7 @@ pub fn check(kind: DriverKind, node: &NodeSettings) -> Result<(), DriverError> {
     match kind {
         DriverKind::Docker => DockerDriver::check(node),
         DriverKind::DockerContainer => ContainerDriver::check(node),
-        DriverKind::Remote => RemoteDriver::new(node).map(|_| ()),
+        DriverKind::Remote => RemoteDriver::new(node, Duration::ZERO).map(|_| ()),
         DriverKind::Embedded | DriverKind::Kubernetes => Ok(()),
     }
 }
@@ -154,7 +155,7 @@ pub fn open(
     match kind {
         DriverKind::Docker => Ok(Arc::new(DockerDriver::new(node)?)),
         DriverKind::DockerContainer => Ok(Arc::new(ContainerDriver::new(node, surroundings)?)),
-        DriverKind::Remote => Ok(Arc::new(RemoteDriver::new(node)?)),
+        DriverKind::Remote => Ok(Arc::new(RemoteDriver::new(node, surroundings.patience)?)),
         DriverKind::Embedded | DriverKind::Kubernetes => Err(DriverError::NotThere(kind)),
     }
 }

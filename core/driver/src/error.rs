@@ -90,8 +90,6 @@ pub enum DriverError {
     BuildKit {
         /// What it said, or what happened.
         message: String,
-        /// What can be done about it.
-        hint: Option<&'static str>,
         /// There was no answer.
         lost: bool,
     },
@@ -155,9 +153,7 @@ impl DriverError {
     /// What can be done about it, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Connect { hint, .. } | Self::Unreachable { hint, .. } | Self::BuildKit { hint, .. } => {
-                *hint
-            }
+            Self::Connect { hint, .. } | Self::Unreachable { hint, .. } => *hint,
             Self::PermissionDenied { .. } => {
                 Some("add yourself to the group that owns the socket, or use sudo")
             }
@@ -189,7 +185,7 @@ impl DriverError {
                 let kind = root_cause(source.as_ref()).downcast_ref::<io::Error>().map(io::Error::kind);
                 hint.is_none() && kind != Some(io::ErrorKind::PermissionDenied)
             }
-            Self::BuildKit { hint, lost, .. } => *lost && hint.is_none(),
+            Self::BuildKit { lost, .. } => *lost,
             _ => false,
         }
     }
@@ -206,10 +202,7 @@ impl DriverError {
     /// What a daemon answered, or that it is lost, after words about what was asked.
     pub(crate) fn from_daemon(about: &str, error: &rbx_buildkit::Error) -> Self {
         let message = format!("{about}{error}");
-        // With TLS 1.3 a server says after the connection came about that it misses something.
-        let missed = ["CertificateRequired", "BadCertificate", "UnknownCA"];
-        let hint = missed.iter().any(|alert| message.contains(alert)).then_some(CLIENT_CERTIFICATE);
-        Self::BuildKit { message, hint, lost: !matches!(error.kind(), rbx_buildkit::ErrorKind::Answer(_)) }
+        Self::BuildKit { message, lost: !matches!(error.kind(), rbx_buildkit::ErrorKind::Answer(_)) }
     }
 
     /// Why a connection to an Engine did not come about.
@@ -235,7 +228,8 @@ impl DriverError {
     }
 }
 
-const CLIENT_CERTIFICATE: &str = "the server probably has client authentication (--tlsverify) enabled; check your TLS \
+/// What is said where a server may want to know its client.
+pub(crate) const CLIENT_CERTIFICATE: &str = "the server probably has client authentication (--tlsverify) enabled; check your TLS \
                                   client certification settings";
 
 /// What the other side of a TLS connection missed, or this one.

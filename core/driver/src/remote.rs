@@ -6,21 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rbx_buildkit::{Dial, Io};
+use rbx_buildkit::{Client, Dial, Io};
 use rbx_request::{EventSender, Features};
-use tokio::time::{Instant, sleep};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::buildkit::{self, Details};
 use crate::connection::{Connect as _, Way};
 use crate::container::truth;
 use crate::docker::TlsFiles;
 use crate::driver::{Driver, NodeSettings, Status};
-use crate::error::DriverError;
+use crate::error::{CLIENT_CERTIFICATE, DriverError};
 use crate::kind::DriverKind;
 use crate::progress::Progress;
 
-/// How long a daemon that is not there yet is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer may take until it is said that one is waited for.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
 /// What is spoken inside TLS.
@@ -30,12 +31,16 @@ const PROTOCOLS: [&str; 1] = ["h2"];
 #[derive(Debug)]
 pub(crate) struct RemoteDriver {
     dial: Arc<RemoteDial>,
+    /// A connection that has worked.
+    client: OnceCell<Client>,
     default_load: bool,
+    /// How long a daemon that is not there yet is waited for.
+    patience: Duration,
 }
 
 impl RemoteDriver {
     /// The one of a node. Checks its options; connects to nothing, and reads nothing.
-    pub(crate) fn new(node: &NodeSettings) -> Result<Self, DriverError> {
+    pub(crate) fn new(node: &NodeSettings, patience: Duration) -> Result<Self, DriverError> {
         let refused = |reason: String| DriverError::Refused(reason);
         if !node.files.is_empty() {
             return Err(refused("setting config file is not supported for remote driver".to_owned()));
@@ -83,12 +88,28 @@ impl RemoteDriver {
                 .unwrap_or_else(|| "localhost".to_owned()),
             tls: tls.then_some((files, server_name)),
         };
-        Ok(Self { dial: Arc::new(dial), default_load })
+        Ok(Self { dial: Arc::new(dial), client: OnceCell::new(), default_load, patience })
     }
 
     async fn ask(&self) -> Result<Details, DriverError> {
-        let client = buildkit::connect(Arc::clone(&self.dial) as _).await?;
-        buildkit::ask(&client, |_| self.static_features()).await
+        let client = self.client().await?;
+        let asked = buildkit::ask(&client, |_| self.static_features()).await;
+        if asked.is_ok() {
+            // It may be there by now.
+            let _ = self.client.set(client);
+        }
+        asked.map_err(|error| match error {
+            // With TLS 1.3 a server hangs up after the connection came about, if it misses something.
+            DriverError::BuildKit { message, lost: true } if self.dial.lacks_certificate() => {
+                DriverError::Unreachable {
+                    host: self.dial.address.clone(),
+                    hint: Some(CLIENT_CERTIFICATE),
+                    source: Box::new(io::Error::from(io::ErrorKind::ConnectionAborted)),
+                    cause: message,
+                }
+            }
+            error => error,
+        })
     }
 
     fn static_features(&self) -> Features {
@@ -97,9 +118,9 @@ impl RemoteDriver {
 
     /// Waits until it answers.
     async fn wait(&self) -> Result<(), DriverError> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
-            let asked = tokio::time::timeout_at(end, self.ask()).await;
+            let asked = timeout_at(end, self.ask()).await;
             match asked {
                 Ok(Ok(_)) => return Ok(()),
                 // Time mends what is not there yet, and nothing else.
@@ -109,7 +130,7 @@ impl RemoteDriver {
                     let late = io::Error::from(io::ErrorKind::TimedOut);
                     return Err(DriverError::Unreachable {
                         host: self.dial.address.clone(),
-                        cause: format!("no answer within {} s", PATIENCE.as_secs()),
+                        cause: format!("no answer within {} s", self.patience.as_secs()),
                         hint: None,
                         source: Box::new(late),
                     });
@@ -128,6 +149,15 @@ impl Driver for RemoteDriver {
         Some(Arc::clone(&self.dial) as Arc<dyn Dial>)
     }
 
+    fn client(&self) -> BoxFuture<'_, Result<Client, DriverError>> {
+        Box::pin(async {
+            match self.client.get() {
+                Some(client) => Ok(client.clone()),
+                None => buildkit::connect(Arc::clone(&self.dial) as _).await,
+            }
+        })
+    }
+
     fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>> {
         Box::pin(async { Ok(self.details().await?.status) })
     }
@@ -143,7 +173,8 @@ impl Driver for RemoteDriver {
 
     fn boot<'a>(&'a self, events: &'a EventSender) -> BoxFuture<'a, Result<(), DriverError>> {
         Box::pin(async {
-            if self.ask().await.is_ok() {
+            // Who is there is not talked about.
+            if timeout(AT_ONCE.min(self.patience), self.ask()).await.is_ok_and(|asked| asked.is_ok()) {
                 return Ok(());
             }
             let progress = Progress::start(events, "[internal] waiting for connection", &self.dial.address);
@@ -172,6 +203,11 @@ impl RemoteDial {
             (Some(("tcp", address)), Some((files, name))) => Way::tls(address, name, files, &PROTOCOLS),
             _ => Way::to_daemon(&self.address),
         }
+    }
+
+    /// Whether it goes by TLS and the client has nothing to show.
+    fn lacks_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|(files, _)| files.cert.is_none())
     }
 
     async fn open(&self) -> io::Result<Box<dyn Io>> {

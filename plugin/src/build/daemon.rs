@@ -180,8 +180,7 @@ impl<'a> Daemon<'a> {
         let failed_there = |error: rbx_buildkit::Error| CliError::from(Failure::from(error));
         let driver = opened(job, node).map_err(CliError::of_build)?;
         driver.boot(events).await.map_err(failed)?;
-        let none = || CliError::new("the driver has no BuildKit").of_build();
-        let client = Client::connect(driver.dial().ok_or_else(none)?).await.map_err(failed_there)?;
+        let client = driver.client().await.map_err(failed)?;
         let (features, workers) = tokio::join!(driver.features(), client.workers());
         let mut platforms = node.platforms();
         platforms.extend(workers.map_err(failed_there)?.into_iter().flat_map(|worker| worker.platforms));

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use rbx_buildkit::{Dial, Worker};
+use rbx_buildkit::{Client, Dial, Worker};
+
+use tokio::sync::OnceCell;
 
 use super::engine::Engine;
 use crate::buildkit::{self, Details};
@@ -17,13 +19,14 @@ use crate::kind::DriverKind;
 #[derive(Debug)]
 pub struct DockerDriver {
     engine: Engine,
+    client: OnceCell<Client>,
 }
 
 impl DockerDriver {
     /// The one at the node's endpoint. Connects to nothing.
     pub fn new(node: &NodeSettings) -> Result<Self, DriverError> {
         Self::check(node)?;
-        Ok(Self { engine: Engine::connect(&node.engine)? })
+        Ok(Self { engine: Engine::connect(&node.engine)?, client: OnceCell::new() })
     }
 
     /// Whether a node can be as it is described.
@@ -43,6 +46,12 @@ impl Driver for DockerDriver {
 
     fn dial(&self) -> Option<Arc<dyn Dial>> {
         Some(self.engine.dial())
+    }
+
+    fn client(&self) -> BoxFuture<'_, Result<Client, DriverError>> {
+        Box::pin(async {
+            self.client.get_or_try_init(|| buildkit::connect(self.engine.dial())).await.cloned()
+        })
     }
 
     fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>> {

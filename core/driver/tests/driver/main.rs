@@ -6,3 +6,4 @@ mod connections;
 mod container;
 mod docker;
 mod dockerd;
+mod remote;
