@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 /// How long work that blocks is waited for when its thread ends. It may be reading what nobody writes any more.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A runtime on a thread of its own, which ends when this is dropped.
 ///
