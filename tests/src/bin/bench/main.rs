@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a developer's command line tool")]
 
+mod daemon;
 mod measure;
 mod memory;
 mod report;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         results.push((row, pair));
     }
     print!("\n{}", report::table(&results));
+    print!("{}", report::shares(&results));
     print!("\n{}", report::plot(&results));
     std::fs::write(&options.json, report::json(&results, &Parts::locate().versions()))
         .expect("the figures can be written");
@@ -88,12 +90,13 @@ fn parse() -> Result<Options, String> {
 }
 
 fn usage() -> String {
-    let rows: Vec<String> = ROWS.iter().map(|row| format!("  {:16} {}", row.key, row.title)).collect();
+    let rows: Vec<String> = ROWS.iter().map(|row| format!("  {:22} {}", row.key, row.title)).collect();
     let rows = rows.join("\n");
     format!(
         "Usage: bench [--rows KEY,KEY...] [-n RUNS] [--side rbx|buildkit] [--json FILE]\n\nRows:\n{rows}\n\n\
          Times are of whole processes, from start to exit; files are in the page cache.\n\
          Memory is the peak resident set of the client and its helpers, and of dockerd and containerd; not of what\n\
-         runs the steps there, nor of the steps.\n"
+         runs the steps there, nor of the steps.\n\
+         The client's share, where both are clients of one Engine, is the time in which no step of that Engine ran.\n"
     )
 }

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use rbx_emulation::Architecture;
 use rbx_tests::binfmt::Registered;
-use rbx_tests::{Engine, Parts, Registry, Store, rbx};
+use rbx_tests::dind::BUILDKIT;
+use rbx_tests::{Engine, Parts, Registry, Store, rbx, rbx_program};
 use serde_json::json;
 use wait4::Wait4;
 
+use crate::daemon;
 use crate::memory::{self, Watch};
 use crate::rows::Row;
 use crate::workload;
@@ -34,6 +36,10 @@ pub(crate) enum Side {
 pub(crate) struct Sample {
     /// Milliseconds from start to exit.
     pub(crate) milliseconds: f64,
+    /// Milliseconds of CPU time that the client and its helpers used.
+    pub(crate) cpu: f64,
+    /// Milliseconds of [`Self::milliseconds`] in which no step of a daemon ran, where that is known.
+    pub(crate) share: Option<f64>,
     /// Peak memory of the client in MiB.
     pub(crate) client: f64,
     /// Peak memory of the daemons in MiB.
@@ -54,6 +60,8 @@ pub(crate) struct Bench {
     registry: Registry,
     /// Made when a row first needs it.
     hub: OnceCell<Registry>,
+    /// The same.
+    container: OnceCell<String>,
     directory: PathBuf,
     _handlers: Option<Registered>,
 }
@@ -77,6 +85,7 @@ impl Bench {
             engine: Engine::start(Store::Containerd),
             registry: Registry::with_images(),
             hub: OnceCell::new(),
+            container: OnceCell::new(),
             directory,
             _handlers: handlers,
             parts,
@@ -158,6 +167,50 @@ impl Bench {
         timed(command, &daemons, &self.directory.join("log"))
     }
 
+    /// Runs a side's program as a client of the same Engine, where `builder` is chosen.
+    pub(crate) fn client(&self, side: Side, builder: &str, arguments: &[&str]) -> Result<Sample, String> {
+        let mut command = match side {
+            Side::BuildKit => self.engine.buildx(),
+            Side::Rbx => self.engine.command(&rbx_program()),
+        };
+        command.args(arguments).env("BUILDX_BUILDER", builder).env("RBX_ROOT", self.home().join("store"));
+        timed(command, &self.engine.pids(), &self.directory.join("log"))
+    }
+
+    /// Builds a context as a client of the same Engine. What the daemon did is taken from the progress.
+    pub(crate) fn client_build(
+        &self,
+        side: Side,
+        builder: &str,
+        context: &Path,
+        more: &[&str],
+    ) -> Result<Sample, String> {
+        let context = context.display().to_string();
+        let common = ["build", "--provenance=false", "--network=host", "--progress=rawjson"];
+        let mut sample = self.client(side, builder, &[&common, more, &[&context]].concat())?;
+        let log = fs::read_to_string(self.directory.join("log")).map_err(|error| error.to_string())?;
+        sample.share = Some((sample.milliseconds - daemon::milliseconds(&log)).max(0.0));
+        Ok(sample)
+    }
+
+    /// Drops all that the Engine's BuildKit keeps.
+    pub(crate) fn clear_engine(&self) {
+        self.clear(Side::BuildKit);
+    }
+
+    /// A builder of its own container on the Engine, made when it is first asked for.
+    pub(crate) fn container(&self) -> &str {
+        self.container.get_or_init(|| {
+            self.engine.load_buildkit();
+            let options = format!("image={BUILDKIT},network=host");
+            let mut command = self.engine.buildx();
+            command.args(["create", "--bootstrap", "--driver=docker-container", "--name=bench"]);
+            let output = command.args(["--driver-opt", &options]).output().expect("buildx can be run");
+            assert!(output.status.success(), "no builder: {}", String::from_utf8_lossy(&output.stderr));
+            "bench".to_owned()
+        })
+    }
+
     /// Builds a context; docker-rbx does so on its embedded engine.
     pub(crate) fn build(
         &self,
@@ -202,6 +255,8 @@ fn timed(mut command: Command, daemons: &[u32], log: &Path) -> Result<Sample, St
     }
     Ok(Sample {
         milliseconds: milliseconds(time),
+        cpu: milliseconds(used.rusage.utime + used.rusage.stime),
+        share: None,
         client: memory::mebibytes(watch.stop().unwrap_or(used.rusage.maxrss)),
         daemons: memory::mebibytes(daemons.iter().map(|pid| memory::peak(*pid)).sum()),
     })

@@ -92,6 +92,36 @@ pub(crate) fn table(results: &[(&Row, Pair)]) -> String {
     text
 }
 
+/// What is the client's alone, for the rows where both are clients of one Engine: CPU time, and time in which no step
+/// of the daemon ran.
+pub(crate) fn shares(results: &[(&Row, Pair)]) -> String {
+    let mut text = String::new();
+    for (row, pair) in results {
+        let known =
+            |runs: &Runs| runs.as_ref().is_some_and(|runs| runs.as_ref().is_ok_and(|it| !it.is_empty()));
+        if !row.client || !known(&pair.buildkit) || !known(&pair.rbx) {
+            continue;
+        }
+        if text.is_empty() {
+            text.push_str("\nOf the client alone (buildx, rbx, ratio):\n");
+        }
+        let mut line = format!("  {:56}", row.title);
+        let share = |sample: &Sample| sample.share.unwrap_or(sample.milliseconds);
+        for (name, theirs, ours) in [
+            ("CPU", spread(&pair.buildkit, |it| it.cpu), spread(&pair.rbx, |it| it.cpu)),
+            ("time", spread(&pair.buildkit, share), spread(&pair.rbx, share)),
+        ] {
+            if let (Some([_, theirs, _]), Some([_, ours, _])) = (theirs, ours) {
+                let (left, right, ratio) = (show(theirs), show(ours), theirs / ours.max(0.1));
+                write!(line, "  {name} {left:>7} {right:>7} {ratio:5.1}x").expect("a string takes text");
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// Bars: BuildKit's median is the whole width.
 pub(crate) fn plot(results: &[(&Row, Pair)]) -> String {
     const WIDTH: f64 = 50.0;
@@ -126,6 +156,8 @@ pub(crate) fn json(results: &[(&Row, Pair)], versions: &str) -> String {
             let list = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<f64>>();
             json!({
                 "milliseconds": list(|sample| sample.milliseconds),
+                "cpu_milliseconds": list(|sample| sample.cpu),
+                "client_share_milliseconds": samples.iter().map(|sample| sample.share).collect::<Vec<_>>(),
                 "client_mib": list(|sample| sample.client),
                 "daemons_mib": list(|sample| sample.daemons),
             })

@@ -1,6 +1,7 @@
 //! What is measured.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::measure::{Bench, Sample, Side};
@@ -18,6 +19,8 @@ pub(crate) struct Row {
     pub(crate) times: usize,
     /// Whether it has steps for other platforms than this machine's.
     pub(crate) emulated: bool,
+    /// Whether both sides are clients of one Engine, in place of docker-rbx with its own engine.
+    pub(crate) client: bool,
     /// Whether the first sample of each side is thrown away, since it fills caches.
     pub(crate) warm_up: bool,
     /// Makes the contexts.
@@ -29,7 +32,7 @@ pub(crate) struct Row {
 }
 
 /// Every row: starting up, then the design's budget from top to bottom.
-pub(crate) const ROWS: [Row; 16] = [
+pub(crate) const ROWS: [Row; 26] = [
     Row {
         key: "help",
         title: "--help",
@@ -58,6 +61,7 @@ pub(crate) const ROWS: [Row; 16] = [
         times: 1,
         warm_up: true,
         emulated: false,
+        client: false,
         prepare: runs,
         change: unchanged,
         sample: |bench, side, contexts| {
@@ -73,6 +77,7 @@ pub(crate) const ROWS: [Row; 16] = [
         times: 2,
         warm_up: true,
         emulated: false,
+        client: false,
         prepare: small,
         change: unchanged,
         sample: |bench, side, contexts| bench.build(side, &contexts[0], "type=cacheonly", &[]),
@@ -84,6 +89,7 @@ pub(crate) const ROWS: [Row; 16] = [
         times: 1,
         warm_up: false,
         emulated: false,
+        client: false,
         prepare: copy,
         change: unchanged,
         sample: |bench, side, contexts| {
@@ -128,6 +134,7 @@ pub(crate) const ROWS: [Row; 16] = [
         times: 1,
         warm_up: false,
         emulated: false,
+        client: false,
         prepare: copy_run,
         change: unchanged,
         sample: |bench, side, contexts| {
@@ -175,7 +182,136 @@ pub(crate) const ROWS: [Row; 16] = [
         sample: compiled,
         ..PLATFORMS
     },
+    Row {
+        key: "client-version",
+        title: "client: version",
+        times: 4,
+        sample: |it, side, _| it.client(side, "default", &["version"]),
+        ..CLIENT
+    },
+    Row {
+        key: "client-ls",
+        title: "client: ls",
+        times: 4,
+        sample: |it, side, _| it.client(side, "default", &["ls"]),
+        ..CLIENT
+    },
+    Row {
+        key: "client-metadata",
+        title: "client: plugin metadata",
+        times: 4,
+        sample: |it, side, _| it.client(side, "default", &["docker-cli-plugin-metadata"]),
+        ..CLIENT
+    },
+    Row {
+        key: "client-cached",
+        title: "client: small context, all cached",
+        times: 4,
+        prepare: small,
+        sample: |bench, side, contexts| {
+            bench.client_build(side, "default", &contexts[0], &["--output=type=cacheonly"])
+        },
+        ..CLIENT
+    },
+    Row {
+        key: "client-cold",
+        title: "client: COPY . of 20,000 files, cold",
+        warm_up: false,
+        prepare: copy,
+        sample: |bench, side, contexts| {
+            bench.clear_engine();
+            sent(bench, side, contexts)
+        },
+        ..CLIENT
+    },
+    Row {
+        key: "client-same",
+        title: "client: the same, nothing changed",
+        prepare: copy,
+        sample: sent,
+        ..CLIENT
+    },
+    Row {
+        key: "client-changed",
+        title: "client: one small file of those changed",
+        prepare: copy,
+        sample: |bench, side, contexts| {
+            // Each side by itself: they build on one daemon.
+            change_one(contexts, 0);
+            sent(bench, side, contexts)
+        },
+        ..CLIENT
+    },
+    Row {
+        key: "client-load",
+        title: "client: --load from a container, all of 64 MB new",
+        prepare: large,
+        sample: |bench, side, contexts| {
+            renew(&contexts[0]);
+            loaded(bench, side, contexts)
+        },
+        ..CLIENT
+    },
+    Row {
+        key: "client-load-same",
+        title: "client: --load from a container, nothing new",
+        prepare: large,
+        sample: loaded,
+        ..CLIENT
+    },
+    Row {
+        key: "client-load-tag",
+        title: "client: --load from a container, a label new",
+        prepare: large,
+        sample: |bench, side, contexts| {
+            let label = format!("--label=now={}", now());
+            bench.client_build(
+                side,
+                bench.container(),
+                &contexts[0],
+                &["--load", "--tag=bench/loaded", &label],
+            )
+        },
+        ..CLIENT
+    },
 ];
+
+/// What rows share in which both sides are clients of one Engine.
+const CLIENT: Row = Row {
+    key: "",
+    title: "",
+    budget: None,
+    times: 1,
+    warm_up: true,
+    emulated: false,
+    client: true,
+    prepare: |_| Vec::new(),
+    change: unchanged,
+    sample: |_, _, _| Ok(Sample::default()),
+};
+
+fn sent(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, String> {
+    let dockerfile = format!("--file={}", contexts[1].join("Dockerfile").display());
+    bench.client_build(side, "default", &contexts[0], &["--output=type=cacheonly", &dockerfile])
+}
+
+/// A context with one large file that nobody has seen.
+fn large(bench: &Bench) -> Vec<PathBuf> {
+    let context = bench.context("large", &[("Dockerfile", "FROM registry.test/busybox\nCOPY large /\n")]);
+    renew(&context);
+    vec![context]
+}
+
+fn renew(context: &Path) {
+    let mut bytes = vec![0; 64 << 20];
+    let mut random = fs::File::open("/dev/urandom").expect("a source of bytes");
+    random.read_exact(&mut bytes).expect("bytes");
+    fs::write(context.join("large"), bytes).expect("the file can be written");
+}
+
+fn loaded(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, String> {
+    bench.client_build(side, bench.container(), &contexts[0], &["--load", "--tag=bench/loaded"])
+}
 
 /// What rows of several platforms share.
 const PLATFORMS: Row = Row {
@@ -185,6 +321,7 @@ const PLATFORMS: Row = Row {
     times: 1,
     warm_up: false,
     emulated: true,
+    client: false,
     prepare: six,
     change: unchanged,
     sample: platforms,
@@ -203,9 +340,10 @@ const START: Row = Row {
     times: 4,
     warm_up: true,
     emulated: false,
+    client: false,
     prepare: |_| Vec::new(),
     change: unchanged,
-    sample: |_, _, _| Ok(Sample { milliseconds: 0.0, client: 0.0, daemons: 0.0 }),
+    sample: |_, _, _| Ok(Sample::default()),
 };
 
 /// What rows of building again share.
@@ -216,6 +354,7 @@ const COPIED: Row = Row {
     times: 1,
     warm_up: true,
     emulated: false,
+    client: false,
     prepare: copy,
     change: unchanged,
     sample: archive,
@@ -302,10 +441,14 @@ fn compiled(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, S
     bench.build(side, &contexts[0], "type=cacheonly", &[TWO, "--no-cache"])
 }
 
+/// Nanoseconds since 1970.
+fn now() -> u128 {
+    std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos()
+}
+
 fn change_one(contexts: &[PathBuf], _: usize) {
     // Never seen by a cache before, in this run or an earlier one.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let content = format!("changed at {}\n", now.as_nanos()).repeat(90);
+    let content = format!("changed at {}\n", now()).repeat(90);
     fs::write(contexts[0].join(workload::CHANGED), content).expect("the workload can be changed");
 }
 
