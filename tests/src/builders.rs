@@ -76,6 +76,11 @@ impl Row {
         self != Self::Embedded
     }
 
+    /// Whether docker-rbx builds there.
+    pub fn is_built_on(self) -> bool {
+        self == Self::Embedded
+    }
+
     /// Whether it has to be started in a container.
     pub fn is_container(self) -> bool {
         self == Self::ContainerBuildKit
@@ -167,6 +172,11 @@ impl Builder {
     /// The Engine that it is on or beside, where its images are loaded.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The same, to be killed and started again.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
     }
 
     /// A program for which this is the chosen builder. Both programs have one configuration and one state of builders.

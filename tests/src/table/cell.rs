@@ -86,9 +86,10 @@ impl Cell {
                 Ok(Found::Lines(words::lines_of(&value)))
             }),
             Seen::Text(name) => text(name).map(|text| Found::Lines(vec![words::without_digests(&text)])),
-            Seen::Printed => {
-                Ok(Found::Lines(words::without_digests(&self.printed).lines().map(str::to_owned).collect()))
-            }
+            Seen::Printed => Ok(Found::Lines(match serde_json::from_str(&self.printed) {
+                Ok(value) => words::lines_of(&value),
+                Err(_) => words::without_digests(&self.printed).lines().map(str::to_owned).collect(),
+            })),
             Seen::Image => archive("").map(|archive| images(&archive)),
             Seen::Pushed(name) | Seen::Loaded(name) => archive(name).map(|archive| images(&archive)),
             Seen::Same(left, right) => {

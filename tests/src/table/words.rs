@@ -20,7 +20,7 @@ impl Words {
             let line = line.trim_end();
             match step(line) {
                 Some(text) => {
-                    if is_a_name(text) && !words.steps.iter().any(|step| step == text) {
+                    if is_a_name(text) {
                         words.steps.push(without_digests(text));
                     }
                 }
@@ -58,22 +58,29 @@ fn step(line: &str) -> Option<&str> {
     number.parse::<u32>().ok().map(|number| if number == 0 { "" } else { text })
 }
 
-/// Whether it is what a step is called, and not how it goes on.
+/// Whether it is what a step is called, and not how it goes on. A base image may bear the name that another build has
+/// for it, which runs at the same time; a local cache has a number.
 fn is_a_name(text: &str) -> bool {
-    ["[", "exporting to ", "exporting cache to ", "importing cache manifest from ", "importing to "]
-        .iter()
-        .any(|beginning| text.starts_with(beginning))
+    // Who has a token needs none.
+    !text.contains("] FROM ")
+        && !text.contains(" local:")
+        && !text.starts_with("[auth] ")
+        && ["[", "exporting to ", "exporting cache to ", "importing cache manifest from ", "importing to "]
+            .iter()
+            .any(|beginning| text.starts_with(beginning))
 }
 
 /// A line without times, BuildKit's ids, and what it puts before a reason.
 fn plain(line: &str) -> String {
+    let line = without_colours(line);
+    let words = line.split(' ').map(|word| if word.contains("::") { "ID" } else { word });
     // BuildKit comes to one error by two ways, of which one says that much more.
-    let line = without_wrappings(&without_colours(line)).replace("failed to run Build function: ", "");
+    let line =
+        without_wrappings(&words.collect::<Vec<_>>().join(" ")).replace("failed to run Build function: ", "");
     let (time, rest) = line.split_once(' ').unwrap_or((&line, ""));
     let timed = time.contains('.') && time.chars().all(|letter| letter.is_ascii_digit() || letter == '.');
     let line = if timed { format!("TIME {rest}") } else { line.clone() };
-    let words = line.split(' ').map(|word| if word.contains("::") { "ID" } else { word });
-    without_digests(&words.collect::<Vec<_>>().join(" "))
+    without_digests(&line)
 }
 
 /// A line without what directs a terminal: buildx shows warnings in colour, wherever they are written to.
@@ -98,7 +105,8 @@ pub(super) fn without_digests(text: &str) -> String {
     plain
 }
 
-/// JSON as a line for each value, aside from what is different in every run.
+/// JSON as a line for each value, aside from what is different in every run: times, sizes, what the machine was doing,
+/// and what is by digests or sessions.
 pub(super) fn lines_of(value: &Value) -> Vec<String> {
     fn walk(place: &str, value: &Value, lines: &mut Vec<String>) {
         match value {
@@ -114,7 +122,10 @@ pub(super) fn lines_of(value: &Value) -> Vec<String> {
                         | "startedOn"
                         | "finishedOn"
                         | "invocationID"
-                        | "org.opencontainers.image.created" => lines.push(place),
+                        | "org.opencontainers.image.created"
+                        | "sysUsage"
+                        | "digestMapping"
+                        | "definition" => lines.push(place),
                         "buildx.build.ref" => {
                             let text = value.as_str().unwrap_or_default();
                             let builder = text.rsplit_once('/').map_or(text, |(builder, _)| builder);

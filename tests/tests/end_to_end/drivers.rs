@@ -1,6 +1,6 @@
 //! The table: builds of every kind on builders of every driver, by docker-rbx and by buildx.
 //!
-//! A test is a row and a topic, and says all that is wrong in its cells.
+//! A test is a row and a topic, and says all that is wrong in its cells. `RBX_PROGRAM=buildx` leaves docker-rbx out.
 
 mod arguments;
 mod cache;
@@ -26,11 +26,16 @@ const TOPICS: [(&str, &[Build]); 7] = [
     ("registries", registries::BUILDS),
 ];
 
-/// The rows on which docker-rbx builds.
-const OURS: [Row; 1] = [Row::Embedded];
-
-/// Topics of the rows that are only another way to the same BuildKit.
-const OF_TLS: [&str; 2] = ["failures", "outputs"];
+/// The topics of a row, where they are not all: those whose builds depend on the way to BuildKit, which is the same
+/// BuildKit as in other rows.
+fn is_tried(row: Row, topic: &str) -> bool {
+    match row {
+        Row::Embedded | Row::DockerContainerd | Row::DockerGraph => true,
+        Row::ContainerBuildKit => ["cache", "contexts", "outputs", "registries"].contains(&topic),
+        Row::RemoteUnix => ["cache", "contexts", "outputs"].contains(&topic),
+        Row::RemoteTls => topic == "failures",
+    }
+}
 
 /// The tests of this module.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -41,14 +46,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     for row in Row::ALL {
         // Its builder is slow to start, and each test may be a process of its own.
         if row.is_container() {
-            let all: Vec<Build> = TOPICS.iter().flat_map(|(_, builds)| *builds).copied().collect();
+            let topics = TOPICS.iter().filter(|(topic, _)| is_tried(row, topic));
+            let all: Vec<Build> = topics.flat_map(|(_, builds)| *builds).copied().collect();
             trials.push(Trial::test(format!("drivers::{}::all", row.name()), move || {
                 check_all(row, &all).map_err(Failed::from)
             }));
             continue;
         }
         for (topic, builds) in TOPICS {
-            if row == Row::RemoteTls && !OF_TLS.contains(&topic) {
+            if !is_tried(row, topic) {
                 continue;
             }
             trials.push(Trial::test(format!("drivers::{}::{topic}", row.name()), move || {
@@ -62,8 +68,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Checks the cells of a row; `$RBX_COLUMN` picks one.
 fn check_all(row: Row, builds: &[Build]) -> Result<(), String> {
     let site = Site::new(Builder::shared(row));
-    let programs: &[Program] =
-        if OURS.contains(&row) { &[Program::Buildx, Program::Rbx] } else { &[Program::Buildx] };
+    let programs: &[Program] = match std::env::var("RBX_PROGRAM").as_deref() {
+        Ok("buildx") => &[Program::Buildx],
+        _ if !row.is_built_on() => &[Program::Buildx],
+        _ => &[Program::Buildx, Program::Rbx],
+    };
     let only = std::env::var("RBX_COLUMN").ok();
     let reports: Vec<String> = builds
         .iter()

@@ -5,6 +5,7 @@ use rbx_tests::table::{Explained, Lists, Omitted, Otherwise, Verdict};
 
 const CONTAINERS: &[Row] = &[Row::ContainerBuildKit];
 const EMBEDDED: &[Row] = &[Row::Embedded];
+const BUILDKIT: &[Row] = &[Row::DockerContainerd, Row::DockerGraph, Row::ContainerBuildKit, Row::RemoteUnix];
 const GRAPH: &[Row] = &[Row::DockerGraph];
 
 pub(super) const LISTS: Lists = Lists { otherwise: OTHERWISE, omitted: OMITTED, explained: EXPLAINED };
@@ -139,6 +140,11 @@ const OMITTED: &[Omitted] = &[
         reason: "without containerd the Engine pushes by itself, and asks a registry that refuses for 50 seconds",
     },
     Omitted {
+        rows: GRAPH,
+        columns: &["destination-missing"],
+        reason: "there is no archive, and which of two errors is said is of no use to anybody",
+    },
+    Omitted {
         rows: EMBEDDED,
         columns: &["cache-inline", "cache-local", "cache-registry"],
         reason: "caches are to come",
@@ -152,6 +158,64 @@ const OMITTED: &[Omitted] = &[
 
 /// Where docker-rbx does otherwise than buildx.
 const EXPLAINED: &[Explained] = &[
+    Explained {
+        rows: GRAPH,
+        columns: &[
+            "annotations",
+            "annotations-of-an-index",
+            "annotations-of-no-index",
+            "cache-unknown",
+            "docker",
+            "local-platforms",
+            "oci",
+            "oci-directory",
+            "oci-named",
+            "oci-uncompressed",
+            "platforms",
+            "provenance",
+            "provenance-max",
+            "push-platforms",
+            "several",
+        ],
+        differences: &["words: Switch to a different driver", "words: nothing | it is turned on by "],
+        reason: "what to do is a hint, and says how",
+    },
+    Explained {
+        rows: BUILDKIT,
+        columns: &["query-unknown"],
+        differences: &["words: ERROR: ", "words: nothing | ERROR: "],
+        reason: "one reason is said once",
+    },
+    Explained {
+        rows: BUILDKIT,
+        columns: &["http-dockerfile"],
+        differences: &["steps: [internal] load build definition from Dockerfile"],
+        reason: "what the daemon fetches by itself is not sent to it",
+    },
+    Explained {
+        rows: &[Row::DockerContainerd, Row::ContainerBuildKit, Row::RemoteUnix, Row::RemoteTls],
+        columns: &["destination-missing"],
+        differences: &[
+            "words: ERROR: ",
+            "words: nothing | ERROR: ",
+            "words: nothing | ------",
+            "words: nothing |  > exporting",
+            "steps: nothing | ",
+        ],
+        reason: "errors begin with the reason; a destination is opened when there is something to write",
+    },
+    Explained {
+        rows: BUILDKIT,
+        columns: &["cache-absent"],
+        differences: &["words: WARNING: local cache import", "words: nothing | local cache import"],
+        reason: "no lock is looked for in a directory that is only read",
+    },
+    Explained {
+        rows: BUILDKIT,
+        columns: &["warnings"],
+        differences: &["seen 0: .buildx.build.warnings"],
+        reason: "the language of a Dockerfile is known",
+    },
     Explained {
         rows: EMBEDDED,
         columns: &["file-missing", "git-unknown", "image-missing", "push-refused", "stage-missing"],

@@ -40,7 +40,7 @@ pub(super) const BUILDS: &[Build] = &[
     fails!("variable-missing", "FROM scratch\nENV A=\"${ABSENT:?is missing}\"\n", "is missing"),
     fails!(
         "platform-missing",
-        "FROM --platform=linux/mips64 {registry}/busybox\nRUN true\n",
+        "FROM --platform=linux/mips64 {registry}/busybox\nCOPY own /\n",
         "no match for platform in manifest"
     ),
     Build {
