@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
+
 use crate::Parts;
 use crate::command;
 use crate::daemon::Daemon;
@@ -28,6 +30,9 @@ pub enum Store {
 pub struct Engine {
     parts: Parts,
     daemon: Daemon,
+    /// Those that were killed. Whoever keeps them removes the directory, and so ends after the one that runs.
+    killed: Vec<Daemon>,
+    arguments: Vec<String>,
 }
 
 impl Engine {
@@ -63,13 +68,46 @@ impl Engine {
             "--init-path=/usr/bin/tini-static".to_owned(),
         ];
         let daemon = Daemon::start(directory, &parts.program("dockerd"), &arguments, &parts.path());
-        let engine = Self { parts, daemon };
-        assert!(
-            Daemon::wait_until(Duration::from_secs(30), || engine.answers()),
-            "the Engine does not answer:\n{}",
-            engine.log()
-        );
+        let engine = Self { parts, daemon, killed: Vec::new(), arguments: arguments.into() };
+        engine.wait();
         engine
+    }
+
+    fn wait(&self) {
+        let answers = Daemon::wait_until(Duration::from_secs(30), || self.answers());
+        assert!(answers, "the Engine does not answer:\n{}", self.log());
+    }
+
+    /// Kills the Engine and its containerd, as a machine does that runs out of memory.
+    ///
+    /// # Panics
+    ///
+    /// If they do not end.
+    pub fn kill(&self) {
+        let pids = self.pids();
+        for pid in pids.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            // It may have ended with the other one.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        let runs = |pid: &u32| Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok();
+        assert!(Daemon::wait_until(Duration::from_secs(30), || !pids.iter().any(runs)), "it does not end");
+    }
+
+    /// Starts one that was killed again, with all it had.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer within 30 s; the message has its log.
+    pub fn start_again(&mut self) {
+        let directory = self.daemon.own_directory().to_owned();
+        for left in ["docker.pid", "docker.sock", "exec/containerd/containerd.pid"] {
+            // They may be gone.
+            let _ = fs::remove_file(directory.join(left));
+        }
+        let program = self.parts.program("dockerd");
+        let daemon = Daemon::start(directory, &program, &self.arguments, &self.parts.path());
+        self.killed.push(std::mem::replace(&mut self.daemon, daemon));
+        self.wait();
     }
 
     /// Whether the Engine answers a ping.

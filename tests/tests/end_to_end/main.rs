@@ -6,6 +6,7 @@ mod doctor;
 mod drivers;
 mod editor;
 mod emulation;
+mod faults;
 mod flood;
 mod full;
 mod inside;
@@ -48,6 +49,7 @@ fn main() {
         .chain(drivers::trials())
         .chain(editor::trials())
         .chain(emulation::trials())
+        .chain(faults::trials())
         .chain(flood::trials())
         .chain(full::trials())
         .chain(language)
