@@ -1,7 +1,9 @@
 //! Commands about builders: `create`, `dial-stdio`, `inspect`, `ls`, `rm`, `stop`, `use`.
 
+mod boot;
 mod create;
 mod dial;
+mod github;
 mod inspect;
 mod list;
 mod platforms;

@@ -124,6 +124,16 @@ impl Registered {
         fs::write(entry("register"), line).unwrap_or_else(|error| panic!("{error}: {line_shown}"));
     }
 
+    /// Expects that somebody else registers a handler of this name, which is removed with the others.
+    ///
+    /// # Panics
+    ///
+    /// If there is a handler of that name, which is not a test's to change.
+    pub fn expect(&mut self, name: &str) {
+        assert!(!entry(name).exists(), "the machine has a handler {name} already");
+        self.note(name);
+    }
+
     /// Writes what is about to be done, so that it can be undone even if this process is killed.
     fn note(&mut self, what: &str) {
         writeln!(self.lock, "{what}").expect("the journal can be written");

@@ -33,15 +33,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rbx_buildkit::Dial;
+use rbx_buildkit::{Dial, Worker};
 use rbx_platform::Platform;
 use rbx_registry::Credentials;
 use rbx_request::{EventSender, Features};
 
+use crate::buildkit::{self, Details};
 use crate::docker::Engine;
 use crate::driver::{Driver, NodeSettings, Status};
 use crate::error::DriverError;
 use crate::kind::DriverKind;
+use daemon::Daemon;
 use dial::ContainerDial;
 use options::Options;
 pub(crate) use options::truth;
@@ -102,6 +104,13 @@ impl ContainerDriver {
         Options::parse(&node.options).map(|_| ())
     }
 
+    /// What it can do. An Engine whose configuration has containerd's store turned off can do less.
+    fn features_of(&self, all: bool) -> Features {
+        let features =
+            if all { DriverKind::DockerContainer.features(true) } else { DriverKind::Docker.features(false) };
+        Features { default_load: self.options.default_load, ..features }
+    }
+
     /// The volume that the daemon's state is in.
     fn volume(&self) -> String {
         format!("{}_state", self.container)
@@ -139,10 +148,38 @@ impl Driver for ContainerDriver {
         Box::pin(self.emulate(platforms, events))
     }
 
+    fn details(&self) -> BoxFuture<'_, Result<Details, DriverError>> {
+        Box::pin(async {
+            let status = self.status().await?;
+            if status != Status::Running {
+                return Ok(Details::of(status, self.features_of(true)));
+            }
+            let asked = async {
+                let daemon = self.dial.daemon().await?;
+                let features = |workers: &[Worker]| {
+                    self.features_of(daemon == Daemon::BuildKit || buildkit::in_containerd(workers))
+                };
+                let mut details = buildkit::ask(&self.client().await?, features).await?;
+                self.add_emulated(daemon, &mut details.platforms).await?;
+                Ok(details)
+            };
+            Ok(asked.await.unwrap_or_else(|error: DriverError| Details {
+                error: Some(error.to_string()),
+                ..Details::of(status, self.features_of(true))
+            }))
+        })
+    }
+
     fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>> {
         Box::pin(async {
-            let features = DriverKind::DockerContainer.features(true);
-            Ok(Features { default_load: self.options.default_load, ..features })
+            let running = self.find().await?.filter(|found| found.running);
+            let all = match running {
+                Some(found) if found.daemon == Daemon::Engine => {
+                    self.dial.inner_engine()?.info().await?.containerd_store
+                }
+                _ => true,
+            };
+            Ok(self.features_of(all))
         })
     }
 

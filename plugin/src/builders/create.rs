@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use rbx_builder::{Builder, BuilderError, Creation, Kind, create as work_out, leave};
-use rbx_driver::DriverKind;
+use rbx_builder::{Builder, BuilderError, Creation, Kind, NodeGroup, create as work_out, leave};
 
 use super::Place;
+use super::boot::boot;
 use crate::build::warn;
 use crate::cli::builders::CreateArgs;
 use crate::cli::{Context, print};
@@ -38,24 +38,7 @@ pub(crate) fn create(context: &Context<'_>, args: &CreateArgs) -> Result<ExitCod
     // from what there is then.
     let group = work_out(&place.state.change()?, &creation)?.group;
     creation.name = Some(group.name.clone());
-    if args.bootstrap
-        && let Some(driver) = DriverKind::of(&group.driver)
-    {
-        let error = BuilderError::NotThere { driver, what: "boot builders" };
-        let hint = format!(
-            "without --bootstrap it is created, and `docker buildx inspect --bootstrap {}` boots it",
-            group.name
-        );
-        return Err(CliError::from(error).hint(hint));
-    }
-    let builder = Builder {
-        name: group.name,
-        kind: Kind::Instance,
-        driver: group.driver,
-        nodes: group.nodes,
-        last_activity: None,
-    };
-    for loaded in place.load(context, vec![builder], args.timeout)? {
+    for loaded in place.load(context, vec![of(group)], args.timeout)? {
         if let Some(error) = loaded.error {
             return Err(CliError::new(error));
         }
@@ -77,5 +60,20 @@ pub(crate) fn create(context: &Context<'_>, args: &CreateArgs) -> Result<ExitCod
     if created.restart {
         warn("new settings may not be used until builder is restarted");
     }
+    if args.bootstrap {
+        // It stays, whatever comes of it.
+        boot(context, &place, &of(created.group.clone()), args.timeout)?;
+    }
     print(&format!("{}\n", created.group.name))
+}
+
+/// The builder that a group of nodes is.
+fn of(group: NodeGroup) -> Builder {
+    Builder {
+        name: group.name,
+        kind: Kind::Instance,
+        driver: group.driver,
+        nodes: group.nodes,
+        last_activity: None,
+    }
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use rbx_builder::{BuilderError, Loaded, LoadedNode};
-use rbx_driver::{Details, Status};
+use rbx_builder::{Loaded, LoadedNode};
+use rbx_driver::Details;
 
+use super::boot::boot;
 use super::{Place, platforms};
 use crate::cli::builders::InspectArgs;
 use crate::cli::{Context, print};
@@ -17,24 +18,11 @@ pub(crate) fn inspect(context: &Context<'_>, args: &InspectArgs) -> Result<ExitC
     let place = Place::new(context.called, context.env)?;
     let builder = place.choose(context, &args.common, args.name.as_deref())?.builder;
     let debug = args.common.debug || context.common.debug || context.called.debug();
-    let loaded = place.load(context, vec![builder], args.timeout)?;
     if args.bootstrap {
-        loaded.iter().try_for_each(is_booted)?;
+        boot(context, &place, &builder, args.timeout)?;
     }
+    let loaded = place.load(context, vec![builder], args.timeout)?;
     print(&loaded.iter().map(|loaded| describe(loaded, debug)).collect::<String>())
-}
-
-/// Refuses what would have to be booted.
-fn is_booted(loaded: &Loaded) -> Result<(), CliError> {
-    let down =
-        loaded.nodes.iter().any(|node| node.status.as_ref().is_ok_and(|status| *status != Status::Running));
-    match loaded.builder.known_driver() {
-        Some(driver) if down => {
-            let hint = format!("`docker buildx inspect --bootstrap {}` boots it", loaded.builder.name);
-            Err(CliError::from(BuilderError::NotThere { driver, what: "boot builders" }).hint(hint))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn describe(loaded: &Loaded, debug: bool) -> String {

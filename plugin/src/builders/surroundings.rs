@@ -2,6 +2,7 @@
 
 use rbx_driver::Surroundings;
 
+use super::github;
 use crate::cli::Context;
 use crate::docker::{emulation_settings, registry_config};
 use crate::errors::CliError;
@@ -14,6 +15,7 @@ pub(crate) fn surroundings(context: &Context<'_>) -> Result<Surroundings, CliErr
         credentials: Some(registry_config(config_dir.as_deref(), env)?.credentials),
         qemu_directories: emulation_settings(config_dir.as_deref(), env)?.qemu_directories,
         wsl: env.filled("WSL_DISTRO_NAME").is_some(),
+        github_context: github::context(env)?,
         ..Surroundings::default()
     })
 }

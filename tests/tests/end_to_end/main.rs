@@ -2,6 +2,7 @@
 //! test of its own.
 
 mod check;
+mod container;
 mod doctor;
 mod drivers;
 mod editor;
@@ -45,6 +46,7 @@ fn main() {
     });
     let trials = corpus
         .chain(check::trials())
+        .chain(container::trials())
         .chain(doctor::trials())
         .chain(drivers::trials())
         .chain(editor::trials())

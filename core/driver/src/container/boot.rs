@@ -26,8 +26,10 @@ const RESTARTS: i64 = 2;
 const OTHERS_TIME: Duration = Duration::from_secs(5);
 /// Between two looks at a daemon that starts: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How many lines of a container's log are shown, and bytes of them.
-const LOG: (&str, usize) = ("12", 8 << 10);
+/// How many lines of a container's log are read, and bytes of them.
+const LOG: (&str, usize) = ("500", 64 << 10);
+/// How many lines of it are shown.
+const SHOWN: usize = 12;
 
 /// What there is of a node's container.
 #[derive(Debug, Clone)]
@@ -234,7 +236,7 @@ impl ContainerDriver {
             let excess = text.len().saturating_sub(LOG.1);
             text.drain(..excess);
         }
-        String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+        end_of_log(&String::from_utf8_lossy(&text))
     }
 }
 
@@ -247,6 +249,14 @@ impl Found {
         let error = if self.error.is_empty() { String::new() } else { format!(": {}", self.error) };
         format!("container {name} exited with code {}{error}", self.exit_code)
     }
+}
+
+/// The last lines of a log that say something. What is indented is help: a daemon prints it after the flag that it does
+/// not know.
+fn end_of_log(text: &str) -> Vec<String> {
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with([' ', '\t'])).collect();
+    lines[lines.len().saturating_sub(SHOWN)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 /// An archive of files and the directories that they are in, which are root's.
@@ -309,6 +319,15 @@ mod tests {
         );
         // No name leads out of the directory.
         assert!(super::archive(&[("../x".to_owned(), Vec::new())], 0o600).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_what_says_something() {
+        let help = "  --flag string\n".repeat(50);
+        let log = format!("started\nunknown flag: --x\n\nUsage:\n{help}\tmore\n");
+        assert_eq!(end_of_log(&log), ["started", "unknown flag: --x", "Usage:"]);
+        assert_eq!(end_of_log(&"a\n".repeat(99)).len(), SHOWN);
+        assert_eq!(end_of_log(""), [""; 0]);
     }
 
     #[test]

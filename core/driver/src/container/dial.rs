@@ -82,7 +82,16 @@ impl ContainerDial {
     }
 
     fn of_engine(&self) -> EngineDial {
-        EngineDial::new(Arc::new(self.exec(Daemon::Engine)), format!("container {}", self.container))
+        EngineDial::new(Arc::new(self.exec(Daemon::Engine)), self.host())
+    }
+
+    /// The Engine in the container, where that is what runs there.
+    pub(super) fn inner_engine(&self) -> Result<Engine, DriverError> {
+        Engine::over(Arc::new(self.exec(Daemon::Engine)), self.host())
+    }
+
+    fn host(&self) -> String {
+        format!("container {}", self.container)
     }
 
     async fn open(&self) -> io::Result<Box<dyn Io>> {

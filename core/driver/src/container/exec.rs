@@ -56,12 +56,8 @@ impl Exec {
 
     /// Runs it to its end. Fails with what it complains about if it fails.
     pub(super) async fn run(&self) -> Result<String, DriverError> {
-        let program = self.command.first().cloned().unwrap_or_default();
-        let failed = |reason: String| {
-            DriverError::Refused(format!("{reason}: {program} in container {}", self.container))
-        };
         let run = async {
-            let (id, mut demuxed) = self.start().await.map_err(|error| failed(error.to_string()))?;
+            let (id, mut demuxed) = self.start().await.map_err(|error| self.failed(&error.to_string()))?;
             let mut output = Vec::new();
             let read = (&mut demuxed).take(OUTPUT).read_to_end(&mut output).await;
             let complaints = demuxed.complaints();
@@ -70,14 +66,32 @@ impl Exec {
             let ended = ended.map_err(|error| self.engine.failure(error))?;
             match (ended.exit_code, read) {
                 (Some(0), _) => Ok(String::from_utf8_lossy(&output).into_owned()),
-                (_, Err(error)) => Err(failed(error.to_string())),
+                (_, Err(error)) => Err(self.failed(&error.to_string())),
                 (code, Ok(_)) if complaints.is_empty() => {
-                    Err(failed(format!("exit code {}", code.unwrap_or(-1))))
+                    Err(self.failed(&format!("exit code {}", code.unwrap_or(-1))))
                 }
-                _ => Err(failed(complaints)),
+                _ => Err(self.failed(&complaints)),
             }
         };
-        timeout(COMMAND_TIME, run).await.unwrap_or_else(|_| Err(failed("it does not end".to_owned())))
+        timeout(COMMAND_TIME, run).await.unwrap_or_else(|_| Err(self.failed("it does not end")))
+    }
+
+    /// Runs it to its end, for its exit status alone; one that cannot be started has one, too.
+    pub(super) async fn status(&self) -> Result<Option<i64>, DriverError> {
+        let run = async {
+            let (id, mut demuxed) = self.start().await.map_err(|error| self.failed(&error.to_string()))?;
+            let mut output = Vec::new();
+            // What cannot be started says so here.
+            let _ = (&mut demuxed).take(OUTPUT).read_to_end(&mut output).await;
+            let ended = self.engine.docker().inspect_exec(&id).await;
+            Ok(ended.map_err(|error| self.engine.failure(error))?.exit_code)
+        };
+        timeout(COMMAND_TIME, run).await.unwrap_or_else(|_| Err(self.failed("it does not end")))
+    }
+
+    fn failed(&self, reason: &str) -> DriverError {
+        let program = self.command.first().map(String::as_str).unwrap_or_default();
+        DriverError::Refused(format!("{reason}: {program} in container {}", self.container))
     }
 
     /// Starts it, and waits until it has something to say.

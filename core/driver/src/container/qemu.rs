@@ -1,6 +1,6 @@
 //! Making platforms runnable: emulators for those that the machine of a container does not run.
 //!
-//! What runs is what the daemon says that it runs: it tries. Handlers are the kernel's, and so there for all containers
+//! What runs is tried, with a tiny program in the container. Handlers are the kernel's, and so there for all containers
 //! of the machine; none that is there is touched, and none is taken away with the builder. QEMU of this machine is
 //! copied into the container and registered there (the kernel holds the file open, flag `F`), if the Engine is on this
 //! machine. What this machine does not have, an image registers, in a container of its own that is privileged.
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use hyper::Request;
-use rbx_buildkit::Client;
 use rbx_emulation::{Architecture, Handler, Qemu};
 use rbx_platform::Platform;
 use rbx_request::EventSender;
@@ -28,10 +28,18 @@ use crate::progress::Progress;
 
 /// Where QEMU is put in a container.
 const DIRECTORY: &str = "usr/local/bin";
-/// Registers each of its arguments.
+/// Where tiny programs are put in a container.
+const PROGRAMS: &str = "usr/local/lib/rbx";
+/// How many of them are tried at once.
+const AT_ONCE: usize = 4;
+/// Registers each of its arguments. One of the same name is this program's, too, and does not work.
 const REGISTER: &str = r#"d=/proc/sys/fs/binfmt_misc
 [ -e $d/register ] || mount -t binfmt_misc binfmt_misc $d || exit 1
-for line; do printf %s "$line" > $d/register || exit 1; done"#;
+for line; do
+    name=${line#?}; name=${name%%:*}
+    [ ! -e $d/$name ] || echo -1 > $d/$name
+    printf %s "$line" > $d/register || { echo "no handler can be registered" >&2; exit 1; }
+done"#;
 /// Where an image of BuildKit's has emulators of its own, which its daemon runs where nothing is registered.
 const OWN_EMULATOR: &str = "/usr/bin/buildkit-qemu-";
 /// How long an image may take to register what it has.
@@ -75,19 +83,50 @@ impl ContainerDriver {
         progress.end(result)
     }
 
-    /// Those of some architectures that the daemon does not run.
-    async fn missing(
+    /// Adds the platforms that run by an emulator in the container, and that the daemon does not name: one of BuildKit's
+    /// does not count those of its image, and an Engine looks once.
+    pub(super) async fn add_emulated(
         &self,
-        mut wanted: BTreeSet<Architecture>,
-    ) -> Result<BTreeSet<Architecture>, DriverError> {
-        let failed = |error: rbx_buildkit::Error| DriverError::Refused(error.to_string());
-        let client = Client::connect(std::sync::Arc::clone(&self.dial) as _).await.map_err(failed)?;
-        for worker in client.workers().await.map_err(failed)? {
-            for architecture in worker.platforms.iter().filter_map(Architecture::of) {
-                wanted.remove(&architecture);
+        daemon: Daemon,
+        platforms: &mut Vec<Platform>,
+    ) -> Result<(), DriverError> {
+        let named: BTreeSet<Architecture> = platforms.iter().filter_map(Architecture::of).collect();
+        for architecture in Architecture::all().filter(|architecture| !named.contains(architecture)) {
+            let path = match daemon {
+                Daemon::BuildKit => format!("{OWN_EMULATOR}{}", architecture.qemu()),
+                Daemon::Engine => format!("/{DIRECTORY}/qemu-{}", architecture.qemu()),
+            };
+            if image::has(&self.engine, &self.container, &path).await? {
+                let variants: &[Option<&str>] = match architecture {
+                    Architecture::Arm => &[Some("v7"), Some("v6")],
+                    _ => &[None],
+                };
+                platforms.extend(variants.iter().map(|variant| Platform {
+                    os: "linux".to_owned(),
+                    architecture: architecture.name().to_owned(),
+                    variant: variant.map(str::to_owned),
+                    os_version: None,
+                }));
             }
         }
-        Ok(wanted)
+        Ok(())
+    }
+
+    /// Those of some architectures whose programs are not run in the container: it is tried.
+    ///
+    /// The daemon is not asked: an Engine looks once, and would not see what comes after that.
+    async fn missing(&self, wanted: BTreeSet<Architecture>) -> Result<BTreeSet<Architecture>, DriverError> {
+        let path = |architecture: Architecture| format!("{PROGRAMS}/{}", architecture.name());
+        let programs: Vec<(String, Vec<u8>)> =
+            wanted.iter().map(|architecture| (path(*architecture), architecture.program())).collect();
+        self.put("/", &programs, 0o755).await?;
+        let tried = stream::iter(wanted).map(|architecture| async move {
+            let program = format!("/{}", path(architecture));
+            let status = Exec::new(&self.engine, &self.container, &[&program]).status().await?;
+            Ok((status != Some(i64::from(Architecture::STATUS))).then_some(architecture))
+        });
+        let missing: Vec<Option<Architecture>> = tried.buffered(AT_ONCE).try_collect().await?;
+        Ok(missing.into_iter().flatten().collect())
     }
 
     async fn install(
