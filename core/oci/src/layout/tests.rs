@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -287,4 +287,57 @@ fn nesting_is_bounded() {
         let error = layout.resolve(Some(name), &platform("linux/amd64")).unwrap_err();
         assert!(matches!(error, LayoutError::TooComplex { .. }), "{name}: {error}");
     }
+}
+
+#[test]
+fn what_killed_writers_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = folder.path().join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let make = |name: &str, age: u64| {
+        let file = fs::File::create(blobs.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        file
+    };
+    make(".left.partial", 3600);
+    make(".new.partial", 0);
+    make("left.partial", 3600);
+    let busy = make(".busy.partial", 3600);
+    busy.lock().unwrap();
+    let writer = DirectoryWriter::create(folder.path()).unwrap();
+    let mut begun = writer.blob_writer().unwrap();
+    begun.write_all(b"half").unwrap();
+    let names = || {
+        let names =
+            fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(!names().contains(".left.partial"));
+    assert!([".new.partial", "left.partial", ".busy.partial"].iter().all(|name| names().contains(*name)));
+    assert_eq!(names().len(), 4);
+    drop(begun);
+    assert_eq!(names().len(), 3);
+}
+
+#[test]
+fn the_index_is_written_when_buildkits_client_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = DirectoryWriter::create(folder.path()).unwrap();
+    let lock = folder.path().join("index.json.lock");
+    // As it does: the file is locked, and removed in the end.
+    let theirs = fs::File::create(&lock).unwrap();
+    theirs.lock().unwrap();
+    let written = std::thread::scope(|scope| {
+        let image =
+            LayoutImage { descriptor: Descriptor::of(media_type::OCI_MANIFEST, b"{}"), names: Vec::new() };
+        let writing = scope.spawn(move || writer.finish(&[image]));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let early = folder.path().join("index.json").exists();
+        drop(theirs);
+        fs::remove_file(&lock).unwrap_or_default();
+        writing.join().unwrap().unwrap();
+        early
+    });
+    assert!(!written, "it did not wait");
+    assert!(folder.path().join("index.json").exists() && !lock.exists());
 }
