@@ -3,6 +3,7 @@
 mod builds;
 mod files;
 mod like_buildx;
+mod services;
 
 use std::collections::HashMap;
 use std::sync::Arc;
