@@ -265,6 +265,11 @@ pub(crate) fn registry_config(
         .and_then(|credentials| credentials.with_auth_config(env.filled("DOCKER_AUTH_CONFIG")))
         .map_err(failed)?
         .with_search_path(env.filled("PATH").unwrap_or_default());
+    let buildx = env.path("BUILDX_CONFIG").or_else(|| config_dir.map(|directory| directory.join("buildx")));
+    let credentials = match buildx {
+        Some(buildx) => credentials.with_scoped(&buildx.join("config")),
+        None => credentials,
+    };
 
     let settings: RbxConfig = match config_dir {
         Some(directory) => read_json(&directory.join("rbx/config.json"))?,
@@ -342,6 +347,32 @@ mod tests {
         assert_eq!(config.proxies.https.as_deref(), Some("http://p:1"));
         assert_eq!(config.proxies.no_proxy.as_deref(), Some("lan"));
         assert_eq!(config.proxies.http, None);
+    }
+
+    #[tokio::test]
+    async fn parts_of_registries_have_credentials_of_their_own() {
+        let auths = |user: &str| {
+            format!(r#"{{"auths": {{"r.example": {{"username": "{user}", "password": "p"}}}}}}"#)
+        };
+        let (all, app) = (auths("all"), auths("app"));
+        let directory = directory(&[
+            ("config.json", &all),
+            ("buildx/config/r.example/team/app/config.json", &app),
+            ("elsewhere/config/r.example@push/config.json", &app),
+        ]);
+        let elsewhere = directory.path().join("elsewhere").display().to_string();
+        for (env, scope, user) in [
+            (&[][..], "repository:team/app:pull", "app"),
+            (&[], "repository:team/app:pull repository:x:pull", "all"),
+            (&[], "repository:x:push", "all"),
+            (&[("BUILDX_CONFIG", elsewhere.as_str())], "repository:x:push", "app"),
+            (&[("BUILDX_CONFIG", elsewhere.as_str())], "repository:team/app:pull", "all"),
+        ] {
+            let config = registry_config(Some(directory.path()), &Env::with(env)).unwrap();
+            let credential = config.credentials.get_for("r.example", scope).await.unwrap().unwrap();
+            let shown = credential.to_string();
+            assert!(shown.starts_with(&format!("as user {user} from ")), "{env:?} {scope}: {shown}");
+        }
     }
 
     fn emulation(text: &str) -> Result<rbx_emulation::Settings, String> {
