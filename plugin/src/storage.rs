@@ -1,18 +1,21 @@
 //! `du` and `prune`: what the builder keeps, and its removal.
 
+mod daemons;
 mod filter;
 mod list;
+mod record;
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
+use rbx_buildkit::PruneOptions;
 use rbx_driver::DriverKind;
 use rbx_engine::{BuildError, BuiltImages, Policy, Storage, UsageRecord};
 use rbx_request::Failure;
 
 use crate::build::interrupt::Interrupt;
 use crate::build::{log_debug, store_root};
-use crate::builders::{select, with_hint};
+use crate::builders::{Selected, select};
 use crate::cli::storage::{DuArgs, PruneArgs};
 use crate::cli::{Common, Context};
 use crate::docker::prune_filters;
@@ -20,6 +23,7 @@ use crate::errors::CliError;
 use crate::rights::become_root;
 use crate::storage::filter::Filter;
 use crate::storage::list::{Format, Row};
+use crate::storage::record::{Record, nanoseconds};
 
 pub(crate) use filter::parse_flag as parse_filter;
 
@@ -28,14 +32,20 @@ pub(crate) fn du(context: &Context<'_>, args: &DuArgs) -> Result<ExitCode, CliEr
     let format = Format::new(args.format.as_deref(), args.verbose)?;
     let filter = Filter::new(&args.filter, "diskusage").map_err(CliError::new)?;
     let unfiltered = args.filter.is_empty();
-    let wanted = move |record: &UsageRecord, now: i64| {
-        let age = filter.unused_for.map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
-        filter.matches(record) && now.saturating_sub(record.last_used) >= age
+    let selected = select(context, &args.common)?;
+    let records = match selected.driver {
+        DriverKind::Embedded => {
+            let records = work(context, &args.common, |storage| storage.usage())?;
+            records.into_iter().map(Record::from).collect()
+        }
+        _ => daemons::usage(context, &selected, args.timeout, &filter)?,
     };
-    let records = work(context, &args.common, |storage| storage.usage())?;
     let now = list::now();
-    let records: Vec<UsageRecord> =
-        records.into_iter().filter(|record| wanted(record, list::nanoseconds(now))).collect();
+    let age = filter.unused_for.map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+    let is_old =
+        |record: &Record| record.last_used.is_none_or(|used| nanoseconds(now).saturating_sub(used) >= age);
+    let wanted = |record: &Record| filter.matches(record) && is_old(record);
+    let records: Vec<Record> = records.into_iter().filter(wanted).collect();
     let mut text = format.write(&records, now)?;
     if unfiltered && format.has_summary() {
         text.push_str(&list::summary(&records));
@@ -53,40 +63,72 @@ pub(crate) fn prune(context: &Context<'_>, args: &PruneArgs) -> Result<ExitCode,
     let mut flags = args.filter.clone();
     flags.extend(prune_filters(context.called.config_dir(context.env).as_deref())?);
     let filter = Filter::new(&flags, "prune").map_err(CliError::new)?;
-    let common = args.common.clone();
-    if !args.force && !confirmed(context, args, &filter)? {
+    let selected = select(context, &args.common)?;
+    if !args.force && !confirmed(context, args, &selected, &filter)? {
         return Ok(ExitCode::SUCCESS);
     }
-    let policy = Policy {
-        all: args.all,
-        built_images: if args.all { BuiltImages::Remove } else { BuiltImages::Keep },
-        unused_for: filter.unused_for,
-        reserved_space: args.reserved_space.or(args.keep_storage).unwrap_or(0),
-        max_used_space: args.max_used_space.unwrap_or(0),
-        min_free_space: args.min_free_space.unwrap_or(0),
-    };
-    let verbose = args.verbose;
-    let total = work(context, &common, move |storage| {
-        let (mut first, mut total) = (true, 0);
-        let wanted = |record: &UsageRecord| filter.matches(record);
-        storage.prune(&policy, &wanted, &mut |record| {
-            total += record.size;
-            let row = Row::new(&record, list::now());
-            let text = if verbose { row.pruned_verbose() } else { row.pruned(first) };
-            first = false;
-            // Whether anybody reads it or not, what was begun is done.
-            let _ = crate::cli::print(&text);
+    let reserved_space = args.reserved_space.or(args.keep_storage).unwrap_or(0);
+    let (max_used_space, min_free_space) =
+        (args.max_used_space.unwrap_or(0), args.min_free_space.unwrap_or(0));
+    let mut pruned = Pruned { verbose: args.verbose, first: true, total: 0 };
+    if selected.driver == DriverKind::Embedded {
+        let policy = Policy {
+            all: args.all,
+            built_images: if args.all { BuiltImages::Remove } else { BuiltImages::Keep },
+            unused_for: filter.unused_for,
+            reserved_space,
+            max_used_space,
+            min_free_space,
+        };
+        pruned = work(context, &args.common, move |storage| {
+            let wanted = |record: &UsageRecord| filter.matches(&record.clone().into());
+            storage.prune(&policy, &wanted, &mut |record| pruned.show(&record.into()))?;
+            Ok(pruned)
         })?;
-        Ok(total)
-    })?;
-    crate::cli::print(&list::total(total))
+    } else {
+        let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+        let options = PruneOptions {
+            all: args.all,
+            filters: filter.texts().to_vec(),
+            keep_duration: filter.unused_for.unwrap_or_default(),
+            reserved_space: bytes(reserved_space),
+            max_used_space: bytes(max_used_space),
+            min_free_space: bytes(min_free_space),
+        };
+        daemons::prune(context, &selected, args.timeout, &options, |record| pruned.show(&record))?;
+    }
+    crate::cli::print(&list::total(pruned.total))
+}
+
+/// What was removed so far.
+struct Pruned {
+    verbose: bool,
+    first: bool,
+    /// Bytes.
+    total: u64,
+}
+
+impl Pruned {
+    fn show(&mut self, record: &Record) {
+        let row = Row::new(record, list::now());
+        let text = if self.verbose { row.pruned_verbose() } else { row.pruned(self.first) };
+        self.first = false;
+        self.total += record.size;
+        // Whether anybody reads it or not, what was begun is done.
+        let _ = crate::cli::print(&text);
+    }
 }
 
 /// Asks the user. Nothing but `y` is a yes.
-fn confirmed(context: &Context<'_>, args: &PruneArgs, filter: &Filter) -> Result<bool, CliError> {
+fn confirmed(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    selected: &Selected,
+    filter: &Filter,
+) -> Result<bool, CliError> {
     let what = if args.all { "all build cache" } else { "all dangling build cache" };
     let mut notice = String::new();
-    if args.all && filter.is_empty() {
+    if selected.driver == DriverKind::Embedded && args.all && filter.is_empty() {
         let images = work(context, &args.common, |storage| storage.built_images())?;
         if !images.is_empty() {
             let names: Vec<&str> = images.iter().map(String::as_str).collect();
@@ -100,21 +142,12 @@ fn confirmed(context: &Context<'_>, args: &PruneArgs, filter: &Filter) -> Result
     Ok(read.is_ok() && answer.trim_end_matches(['\r', '\n']).eq_ignore_ascii_case("y"))
 }
 
-/// Does something with what the builder keeps, until the user ends it: which can be done at any moment.
+/// Does something with what the embedded builder keeps, until the user ends it: which can be done at any moment.
 fn work<T: Send + 'static>(
     context: &Context<'_>,
     common: &Common,
     what: impl FnOnce(Storage) -> Result<T, BuildError> + Send + 'static,
 ) -> Result<T, CliError> {
-    let selected = select(context, common)?;
-    if selected.driver != DriverKind::Embedded {
-        let (driver, name) = (selected.driver, &selected.builder.name);
-        let message = format!(
-            "the {driver} driver cannot list or remove cache yet: builder {name:?} ({})",
-            selected.why
-        );
-        return Err(with_hint(CliError::new(message)));
-    }
     let root = store_root(context.env)?;
     if common.debug || context.common.debug || context.called.debug() {
         log_debug();

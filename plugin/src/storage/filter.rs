@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rbx_engine::UsageRecord;
 use regex::Regex;
 
+use super::record::Record;
 use crate::units::parse_duration;
 
 /// What records are wanted.
@@ -14,6 +14,8 @@ pub(crate) struct Filter {
     /// Only those not used for this long.
     pub(crate) unused_for: Option<Duration>,
     selectors: Vec<Selector>,
+    /// The selectors as daemons read them.
+    texts: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,23 +61,30 @@ impl Filter {
             return Err(r#"conflicting filters "until" and "unused-for""#.to_owned());
         }
         let mut filter = Self::default();
-        let mut texts = Vec::new();
+        let (mut texts, mut sent) = (Vec::new(), Vec::new());
         for (key, values) in keys {
             let [value] = values[..] else { return Err(format!("{key:?} filter expects only one value")) };
             if matches!(key, "until" | "unused-for") {
                 let age = parse_duration(value)
                     .map_err(|error| format!("{key:?} filter expects a duration (e.g., '24h'): {error}"))?;
                 filter.unused_for = Some(age).filter(|age| !age.is_zero());
-            } else if FLAGS.contains(&key) {
-                texts.push(flag(key, value)?);
-            } else if key == "id" {
-                texts.push(format!("{key}~={value}"));
-            } else if key.ends_with(['!', '~']) {
-                texts.push(format!("{key}={value}"));
-            } else {
-                texts.push(format!("{key}=={value}"));
+                continue;
             }
+            let text = if FLAGS.contains(&key) {
+                sent.extend(sent_flag(key, value));
+                flag(key, value)?
+            } else {
+                let text = match key {
+                    "id" => format!("{key}~={value}"),
+                    key if key.ends_with(['!', '~']) => format!("{key}={value}"),
+                    key => format!("{key}=={value}"),
+                };
+                sent.push(text.clone());
+                text
+            };
+            texts.push(text);
         }
+        filter.texts = Some(sent.join(",")).filter(|text| !text.is_empty()).into_iter().collect();
         let text = texts.join(",");
         filter.selectors = selectors(&text).map_err(|error| {
             format!("failed to parse {what} filters [{text}]: filters: {error}: invalid argument")
@@ -88,8 +97,14 @@ impl Filter {
         self.selectors.is_empty() && self.unused_for.is_none()
     }
 
+    /// What daemons are sent. They do not know of every flag that it is not so: what they answer is to be looked
+    /// through once more.
+    pub(crate) fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
     /// Whether a record is wanted, but for its age.
-    pub(crate) fn matches(&self, record: &UsageRecord) -> bool {
+    pub(crate) fn matches(&self, record: &Record) -> bool {
         self.selectors.iter().all(|selector| selector.matches(record))
     }
 }
@@ -103,18 +118,33 @@ fn flag(key: &str, value: &str) -> Result<String, String> {
     }
 }
 
+/// The same for daemons, for whom a flag is there or not, and has no value. Nothing that is in use is dropped anyway.
+fn sent_flag(key: &str, value: &str) -> Option<String> {
+    if !matches!(value, "0" | "false") {
+        return Some(key.to_owned());
+    }
+    let opposite = match key {
+        "immutable" => "mutable",
+        "mutable" => "immutable",
+        "private" => "shared",
+        "shared" => "private",
+        _ => return None,
+    };
+    Some(opposite.to_owned())
+}
+
 /// The value of a flag that is to be absent.
 const NEVER: &str = "true";
 
 impl Selector {
-    fn matches(&self, record: &UsageRecord) -> bool {
+    fn matches(&self, record: &Record) -> bool {
         let flag = |so: bool| so.then(|| "true".to_owned());
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let value = match self.field.as_str() {
             "id" => text(&record.id),
             "parents" => text(&record.parents.join(";")),
             "description" => text(&record.description),
-            "type" => text(record.kind.as_str()),
+            "type" => text(&record.kind),
             "inuse" => flag(record.in_use),
             "mutable" => flag(record.mutable),
             "immutable" => flag(!record.mutable),
@@ -280,23 +310,17 @@ impl<'a> Scanner<'a> {
 
 #[cfg(test)]
 mod tests {
-    use rbx_engine::UsageType;
-
     use super::*;
 
-    fn record() -> UsageRecord {
-        UsageRecord {
+    fn record() -> Record {
+        Record {
             id: "abc".to_owned(),
-            kind: UsageType::CacheMount,
+            kind: "exec.cachemount".to_owned(),
             description: "cached mount /c".to_owned(),
             parents: vec!["p".to_owned(), "q".to_owned()],
-            created: 0,
-            last_used: 0,
             uses: 1,
-            size: 0,
             mutable: true,
-            in_use: false,
-            shared: false,
+            ..Record::default()
         }
     }
 
@@ -388,5 +412,23 @@ mod tests {
             assert_eq!(filter(flags).map(drop).unwrap_err(), *wanted, "{flags:?}");
         }
         assert!(filter(&["id=["]).is_err());
+    }
+
+    #[test]
+    fn daemons_are_sent_what_they_understand() {
+        let table: &[(&[&str], &[&str])] = &[
+            (&[], &[]),
+            (&["until=24h"], &[]),
+            (&["until=24h", "type=regular"], &["type==regular"]),
+            (&["id=b", "type!=regular", "description~=a"], &["description~=a,id~=b,type!=regular"]),
+            (&["shared", "mutable=true"], &["mutable,shared"]),
+            (&["shared=false", "mutable=0"], &["immutable,private"]),
+            (&["private=false", "immutable=false"], &["mutable,shared"]),
+            (&["inuse=false"], &[]),
+            (&["inuse"], &["inuse"]),
+        ];
+        for (flags, sent) in table {
+            assert_eq!(filter(flags).unwrap().texts(), *sent, "{flags:?}");
+        }
     }
 }

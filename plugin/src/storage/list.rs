@@ -1,9 +1,9 @@
 //! How records are written: the tables and templates of buildx.
 
 use jiff::Timestamp;
-use rbx_engine::UsageRecord;
 use serde_json::{Value, json};
 
+use super::record::Record;
 use crate::errors::CliError;
 use crate::table;
 use crate::template::{Listing, refused};
@@ -26,8 +26,12 @@ Size:         {{.Size}}
 Description:  {{.Description}}
 {{- end}}
 Usage count:  {{.UsageCount}}
+{{- if .LastUsedAt}}
 Last used:    {{.LastUsedAt}}
+{{- end}}
+{{- if .Type}}
 Type:         {{.Type}}
+{{- end}}
 ";
 
 /// How `du` writes records.
@@ -63,7 +67,7 @@ impl Format {
     }
 
     /// Writes a list.
-    pub(crate) fn write(&self, records: &[UsageRecord], now: Timestamp) -> Result<String, CliError> {
+    pub(crate) fn write(&self, records: &[Record], now: Timestamp) -> Result<String, CliError> {
         let mut rows = String::new();
         for record in records {
             let value = Row::new(record, now).value(self.listing.table);
@@ -96,14 +100,18 @@ fn titles() -> Value {
 
 /// A record as it is written.
 pub(crate) struct Row<'a> {
-    record: &'a UsageRecord,
+    record: &'a Record,
     size: String,
     last_used: String,
 }
 
 impl<'a> Row<'a> {
-    pub(crate) fn new(record: &'a UsageRecord, now: Timestamp) -> Self {
-        Self { record, size: human_size(record.size), last_used: ago(record.last_used, now) }
+    pub(crate) fn new(record: &'a Record, now: Timestamp) -> Self {
+        Self {
+            record,
+            size: human_size(record.size),
+            last_used: record.last_used.map_or_else(String::new, |time| ago(time, now)),
+        }
     }
 
     /// What templates see. In tables there are asterisks: a mutable record's ID, a shared record's size.
@@ -121,7 +129,7 @@ impl<'a> Row<'a> {
             "Description": record.description,
             "UsageCount": record.uses,
             "LastUsedAt": self.last_used,
-            "Type": record.kind.as_str(),
+            "Type": record.kind,
         })
     }
 
@@ -157,7 +165,7 @@ impl<'a> Row<'a> {
             ("Description", record.description.clone()),
             ("Usage count", record.uses.to_string()),
             ("Last used", self.last_used.clone()),
-            ("Type", record.kind.as_str().to_owned()),
+            ("Type", record.kind.clone()),
         ];
         let lines = lines.iter().filter(|(_, value)| !value.is_empty());
         let lines: Vec<String> = lines.map(|(name, value)| format!("{name}:\t{value}")).collect();
@@ -166,8 +174,8 @@ impl<'a> Row<'a> {
 }
 
 /// The lines after a list.
-pub(crate) fn summary(records: &[UsageRecord]) -> String {
-    let sum = |wanted: &dyn Fn(&UsageRecord) -> bool| -> u64 {
+pub(crate) fn summary(records: &[Record]) -> String {
+    let sum = |wanted: &dyn Fn(&Record) -> bool| -> u64 {
         records.iter().filter(|record| wanted(record)).map(|record| record.size).sum()
     };
     let (total, shared) = (sum(&|_| true), sum(&|record| record.shared));
@@ -189,40 +197,34 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Nanoseconds since 1970.
-pub(crate) fn nanoseconds(time: Timestamp) -> i64 {
-    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
-    use rbx_engine::UsageType;
 
     use super::*;
 
     const NOW: i64 = 1_795_314_301_789_316_146;
 
-    fn records() -> Vec<UsageRecord> {
-        let record = UsageRecord {
+    fn records() -> Vec<Record> {
+        let record = Record {
             id: "5f05py07ljvez5vrgaim6l4er".to_owned(),
-            kind: UsageType::Regular,
+            kind: "regular".to_owned(),
             description: "mount / from exec /bin/sh -c echo a > /a".to_owned(),
             parents: vec!["b73w39z6m5uqkhwv5j4tx8z94".to_owned()],
             created: NOW - 7_200_000_000_000,
-            last_used: NOW - 3_600_000_000_000,
+            last_used: Some(NOW - 3_600_000_000_000),
             uses: 2,
             size: 12_380,
             mutable: false,
             in_use: true,
             shared: true,
         };
-        let cache = UsageRecord {
+        let cache = Record {
             id: "jm2818tfqbtdho51wwjt2vf82".to_owned(),
-            kind: UsageType::CacheMount,
+            kind: "exec.cachemount".to_owned(),
             description: String::new(),
             parents: Vec::new(),
-            last_used: NOW,
+            last_used: Some(NOW),
             size: 2_007_000,
             mutable: true,
             in_use: false,
@@ -308,6 +310,11 @@ mod tests {
              5f05py07ljvez5vrgaim6l4er               \tfalse\t\t12.38kB*  \tAbout an hour ago\n\
              jm2818tfqbtdho51wwjt2vf82*              \ttrue \t2.007MB   \tLess than a second ago\n"
         );
+        let never = Record { last_used: None, kind: String::new(), ..records[1].clone() };
+        let shown = Row::new(&never, now).pruned_verbose();
+        assert!(shown.ends_with("Usage count:\t2\n\n"), "{shown}");
+        let pretty = Format::new(Some("pretty"), false).unwrap().write(&[never], now).unwrap();
+        assert!(pretty.ends_with("Usage count:  2\n\n"), "{pretty:?}");
         assert_eq!(total(0), "Total:\t0B\n");
         assert_snapshot!(Row::new(&records[1], now).pruned_verbose(), @r"
         ID:		jm2818tfqbtdho51wwjt2vf82

@@ -20,6 +20,7 @@ mod plugin;
 mod push;
 mod registries;
 mod sources;
+mod storage;
 mod tutorials;
 mod users;
 
@@ -65,6 +66,7 @@ fn main() {
         .chain(push::trials())
         .chain(registries::trials())
         .chain(sources::trials())
+        .chain(storage::trials())
         .chain(tutorials::trials())
         .chain(users::trials())
         .collect();
