@@ -1,6 +1,7 @@
 //! Builds of a real Engine.
 
 mod builds;
+mod contexts;
 mod files;
 mod like_buildx;
 mod services;

@@ -380,14 +380,14 @@ async fn files_that_change_are_named() {
 async fn a_directory_that_vanishes_was_empty() {
     let directory = TempDir::new().unwrap();
     // More than is sent ahead of the reader, so that the walk is not through.
-    for number in 0..4000 {
-        write(&directory, &format!("a/{number:0200}"), b"");
+    for number in 0..2000 {
+        write(&directory, &format!("a/{number:0240}"), b"");
     }
     write(&directory, "b/file", b"");
     let mut receiver = Receiver::open(&locals(&directory), &[("dir-name", "context")]).await;
     fs::remove_dir_all(directory.path().join("b")).unwrap();
     let stats = receiver.stats().await.unwrap();
-    assert!(stats.len() > 4000);
+    assert!(stats.len() > 2000);
 }
 
 proptest! {
