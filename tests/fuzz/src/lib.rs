@@ -18,12 +18,13 @@ mod layers;
 mod lint;
 mod requests;
 mod store;
+mod transfers;
 
 /// What a target is: it takes any bytes, and panics where they break a promise.
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("parser", dockerfile::run),
     ("expansion", expansion::run),
     ("ignore", ignore::run),
@@ -36,6 +37,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("daemons", daemons::run),
     ("requests", requests::run),
     ("store", store::run),
+    ("transfers", transfers::run),
 ];
 
 /// Runs the target of that name on one input.

@@ -124,6 +124,7 @@ fn every_target_is_tested() {
         "daemons",
         "requests",
         "store",
+        "transfers",
     ];
     assert_eq!(names, tested);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -190,4 +191,9 @@ fn requests() {
 #[test]
 fn store() {
     check("store", 500);
+}
+
+#[test]
+fn transfers() {
+    check("transfers", 1000);
 }

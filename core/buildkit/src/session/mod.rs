@@ -8,6 +8,8 @@ mod auth;
 mod content;
 mod file;
 mod fsutil;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod local;
 mod messages;
 mod output;

@@ -20,7 +20,7 @@ mod write;
 pub(super) use filter::Filter;
 pub(super) use memory::{MemoryFile, send_file};
 pub(super) use packet::Packet;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) use packet::{PacketKind, Stat};
 pub(super) use receive::Receiver;
 pub(super) use root::{Root, reason};
