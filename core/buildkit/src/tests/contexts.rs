@@ -89,7 +89,11 @@ async fn ours(client: &Client, context: &Path, file: &Path, archive: &Path) -> R
     let locals = Locals::new([("context", context), ("dockerfile", file)]).unwrap();
     let outputs = Outputs::new([(0, Output::File(archive.to_owned()))]).unwrap();
     let solve = Solve {
-        session: Session::new("test", context.display().to_string(), Services { locals, outputs }),
+        session: Session::new(
+            "test",
+            context.display().to_string(),
+            Services { locals, outputs, ..Services::default() },
+        ),
         inputs: HashMap::new(),
         exporters: vec![control::Exporter { r#type: "tar".to_owned(), ..control::Exporter::default() }],
         ..dockerfile("")

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rbx_request::Cancel;
+use rbx_request::{Cancel, Event};
 use rbx_tests::{Engine, Store};
 use tempfile::TempDir;
 
@@ -48,7 +48,11 @@ async fn a_context_reaches_an_engine() {
     write(".dockerignore", "d/e/ignored\n");
     write("d/e/ignored", "");
     write("Dockerfile", "FROM scratch\nCOPY d/e/file /\n");
-    build(&client, of(context.path()), &Cancel::default()).await.0.unwrap();
+    let (outcome, events) = build(&client, of(context.path()), &Cancel::default()).await;
+    outcome.unwrap();
+    // How much was sent is for the daemon to say.
+    let is_progress = |event: &Event| matches!(event, Event::Status(it) if it.id == "transferring context:");
+    assert!(events.iter().any(is_progress), "{events:?}");
 
     write("Dockerfile", "FROM scratch\nCOPY d/e/ignored /\n");
     let (outcome, _) = build(&client, of(context.path()), &Cancel::default()).await;
