@@ -7,8 +7,8 @@
 //!   `/etc/buildkit`, and is reached by `buildctl dial-stdio` in the container.
 //! - An Engine (`docker:dind`: Docker in Docker), whose `BuildKit` it is then. It keeps its state in `/var/lib/docker`,
 //!   where the volume is in this case, and is reached by `docker system dial-stdio`, over which it is asked as any
-//!   Engine. It gets the configuration of its image with the containerd store turned on, and no bridge: steps have the
-//!   network of the container, as they do in BuildKit's. Flags of the daemon are those of `dockerd`; the entitlements
+//!   Engine. It gets the configuration of its image with the containerd store turned on, and no bridge: builds ask for
+//!   its host's network, and so steps have that of the container, as they do in BuildKit's. Flags of the daemon are those of `dockerd`; the entitlements
 //!   among them, which are BuildKit's, become configuration. buildx knows nothing of such containers.
 //!
 //! Which of both an image is for is told when the container is made: by what the image starts, else by the programs
@@ -36,7 +36,7 @@ use futures::future::BoxFuture;
 use rbx_buildkit::{Dial, Worker};
 use rbx_platform::Platform;
 use rbx_registry::Credentials;
-use rbx_request::{EventSender, Features};
+use rbx_request::{EventSender, Features, Network};
 
 use crate::buildkit::{self, Details};
 use crate::docker::Engine;
@@ -180,6 +180,16 @@ impl Driver for ContainerDriver {
                 _ => true,
             };
             Ok(self.features_of(all))
+        })
+    }
+
+    fn network(&self) -> BoxFuture<'_, Result<Network, DriverError>> {
+        Box::pin(async {
+            Ok(match self.dial.daemon().await? {
+                Daemon::BuildKit => Network::Default,
+                // Its default is its bridge, and it has none. To it the container is the host.
+                Daemon::Engine => Network::Host,
+            })
         })
     }
 

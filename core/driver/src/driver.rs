@@ -9,14 +9,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rbx_buildkit::{Client, Dial};
 use rbx_platform::Platform;
-use rbx_request::EventSender;
+use rbx_request::{EventSender, Features, Network};
 
 use crate::buildkit::{self, Details};
 use crate::container::{ContainerDriver, Surroundings};
 use crate::docker::{DockerDriver, Endpoint};
 use crate::error::DriverError;
-use rbx_request::Features;
-
 use crate::kind::DriverKind;
 use crate::remote::RemoteDriver;
 
@@ -123,6 +121,11 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// What it can do. Where that depends on what is there, it is asked.
     fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>>;
+
+    /// The network of steps for which a build names none, where its `BuildKit` has to be told.
+    fn network(&self) -> BoxFuture<'_, Result<Network, DriverError>> {
+        Box::pin(ready(Ok(Network::Default)))
+    }
 
     /// Stops what runs, if anything does.
     fn stop(&self) -> BoxFuture<'_, Result<(), DriverError>> {

@@ -14,7 +14,9 @@ use rbx_driver::{Driver, DriverError, DriverKind, open};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_progress::Summary;
-use rbx_request::{Cancelled, ContextSource, DockerfileSource, EventSender, Failure, Features, Stdout};
+use rbx_request::{
+    Cancelled, ContextSource, DockerfileSource, EventSender, Failure, Features, Network, Stdout,
+};
 
 use tokio::task::JoinHandle;
 
@@ -98,6 +100,8 @@ struct Daemon<'a> {
     node: &'a Node,
     client: Client,
     features: Features,
+    /// The network of steps for which nobody named one.
+    network: Network,
     /// What it was told to build, and what its workers say: the first is its own.
     platforms: Vec<Platform>,
 }
@@ -181,10 +185,12 @@ impl<'a> Daemon<'a> {
         let driver = opened(job, node).map_err(CliError::of_build)?;
         driver.boot(events).await.map_err(failed)?;
         let client = driver.client().await.map_err(failed)?;
-        let (features, workers) = tokio::join!(driver.features(), client.workers());
+        let (features, network, workers) =
+            tokio::join!(driver.features(), driver.network(), client.workers());
         let mut platforms = node.platforms();
         platforms.extend(workers.map_err(failed_there)?.into_iter().flat_map(|worker| worker.platforms));
-        Ok(Self { node, client, features: features.map_err(failed)?, platforms })
+        let (features, network) = (features.map_err(failed)?, network.map_err(failed)?);
+        Ok(Self { node, client, features, network, platforms })
     }
 }
 
@@ -202,6 +208,7 @@ fn settings(job: &Job<'_>, daemon: &Daemon<'_>) -> Result<Settings, CliError> {
         driver: selected.driver.name().to_owned(),
         in_engine: selected.driver == DriverKind::Docker,
         features: daemon.features,
+        network: daemon.network,
         node_id: selected.state.node_id().unwrap_or_default(),
         registry: Some(registry),
         token_seeds: config_dir.filter(|_| !is("BUILDKIT_NO_CLIENT_TOKEN")),

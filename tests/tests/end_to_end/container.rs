@@ -9,7 +9,8 @@ use rbx_emulation::Architecture;
 use rbx_tests::binfmt::Registered;
 use rbx_tests::builders::buildkit_image;
 use rbx_tests::dind::{BUILDKIT, DIND};
-use rbx_tests::{Engine, Parts, Store, rbx_program};
+
+use rbx_tests::{Engine, Image, Parts, Store, rbx_program};
 use serde_json::Value;
 
 /// The tests of this module.
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     };
     vec![
         trial("the_tutorials_make_use_and_remove_builders", the_tutorials_make_use_and_remove_builders),
+        trial("an_engine_in_a_container_builds", an_engine_in_a_container_builds),
         trial("platforms_are_made_runnable", platforms_are_made_runnable),
         trial("a_container_is_as_buildx_makes_it", a_container_is_as_buildx_makes_it),
         trial("either_program_uses_what_the_other_made", either_program_uses_what_the_other_made),
@@ -120,6 +122,65 @@ fn the_tutorials_make_use_and_remove_builders() -> Result<(), String> {
     expect(&world.run("docker rbx rm mybuilder")?, "mybuilder removed")?;
     let left = world.containers()? + &world.run("docker volume ls --quiet")?;
     if left.trim().is_empty() { Ok(()) } else { Err(format!("left behind: {left}")) }
+}
+
+/// A tutorial's build on an Engine in a container, whose steps have the container's network; and again after the
+/// container was killed, with what is left of the first.
+fn an_engine_in_a_container_builds() -> Result<(), String> {
+    const CONTAINER: &str = "buildx_buildkit_builds0";
+    let world = World::new(Store::Containerd);
+    let context = world.home.path().join("context");
+    std::fs::create_dir(&context).map_err(|error| error.to_string())?;
+    std::fs::write(
+        context.join("Dockerfile"),
+        "FROM base AS steps\nRUN readlink /proc/self/ns/net >/own; head -c 16 /dev/urandom | od >/once\n\
+         RUN --network=none readlink /proc/self/ns/net >/none\n\
+         FROM steps\nCOPY greeting /\nRUN cp /greeting /copied\n",
+    )
+    .map_err(|error| error.to_string())?;
+    let greet = |text: &str| {
+        std::fs::write(context.join("greeting"), text).map_err(|error| error.to_string())?;
+        Ok::<_, String>(())
+    };
+    greet("first")?;
+    let base = Parts::locate().layout("busybox").display().to_string();
+    let platform = rbx_platform::Platform::host();
+    let build = format!(
+        "docker rbx build --progress=plain --platform {platform} --build-context base=oci-layout://{base}:latest \
+         --tag hello {}",
+        context.display()
+    );
+    let file = |name: &str| world.run(&format!("docker run --rm --network none hello cat /{name}"));
+
+    world.run(&format!(
+        "docker rbx create --name builds --driver docker-container {QUIET},image=DIND --use"
+    ))?;
+    // It is booted by the build.
+    let said = world.run(&format!("{build} --load"))?;
+    expect(&said, "creating container buildx_buildkit_builds0")?;
+    expect(&file("copied")?, "first")?;
+    let own = world.run(&format!("docker exec {CONTAINER} readlink /proc/self/ns/net"))?;
+    if file("own")? != own || file("none")? == own {
+        return Err(format!("steps are not in {own}: {}{}", file("own")?, file("none")?));
+    }
+    let once = file("once")?;
+
+    world.run(&format!("docker kill {CONTAINER}"))?;
+    greet("second")?;
+    let archive = world.home.path().join("image.tar");
+    let said = world
+        .run(&format!("{build} --load --provenance=false --output type=oci,dest={}", archive.display()))?;
+    expect(&said, "starting container buildx_buildkit_builds0")?;
+    expect(&file("copied")?, "second")?;
+    if file("once")? != once {
+        return Err(format!("a step ran again:\n{said}"));
+    }
+    let images = Image::read_all(&archive);
+    let [image] = images.as_slice() else { return Err(format!("{} images", images.len())) };
+    if !image.root().contains_key("copied") {
+        return Err("not in the archive: /copied".to_owned());
+    }
+    world.run("docker rbx rm builds").map(drop)
 }
 
 /// Removes what a builder registered, whatever comes.

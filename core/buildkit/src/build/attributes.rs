@@ -90,7 +90,11 @@ impl Flags {
         }
 
         let mut entitlements = request.allow.clone();
-        match request.network {
+        let network = match request.network {
+            Network::Default => settings.network,
+            named => named,
+        };
+        match network {
             Network::Default => {}
             Network::None => set("force-network-mode", "none".to_owned()),
             Network::Host => {
@@ -329,6 +333,15 @@ mod tests {
         };
         assert_eq!(with(|it| it.no_cache = NoCache::All), ["no-cache="]);
         assert_eq!(with(|it| it.network = Network::None), ["force-network-mode=none"]);
+        // What the builder needs is said where nothing else is.
+        let flags = |network: Network| {
+            let settings = Settings { network: Network::Host, no_default_attestations: true, ..settings() };
+            Flags::of(&BuildRequest { network, ..BuildRequest::default() }, &settings, None).unwrap()
+        };
+        assert_eq!(flags(Network::Default), flags(Network::Host));
+        assert_eq!(flags(Network::Default).entitlements, ["network.host"]);
+        assert_eq!(flags(Network::None).attributes["force-network-mode"], "none");
+        assert!(flags(Network::None).entitlements.is_empty());
         let resources = |it: &mut BuildRequest| {
             it.resources = parse_resources(&["memory=0", "memory-swap=2k"]).unwrap();
         };

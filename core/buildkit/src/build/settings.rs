@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use rbx_request::Features;
+use rbx_request::{Features, Network};
 
 use crate::session::OpenPipe;
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub in_engine: bool,
     /// What the driver can do.
     pub features: Features,
+    /// The network of steps for which the request names none, where that is not the daemon's default.
+    pub network: Network,
     /// What tells this machine's user from others to the daemon (buildx's `.buildNodeID`): directories are compared
     /// with what the same user sent before.
     pub node_id: String,

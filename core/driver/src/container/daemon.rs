@@ -1,9 +1,7 @@
 //! What runs in a container of a builder.
 
-use std::collections::BTreeMap;
-
 use bollard::models::ContainerInspectResponse;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::DriverError;
 
@@ -13,6 +11,8 @@ pub(super) const DAEMON_JSON: &str = "docker/daemon.json";
 const SOCKET: &str = "unix:///var/run/docker.sock";
 /// The flag by which BuildKit's daemon is told what builds may ask for.
 const ENTITLEMENT: &str = "--allow-insecure-entitlement";
+/// The entitlement that steps in an Engine need to have the container's network.
+const NETWORK: &str = "network.host";
 /// What an Engine in a container is started with. It has no bridge of its own: steps have the network of the container,
 /// as they have it in a container of BuildKit's, and nothing is asked of iptables, which an image may not have, or of
 /// the host's own network where the container shares that.
@@ -134,7 +134,8 @@ fn split(flags: &[String]) -> (Vec<String>, Vec<String>) {
 }
 
 /// The configuration of an Engine in a container: that of its image, with what builds need. Images are kept by
-/// containerd, unless the image's configuration says otherwise: the other store builds for one platform at a time.
+/// containerd, unless the image's configuration says otherwise: the other store builds for one platform at a time. Steps may have the
+/// network of the Engine's host, which is that of the container.
 pub(super) fn daemon_json(image: Option<&[u8]>, flags: &[String]) -> Result<Vec<u8>, DriverError> {
     let wrong =
         |reason: String| DriverError::Refused(format!("{reason}: /etc/{DAEMON_JSON} of the builder's image"));
@@ -151,22 +152,21 @@ pub(super) fn daemon_json(image: Option<&[u8]>, flags: &[String]) -> Result<Vec<
     {
         fields.remove(field);
     }
-    let mut set = |path: [&str; 2], value: Value, force: bool| -> Result<(), DriverError> {
-        let outer = fields.entry(path[0]).or_insert_with(|| json!({}));
-        let Value::Object(outer) = outer else { return Err(wrong(format!("{} is not an object", path[0]))) };
-        if force || !outer.contains_key(path[1]) {
-            outer.insert(path[1].to_owned(), value);
-        }
-        Ok(())
-    };
-    set(["features", "containerd-snapshotter"], true.into(), false)?;
+    let features = object(fields, "features").map_err(wrong)?;
+    features.entry("containerd-snapshotter").or_insert(true.into());
+    let granted = object(fields, "builder").and_then(|builder| object(builder, "entitlements"));
+    let granted = granted.map_err(wrong)?;
     let (entitlements, _) = split(flags);
-    let allowed: BTreeMap<String, bool> =
-        entitlements.iter().map(|name| (name.replace('.', "-"), true)).collect();
-    if !allowed.is_empty() {
-        set(["builder", "entitlements"], json!(allowed), true)?;
+    for name in [NETWORK].into_iter().chain(entitlements.iter().map(String::as_str)) {
+        granted.insert(name.replace('.', "-"), true.into());
     }
     Ok(configuration.to_string().into_bytes())
+}
+
+/// The object under a name, which is made if there is none.
+fn object<'a>(fields: &'a mut Map<String, Value>, name: &str) -> Result<&'a mut Map<String, Value>, String> {
+    let value = fields.entry(name).or_insert_with(|| json!({}));
+    value.as_object_mut().ok_or_else(|| format!("{name} is not an object"))
 }
 
 #[cfg(test)]
@@ -213,15 +213,24 @@ mod tests {
             daemon_json(image.map(str::as_bytes), &words(flags))
                 .map_or_else(|error| error.to_string(), |json| String::from_utf8(json).unwrap())
         };
-        assert_eq!(made(None, ""), r#"{"features":{"containerd-snapshotter":true}}"#);
+        assert_eq!(
+            made(None, ""),
+            r#"{"features":{"containerd-snapshotter":true},"builder":{"entitlements":{"network-host":true}}}"#
+        );
         assert_eq!(
             made(
                 Some(
                     r#"{"registry-mirrors":["https://m"],"hosts":["tcp://0.0.0.0:2375"],"data-root":"/x","features":{"containerd-snapshotter":false,"a":true}}"#
                 ),
-                "--allow-insecure-entitlement=network.host --allow-insecure-entitlement security.insecure"
+                "--allow-insecure-entitlement security.insecure"
             ),
             r#"{"registry-mirrors":["https://m"],"features":{"containerd-snapshotter":false,"a":true},"builder":{"entitlements":{"network-host":true,"security-insecure":true}}}"#
+        );
+        let granting =
+            r#"{"builder":{"gc":{},"entitlements":{"network-host":false,"security-insecure":true}}}"#;
+        assert_eq!(
+            made(Some(granting), ""),
+            r#"{"builder":{"gc":{},"entitlements":{"network-host":true,"security-insecure":true}},"features":{"containerd-snapshotter":true}}"#
         );
         for (text, wanted) in
             [("[]", "not an object"), (r#"{"features":3}"#, "features is not an object"), ("{", "EOF")]
