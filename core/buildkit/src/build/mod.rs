@@ -237,11 +237,12 @@ async fn fetch_dockerfile(
 /// What every session of a build offers.
 fn services(request: &BuildRequest, settings: &Settings, events: &EventSender) -> Result<Services, Failure> {
     let auth = settings.registry.clone();
-    let ssh = (!request.ssh.is_empty()).then(|| Ssh::open(&request.ssh));
+    // Also where there is none: the daemon is told so, in words that say what lacks.
+    let ssh = Ssh::open(&request.ssh).map_err(|error| invalid(error.to_string()))?;
     Ok(Services {
         auth: auth.map(|registry| Auth::new(registry, settings.token_seeds.clone(), events.clone())),
         secrets: (!request.secrets.is_empty()).then(|| Secrets::new(&request.secrets)),
-        ssh: ssh.transpose().map_err(|error| invalid(error.to_string()))?,
+        ssh: Some(ssh),
         ..Services::default()
     })
 }
