@@ -1,15 +1,13 @@
 //! Builders of every driver: the rows of the table of end-to-end tests.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
-use crate::daemon::Daemon;
+use crate::buildkit_socket::BuildKitSocket;
 use crate::dind::BUILDKIT;
 use crate::tls::TlsRelay;
-use crate::{Engine, Parts, Store, rbx_program};
+use crate::{Engine, Store, rbx_program};
 
 /// A kind of builder: a driver on one of the things it drives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,7 +105,7 @@ pub struct Builder {
 
 #[derive(Debug)]
 struct Door {
-    _socket: Daemon,
+    _socket: BuildKitSocket,
     _tls: Option<TlsRelay>,
 }
 
@@ -136,19 +134,19 @@ impl Builder {
                 None
             }
             Row::RemoteUnix => {
-                let (socket, daemon) = socket_of(&engine);
-                create(&engine, &["--driver=remote", &format!("unix://{}", socket.display())]);
-                Some(Door { _socket: daemon, _tls: None })
+                let socket = BuildKitSocket::start(&engine.socket());
+                create(&engine, &["--driver=remote", &format!("unix://{}", socket.path().display())]);
+                Some(Door { _socket: socket, _tls: None })
             }
             Row::RemoteTls => {
-                let (socket, daemon) = socket_of(&engine);
-                let relay = TlsRelay::start(&socket);
+                let socket = BuildKitSocket::start(&engine.socket());
+                let relay = TlsRelay::start(socket.path());
                 let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| relay.file(name));
                 let options =
                     format!("cacert={},cert={},key={}", ca.display(), cert.display(), key.display());
                 let address = format!("tcp://{}", relay.address());
                 create(&engine, &["--driver=remote", "--driver-opt", &options, &address]);
-                Some(Door { _socket: daemon, _tls: Some(relay) })
+                Some(Door { _socket: socket, _tls: Some(relay) })
             }
         };
         Self { row, engine, cache: RwLock::default(), _door: door }
@@ -226,33 +224,4 @@ fn done(command: &mut Command) -> String {
     let output = command.output().expect("the program can be run");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A Unix socket where an Engine's BuildKit answers as BuildKit's own daemon does: gRPC from the first byte on.
-fn socket_of(engine: &Engine) -> (PathBuf, Daemon) {
-    let parts = Parts::locate();
-    let directory = Daemon::directory("buildkit");
-    let script = directory.join("dial");
-    let text = format!(
-        "#!/bin/sh\nDOCKER_HOST={} DOCKER_CONFIG={} exec {} dial-stdio\n",
-        engine.host(),
-        engine.config().display(),
-        parts.program("docker-buildx").display()
-    );
-    write_executable(&script, &text);
-    let socket = directory.join("buildkit.sock");
-    let arguments = [format!("UNIX-LISTEN:{},fork", socket.display()), format!("EXEC:{}", script.display())];
-    let daemon = Daemon::start(directory, Path::new("socat"), &arguments, &parts.path());
-    assert!(
-        Daemon::wait_until(Duration::from_secs(10), || socket.exists()),
-        "socat does not listen (`cargo xtask setup` installs it):\n{}",
-        daemon.log()
-    );
-    (socket, daemon)
-}
-
-fn write_executable(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::write(path, text).expect("a script can be written");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a script can be made executable");
 }

@@ -9,6 +9,7 @@
 
 pub mod binfmt;
 pub mod builders;
+mod buildkit_socket;
 mod command;
 pub mod compare;
 pub mod corpus;
