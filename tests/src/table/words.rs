@@ -63,6 +63,7 @@ fn step(line: &str) -> Option<&str> {
 fn is_a_name(text: &str) -> bool {
     // Who has a token needs none.
     !text.contains("] FROM ")
+        && !text.ends_with("] OCI load from client")
         && !text.contains(" local:")
         && !text.starts_with("[auth] ")
         && ["[", "exporting to ", "exporting cache to ", "importing cache manifest from ", "importing to "]
@@ -130,6 +131,10 @@ pub(super) fn lines_of(value: &Value) -> Vec<String> {
                             let text = value.as_str().unwrap_or_default();
                             let builder = text.rsplit_once('/').map_or(text, |(builder, _)| builder);
                             lines.push(format!("{place}: {builder}"));
+                        }
+                        // They come in any order.
+                        "buildx.build.warnings" => {
+                            value.as_array().into_iter().flatten().for_each(|one| walk(&place, one, lines));
                         }
                         _ => walk(&place, value, lines),
                     }
