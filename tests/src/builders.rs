@@ -74,11 +74,6 @@ impl Row {
         self != Self::Embedded
     }
 
-    /// Whether docker-rbx builds there.
-    pub fn is_built_on(self) -> bool {
-        self == Self::Embedded
-    }
-
     /// Whether it has to be started in a container.
     pub fn is_container(self) -> bool {
         self == Self::ContainerBuildKit

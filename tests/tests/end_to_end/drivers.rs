@@ -70,7 +70,6 @@ fn check_all(row: Row, builds: &[Build]) -> Result<(), String> {
     let site = Site::new(Builder::shared(row));
     let programs: &[Program] = match std::env::var("RBX_PROGRAM").as_deref() {
         Ok("buildx") => &[Program::Buildx],
-        _ if !row.is_built_on() => &[Program::Buildx],
         _ => &[Program::Buildx, Program::Rbx],
     };
     let only = std::env::var("RBX_COLUMN").ok();

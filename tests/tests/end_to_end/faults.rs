@@ -50,7 +50,6 @@ const ROWS: [Row; 2] = [Row::DockerContainerd, Row::RemoteUnix];
 fn program() -> Program {
     match std::env::var("RBX_PROGRAM").as_deref() {
         Ok("buildx") => Program::Buildx,
-        _ if ROWS.iter().any(|row| !row.is_built_on()) => Program::Buildx,
         _ => Program::Rbx,
     }
 }
