@@ -104,6 +104,16 @@ impl Registered {
         registered
     }
 
+    /// Takes away in the end what a program under test registers: QEMU for any architecture, as this project calls it.
+    pub fn expect_qemu(&mut self) {
+        for architecture in Architecture::all() {
+            let name = Handler::qemu(architecture, Path::new("/qemu")).name;
+            if !entry(&name).exists() {
+                self.note(&name);
+            }
+        }
+    }
+
     /// Where it is mounted.
     pub fn directory() -> &'static Path {
         Path::new(DIRECTORY)

@@ -23,6 +23,7 @@ mod sources;
 mod storage;
 mod tutorials;
 mod users;
+mod walkthrough;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbx_tests::corpus::Case;
@@ -69,6 +70,7 @@ fn main() {
         .chain(storage::trials())
         .chain(tutorials::trials())
         .chain(users::trials())
+        .chain(walkthrough::trials())
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
