@@ -88,12 +88,6 @@ const OTHERWISE: &[Otherwise] = &[
     },
     Otherwise {
         rows: EMBEDDED,
-        columns: &["secret-file-missing"],
-        verdict: Verdict::Fails(1, "failed to read secret a from {context}/absent"),
-        reason: "the words are this engine's own",
-    },
-    Otherwise {
-        rows: EMBEDDED,
         columns: &["destination-missing"],
         verdict: Verdict::Fails(1, "failed to write {out}/absent/image.tar"),
         reason: "the words are this engine's own",
@@ -231,7 +225,7 @@ const EXPLAINED: &[Explained] = &[
     },
     Explained {
         rows: EMBEDDED,
-        columns: &["file-missing", "git-unknown", "image-missing", "push-refused", "stage-missing"],
+        columns: &["git-unknown", "image-missing", "push-refused", "stage-missing"],
         differences: &["words: ERROR: ", "words: nothing | ERROR: "],
         reason: "errors begin with the reason, and then say where",
     },
