@@ -262,7 +262,11 @@ fn tokens_open_registries() -> Result<(), String> {
     let said = refused(&mut work.push(&name("team/other"), &[TWO]))?;
     let last = said.lines().rfind(|line| line.starts_with("ERROR: ")).unwrap_or_default();
     let as_user = format!("(as user {USER} from auths in ");
-    if last.contains("incorrect username or password") && last.contains(&as_user) { Ok(()) } else { Err(said) }
+    if last.contains("incorrect username or password") && last.contains(&as_user) {
+        Ok(())
+    } else {
+        Err(said)
+    }
 }
 
 fn http_is_spoken_where_it_is_configured() -> Result<(), String> {
