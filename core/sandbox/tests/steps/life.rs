@@ -81,17 +81,23 @@ fn mark() -> String {
     format!("{}.{}", 100_000 + std::process::id(), std::process::id())
 }
 
-/// The helper that `owner` has started last.
+/// The helper that `owner` has started last. Numbers of processes begin anew when they are used up, so it is the time
+/// that tells.
 pub(crate) fn helper_of(owner: u32) -> Option<u32> {
-    let mut found = None;
+    let mut found: Option<(u64, u32)> = None;
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
         let has = |line: String| status.lines().any(|other| other == line);
         if has("Name:\trbx-sandbox".to_owned()) && has(format!("PPid:\t{owner}")) {
-            found = found.max(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // The name, which is second, may have spaces in it; the time of the start is the 22nd.
+            let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            let started = after_name.split(' ').nth(19).and_then(|ticks| ticks.parse().ok());
+            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            found = found.max(started.zip(pid));
         }
     }
-    found
+    found.map(|(_, pid)| pid)
 }
 
 fn killing_ends_all_descendants(world: &World) {
