@@ -14,6 +14,9 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 /// How much of what a process complains about is kept, in bytes: the end of it.
 const COMPLAINTS: usize = 4 << 10;
+/// Where the type of a frame of HTTP/2 is, and that of settings.
+const FRAME_TYPE: usize = 3;
+const SETTINGS: u8 = 4;
 /// What an Engine says in the place of a process that it could not start.
 const NOT_STARTED: &[u8] = b"OCI runtime exec failed";
 
@@ -48,12 +51,23 @@ impl Demuxed {
         }
     }
 
-    /// Waits for the first output, which shows that the process does what it should. Fails where it ends without any.
+    /// Waits for the first output, which has to be what a server of HTTP/2 begins with: a frame with its settings
+    /// (RFC 9113, section 3.4). Anything else is what is said of a process that cannot do what it should.
     pub(super) async fn begin(&mut self) -> io::Result<()> {
-        let mut first = [0; 256];
-        let length = self.read(&mut first).await?;
-        self.first = first[..length].to_vec();
-        if length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        let mut first = vec![0; 256];
+        let mut length = 0;
+        while length <= FRAME_TYPE {
+            match self.read(&mut first[length..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => length += read,
+            }
+        }
+        first.truncate(length);
+        if first[FRAME_TYPE] != SETTINGS {
+            return Err(io::Error::other(String::from_utf8_lossy(&first).trim().to_owned()));
+        }
+        self.first = first;
+        Ok(())
     }
 
     /// What the process wrote to standard error, its end at least.
@@ -250,14 +264,24 @@ mod tests {
 
     #[tokio::test]
     async fn what_showed_that_it_began_is_read_again() {
-        let (mut there, here) = duplex(64);
-        there.write_all(&frame(1, b"hello")).await.unwrap();
-        drop(there);
-        let mut demuxed = Demuxed::new(Box::new(here));
-        demuxed.begin().await.unwrap();
-        let mut text = String::new();
-        demuxed.read_to_string(&mut text).await.unwrap();
-        assert_eq!(text, "hello");
+        let settings = b"\0\0\0\x04\0\0\0\0\0";
+        let begun = async |output: &[u8]| {
+            let (mut there, here) = duplex(256);
+            // Byte by byte, as it may come.
+            for byte in output.chunks(1) {
+                there.write_all(&frame(1, byte)).await.unwrap();
+            }
+            drop(there);
+            let mut demuxed = Demuxed::new(Box::new(here));
+            demuxed.begin().await?;
+            let mut output = Vec::new();
+            demuxed.read_to_end(&mut output).await?;
+            io::Result::Ok(output)
+        };
+        assert_eq!(begun(settings).await.unwrap(), settings);
+        let error = begun(b"gone\r\n").await.unwrap_err();
+        assert_eq!(error.to_string(), "gone");
+        assert_eq!(begun(b"\0\0").await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         let (there, here) = duplex(64);
         drop(there);
         assert!(Demuxed::new(Box::new(here)).begin().await.is_err());
