@@ -30,7 +30,7 @@ use crate::build::outputs::Target;
 use crate::build::request::Prepared;
 use crate::build::show::Show;
 pub(crate) use crate::build::show::mode as progress_mode;
-use crate::builders::{Selected, select};
+use crate::builders::{Selected, select, with_hint};
 use crate::cli::Context;
 use crate::cli::build::BuildArgs;
 use crate::docker::Proxies;
@@ -66,7 +66,7 @@ fn build(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> 
     }
     let entries = request::parse(args, env)?;
     let results = results::Files::new(args, env)?;
-    let selected = select(context, &args.common)?;
+    let selected = select(context, &args.common).map_err(with_hint)?;
     let debug = args.common.debug || context.common.debug || called.debug();
     let show = Show::new(args, env, &selected, debug)?;
     let proxies = Proxies::read(config_dir.as_deref())?;

@@ -46,11 +46,6 @@ impl DriverKind {
         matches!(self, Self::DockerContainer | Self::Kubernetes | Self::Remote)
     }
 
-    /// Whether this program can build with it.
-    pub fn can_build(self) -> bool {
-        self == Self::Embedded
-    }
-
     /// What it can do. For [`Docker`](Self::Docker) that depends on whether the Engine keeps images in containerd.
     pub fn features(self, containerd_store: bool) -> Features {
         let all = match self {

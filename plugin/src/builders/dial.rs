@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use rbx_builder::{Builder, Kind, Node, resolve, resolve_fixed};
-use rbx_driver::docker::current_context;
 use rbx_driver::{Driver, DriverError, DriverKind, Io, open};
 use rbx_platform::Platform;
 use rbx_progress::{Colors, Options, display};
@@ -13,7 +12,7 @@ use rbx_request::EventSender;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_buf, split};
 use tokio::runtime::Handle;
 
-use super::Place;
+use super::select::{Selected, select};
 use super::surroundings::surroundings;
 use crate::build::interrupt::Interrupt;
 use crate::build::progress_mode;
@@ -25,21 +24,11 @@ use crate::errors::CliError;
 const PIECE: usize = 64 << 10;
 
 pub(crate) fn dial_stdio(context: &Context<'_>, args: &DialStdioArgs) -> Result<ExitCode, CliError> {
-    let place = Place::new(context.called, context.env)?;
-    let builder = place.choose(context, &args.common, None)?.builder;
-    let driver = match builder.kind {
-        Kind::Context => {
-            refuse_other_context(&place, &builder)?;
-            DriverKind::Docker
-        }
-        Kind::Embedded => {
-            let error = CliError::new("the embedded driver has no BuildKit to connect to");
-            return Err(error.hint("choose another builder with --builder"));
-        }
-        Kind::Instance => builder
-            .known_driver()
-            .ok_or_else(|| CliError::new(format!("failed to find driver {:?}", builder.driver)))?,
-    };
+    let Selected { builder, driver, state, endpoints, .. } = select(context, &args.common)?;
+    if driver == DriverKind::Embedded {
+        let error = CliError::new("the embedded driver has no BuildKit to connect to");
+        return Err(error.hint("choose another builder with --builder"));
+    }
     let platform = args.platform.as_deref().or(context.env.filled("DOCKER_DEFAULT_PLATFORM"));
     let invalid = |text: &str, error: &dyn std::fmt::Display| {
         CliError::new(format!("{error}: invalid platform {text:?}"))
@@ -49,12 +38,12 @@ pub(crate) fn dial_stdio(context: &Context<'_>, args: &DialStdioArgs) -> Result<
         .map(|text| Platform::parse(text).map_err(|error| invalid(text, &error)))
         .transpose()?;
     if builder.kind == Kind::Instance {
-        place.state.change()?.touch(&builder.name)?;
+        state.change()?.touch(&builder.name)?;
     }
     let surroundings = surroundings(context)?;
     let mut nodes = Vec::new();
     for node in &builder.nodes {
-        let settings = node.settings(&builder, &place.endpoints)?;
+        let settings = node.settings(&builder, &endpoints)?;
         nodes.push(open(driver, &settings, &surroundings)?);
     }
     let mode = progress_mode(&args.progress, false, context.env)?;
@@ -95,17 +84,6 @@ pub(crate) fn dial_stdio(context: &Context<'_>, args: &DialStdioArgs) -> Result<
     runtime.shutdown_background();
     let _ = io::stdout().flush();
     done.map(|()| ExitCode::SUCCESS)
-}
-
-/// A context of docker is a builder only where it is the current one.
-fn refuse_other_context(place: &Place, builder: &Builder) -> Result<(), CliError> {
-    let name = &builder.name;
-    match current_context(&place.endpoints) {
-        Ok(current) if current != *name => {
-            Err(CliError::new(format!("use `docker --context={name} rbx` to switch to context {name:?}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// A connection to the node that builds for a platform.

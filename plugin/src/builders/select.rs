@@ -41,8 +41,7 @@ pub(crate) fn select(context: &Context<'_>, common: &Common) -> Result<Selected,
             endpoints: context.called.endpoint(context.env),
         },
     };
-    let Chosen { builder, why } =
-        place.choose(context, common, None).map_err(|error| with_hint(error.into()))?;
+    let Chosen { builder, why } = place.choose(context, common, None)?;
     let driver = match builder.kind {
         Kind::Context => {
             refuse_other_context(&builder, &place.endpoints)?;
