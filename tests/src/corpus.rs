@@ -528,9 +528,11 @@ fn built(archive: &Path) -> Outcome {
     Outcome::Built { images: Image::read_all(archive), indexes: Image::read_indexes(archive) }
 }
 
-/// What BuildKit puts before a reason and docker-rbx does not: its errors begin with the reason.
-const WRAPPINGS: [&str; 4] = [
+/// What BuildKit puts before a reason and docker-rbx does not: its errors begin with the reason. It comes to one error
+/// by two ways, of which one says that a function was run.
+const WRAPPINGS: [&str; 5] = [
     "failed to solve: ",
+    "failed to run Build function: ",
     "failed to compute cache key: ",
     "failed to load cache key: ",
     "failed to calculate checksum of ref ID ",

@@ -180,8 +180,9 @@ fn plain(message: &str) -> String {
 
 /// What comes after words that say nothing but that something went wrong.
 fn unwrapped(message: &str) -> Option<&str> {
-    const WRAPPINGS: [&str; 4] = [
+    const WRAPPINGS: [&str; 5] = [
         "failed to solve: ",
+        "failed to run Build function: ",
         "failed to compute cache key: ",
         "failed to load cache key: ",
         "failed to build LLB: ",

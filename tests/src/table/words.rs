@@ -75,9 +75,7 @@ fn is_a_name(text: &str) -> bool {
 fn plain(line: &str) -> String {
     let line = without_colours(line);
     let words = line.split(' ').map(|word| if word.contains("::") { "ID" } else { word });
-    // BuildKit comes to one error by two ways, of which one says that much more.
-    let line =
-        without_wrappings(&words.collect::<Vec<_>>().join(" ")).replace("failed to run Build function: ", "");
+    let line = without_wrappings(&words.collect::<Vec<_>>().join(" "));
     let (time, rest) = line.split_once(' ').unwrap_or((&line, ""));
     let timed = time.contains('.') && time.chars().all(|letter| letter.is_ascii_digit() || letter == '.');
     let line = if timed { format!("TIME {rest}") } else { line.clone() };
