@@ -11,7 +11,6 @@ use tonic_prost::ProstCodec;
 
 use super::provenance::shown;
 use super::settings::MetadataProvenance;
-use super::unless;
 use crate::Client;
 use crate::client::MESSAGE;
 use crate::error::Error;
@@ -50,7 +49,7 @@ pub(super) async fn provenance(
     let fetch = Box::pin(async {
         fetch(client, reference, mode).await.map_err(|error| error.into_failure(|_| Some(name.to_owned())))
     });
-    let fetched = unless(cancel, fetch).await;
+    let fetched = cancel.unless(fetch).await;
     vertex.completed = Some(Timestamp::now());
     vertex.error = fetched.as_ref().err().map(|failure| failure.reason.clone());
     events.send(Event::Vertex(vertex));

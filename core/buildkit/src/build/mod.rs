@@ -39,8 +39,7 @@ use std::path::Path;
 use rbx_oci::layout::{DirectoryWriter, Layout, LayoutImage};
 use rbx_oci::{ANNOTATION_REF_NAME, Descriptor, Reference};
 use rbx_request::{
-    ArchiveStream, BuildRequest, BuildResult, CacheEntry, Cancel, Cancelled, EventSender, Failure,
-    FailureKind, Stdout,
+    ArchiveStream, BuildRequest, BuildResult, CacheEntry, Cancel, EventSender, Failure, FailureKind, Stdout,
 };
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
@@ -174,7 +173,7 @@ async fn host_gateway(
         return Ok(None);
     }
     let workers = async { client.workers().await.map_err(|error| error.into_failure(|_| None)) };
-    let workers = unless(cancel, workers).await?;
+    let workers = cancel.unless(workers).await?;
     let label =
         workers.iter().find_map(|worker| worker.labels.get(GATEWAY_LABEL).filter(|ip| !ip.is_empty()));
     match label {
@@ -183,24 +182,6 @@ async fn host_gateway(
         }
         ip => Ok(ip.cloned()),
     }
-}
-
-/// The result of `work`, unless the build is cancelled.
-async fn unless<T>(cancel: &Cancel, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    enum Ended {
-        Failed(Failure),
-        Cancelled(Cancelled),
-    }
-    impl From<Cancelled> for Ended {
-        fn from(cancelled: Cancelled) -> Self {
-            Self::Cancelled(cancelled)
-        }
-    }
-    let ended = cancel.unless(async { work.await.map_err(Ended::Failed) }).await;
-    ended.map_err(|ended| match ended {
-        Ended::Failed(failure) => failure,
-        Ended::Cancelled(cancelled) => Failure::new(FailureKind::Cancelled, cancelled.to_string()),
-    })
 }
 
 /// Has the daemon fetch a Dockerfile.
