@@ -8,8 +8,9 @@
 //! - An Engine (`docker:dind`: Docker in Docker), whose `BuildKit` it is then. It keeps its state in `/var/lib/docker`,
 //!   where the volume is in this case, and is reached by `docker system dial-stdio`, over which it is asked as any
 //!   Engine. It gets the configuration of its image with the containerd store turned on, and no bridge: builds ask for
-//!   its host's network, and so steps have that of the container, as they do in BuildKit's. Flags of the daemon are those of `dockerd`; the entitlements
-//!   among them, which are BuildKit's, become configuration. buildx knows nothing of such containers.
+//!   its host's network, and so steps have that of the container, as they do in BuildKit's. Flags of the daemon are
+//!   those of `dockerd`; the entitlements among them, which are BuildKit's, become configuration. buildx knows nothing
+//!   of such containers.
 //!
 //! Which of both an image is for is told when the container is made: by what the image starts, else by the programs
 //! that it has. Which of both a container runs is told by the command that it was made with.
@@ -104,6 +105,11 @@ impl ContainerDriver {
         Options::parse(&node.options).map(|_| ())
     }
 
+    /// What it can do with these workers.
+    fn features_with(&self, daemon: Daemon, workers: &[Worker]) -> Features {
+        self.features_of(daemon == Daemon::BuildKit || buildkit::in_containerd(workers))
+    }
+
     /// What it can do. An Engine whose configuration has containerd's store turned off can do less.
     fn features_of(&self, all: bool) -> Features {
         let features =
@@ -122,8 +128,8 @@ impl Driver for ContainerDriver {
         DriverKind::DockerContainer
     }
 
-    fn dial(&self) -> Option<Arc<dyn Dial>> {
-        Some(Arc::clone(&self.dial) as Arc<dyn Dial>)
+    fn dial(&self) -> Arc<dyn Dial> {
+        Arc::clone(&self.dial) as _
     }
 
     fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>> {
@@ -156,9 +162,7 @@ impl Driver for ContainerDriver {
             }
             let asked = async {
                 let daemon = self.dial.daemon().await?;
-                let features = |workers: &[Worker]| {
-                    self.features_of(daemon == Daemon::BuildKit || buildkit::in_containerd(workers))
-                };
+                let features = |workers: &[Worker]| self.features_with(daemon, workers);
                 let mut details = buildkit::ask(&self.client().await?, features).await?;
                 self.add_emulated(daemon, &mut details.platforms).await?;
                 Ok(details)
@@ -170,17 +174,8 @@ impl Driver for ContainerDriver {
         })
     }
 
-    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>> {
-        Box::pin(async {
-            let running = self.find().await?.filter(|found| found.running);
-            let all = match running {
-                Some(found) if found.daemon == Daemon::Engine => {
-                    self.dial.inner_engine()?.info().await?.containerd_store
-                }
-                _ => true,
-            };
-            Ok(self.features_of(all))
-        })
+    fn features<'a>(&'a self, workers: &'a [Worker]) -> BoxFuture<'a, Result<Features, DriverError>> {
+        Box::pin(async { Ok(self.features_with(self.dial.daemon().await?, workers)) })
     }
 
     fn network(&self) -> BoxFuture<'_, Result<Network, DriverError>> {

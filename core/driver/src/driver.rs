@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rbx_buildkit::{Client, Dial};
+use rbx_buildkit::{Client, Dial, Worker};
 use rbx_platform::Platform;
 use rbx_request::{EventSender, Features, Network};
 
@@ -71,36 +71,19 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Which driver it is.
     fn kind(&self) -> DriverKind;
 
-    /// How its `BuildKit` is reached; none for the one that has none.
-    fn dial(&self) -> Option<Arc<dyn Dial>>;
+    /// How its `BuildKit` is reached.
+    fn dial(&self) -> Arc<dyn Dial>;
 
     /// How it is now. That nobody answers is an error only where somebody has to be there.
     fn status(&self) -> BoxFuture<'_, Result<Status, DriverError>>;
 
     /// A connection to its `BuildKit`, which has to run. Errors say how it was to be reached, and have hints.
     fn client(&self) -> BoxFuture<'_, Result<Client, DriverError>> {
-        Box::pin(async move {
-            match self.dial() {
-                Some(dial) => buildkit::connect(dial).await,
-                None => Err(DriverError::Refused(format!("the {} driver has no BuildKit", self.kind()))),
-            }
-        })
+        Box::pin(buildkit::connect(self.dial()))
     }
 
     /// All that there is to know of it now.
-    fn details(&self) -> BoxFuture<'_, Result<Details, DriverError>> {
-        Box::pin(async move {
-            let (status, features) = (self.status().await?, self.features().await?);
-            if status != Status::Running {
-                return Ok(Details::of(status, features));
-            }
-            let asked = async { buildkit::ask(&self.client().await?, |_| features).await };
-            Ok(asked.await.unwrap_or_else(|error| Details {
-                error: Some(error.to_string()),
-                ..Details::of(status, features)
-            }))
-        })
-    }
+    fn details(&self) -> BoxFuture<'_, Result<Details, DriverError>>;
 
     /// Makes it run, and says what is done as vertices. Where it runs, or there is nothing to start, nothing is done.
     fn boot<'a>(&'a self, events: &'a EventSender) -> BoxFuture<'a, Result<(), DriverError>> {
@@ -119,8 +102,8 @@ pub trait Driver: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// What it can do. Where that depends on what is there, it is asked.
-    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>>;
+    /// What it can do, given the workers of its `BuildKit`.
+    fn features<'a>(&'a self, workers: &'a [Worker]) -> BoxFuture<'a, Result<Features, DriverError>>;
 
     /// The network of steps for which a build names none, where its `BuildKit` has to be told.
     fn network(&self) -> BoxFuture<'_, Result<Network, DriverError>> {

@@ -1,12 +1,13 @@
 //! The driver `remote`: a `BuildKit` daemon at an address.
 
+use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rbx_buildkit::{Client, Dial, Io};
+use rbx_buildkit::{Client, Dial, Io, Worker};
 use rbx_request::{EventSender, Features};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -145,8 +146,8 @@ impl Driver for RemoteDriver {
         DriverKind::Remote
     }
 
-    fn dial(&self) -> Option<Arc<dyn Dial>> {
-        Some(Arc::clone(&self.dial) as Arc<dyn Dial>)
+    fn dial(&self) -> Arc<dyn Dial> {
+        Arc::clone(&self.dial) as _
     }
 
     fn client(&self) -> BoxFuture<'_, Result<Client, DriverError>> {
@@ -182,8 +183,8 @@ impl Driver for RemoteDriver {
         })
     }
 
-    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>> {
-        Box::pin(async { Ok(self.static_features()) })
+    fn features<'a>(&'a self, _: &'a [Worker]) -> BoxFuture<'a, Result<Features, DriverError>> {
+        Box::pin(ready(Ok(self.static_features())))
     }
 }
 

@@ -185,11 +185,11 @@ impl<'a> Daemon<'a> {
         let driver = opened(job, node).map_err(CliError::of_build)?;
         driver.boot(events).await.map_err(failed)?;
         let client = driver.client().await.map_err(failed)?;
-        let (features, network, workers) =
-            tokio::join!(driver.features(), driver.network(), client.workers());
+        let workers = client.workers().await.map_err(failed_there)?;
+        let features = driver.features(&workers).await.map_err(failed)?;
+        let network = driver.network().await.map_err(failed)?;
         let mut platforms = node.platforms();
-        platforms.extend(workers.map_err(failed_there)?.into_iter().flat_map(|worker| worker.platforms));
-        let (features, network) = (features.map_err(failed)?, network.map_err(failed)?);
+        platforms.extend(workers.into_iter().flat_map(|worker| worker.platforms));
         Ok(Self { node, client, features, network, platforms })
     }
 }

@@ -112,8 +112,7 @@ async fn dial(
     };
     let node = assigned.first().and_then(|first| nodes.get(first.node)).ok_or_else(none)?;
     node.boot(events).await?;
-    let way = node.dial().ok_or_else(none)?;
-    way.dial().await.map_err(|error| match error.downcast::<DriverError>() {
+    node.dial().dial().await.map_err(|error| match error.downcast::<DriverError>() {
         Ok(error) => CliError::from(error),
         Err(error) => CliError::new(error.to_string()),
     })

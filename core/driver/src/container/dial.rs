@@ -85,11 +85,6 @@ impl ContainerDial {
         EngineDial::new(Arc::new(self.exec(Daemon::Engine)), self.host())
     }
 
-    /// The Engine in the container, where that is what runs there.
-    pub(super) fn inner_engine(&self) -> Result<Engine, DriverError> {
-        Engine::over(Arc::new(self.exec(Daemon::Engine)), self.host())
-    }
-
     fn host(&self) -> String {
         format!("container {}", self.container)
     }

@@ -1,5 +1,6 @@
 //! The driver `docker`: the `BuildKit` in an Engine.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -44,8 +45,8 @@ impl Driver for DockerDriver {
         DriverKind::Docker
     }
 
-    fn dial(&self) -> Option<Arc<dyn Dial>> {
-        Some(self.engine.dial())
+    fn dial(&self) -> Arc<dyn Dial> {
+        self.engine.dial()
     }
 
     fn client(&self) -> BoxFuture<'_, Result<Client, DriverError>> {
@@ -63,8 +64,8 @@ impl Driver for DockerDriver {
         Box::pin(async { buildkit::ask(&self.client().await?, features).await })
     }
 
-    fn features(&self) -> BoxFuture<'_, Result<Features, DriverError>> {
-        Box::pin(async { Ok(self.details().await?.features) })
+    fn features<'a>(&'a self, workers: &'a [Worker]) -> BoxFuture<'a, Result<Features, DriverError>> {
+        Box::pin(ready(Ok(features(workers))))
     }
 }
 

@@ -93,7 +93,7 @@ async fn an_engine_in_a_container_is_booted_used_stopped_and_removed() {
     engine.load_dind();
     let driver = driver(&node(&engine, DIND));
     assert_eq!(driver.status().await.unwrap(), Status::Inactive);
-    assert!(driver.dial().unwrap().dial().await.is_err());
+    assert!(driver.dial().dial().await.is_err());
     let (result, lines) = boot(&driver).await;
     result.unwrap();
     assert_eq!(
@@ -106,10 +106,10 @@ async fn an_engine_in_a_container_is_booted_used_stopped_and_removed() {
         ]
     );
     assert_eq!(driver.status().await.unwrap(), Status::Running);
-    let client = Client::connect(driver.dial().unwrap()).await.unwrap();
+    let client = Client::connect(driver.dial()).await.unwrap();
     let workers = client.workers().await.unwrap();
     assert!(workers[0].labels.contains_key("org.mobyproject.buildkit.worker.snapshotter"), "{workers:?}");
-    assert!(driver.features().await.unwrap().multi_platform);
+    assert!(driver.features(&workers).await.unwrap().multi_platform);
     // It runs, and nothing is said.
     let (result, lines) = boot(&driver).await;
     assert_eq!((result.unwrap(), lines), ((), vec![]));
