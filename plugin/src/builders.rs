@@ -32,6 +32,7 @@ use crate::cli::{Common, Context};
 use crate::docker::{Called, emulation_settings};
 use crate::env::Env;
 use crate::errors::CliError;
+use crate::threads;
 use crate::version::VERSION;
 
 pub(crate) use create::create;
@@ -129,10 +130,7 @@ pub(crate) fn wait<T>(
     context: &Context<'_>,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
+    let runtime = threads::one()?;
     runtime.block_on(async {
         let interrupt = Interrupt::listen(context.env)?;
         tokio::select! {

@@ -17,6 +17,7 @@ mod rights;
 mod storage;
 mod table;
 mod template;
+mod threads;
 mod units;
 mod version;
 

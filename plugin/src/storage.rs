@@ -24,6 +24,7 @@ use crate::rights::become_root;
 use crate::storage::filter::Filter;
 use crate::storage::list::{Format, Row};
 use crate::storage::record::{Record, nanoseconds};
+use crate::threads;
 
 pub(crate) use filter::parse_flag as parse_filter;
 
@@ -154,10 +155,7 @@ fn work<T: Send + 'static>(
     }
     // Without these rights, what belongs to other ids of the user's stays.
     let _ = become_root(context.env);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
+    let runtime = threads::one()?;
     let done = runtime.block_on(async {
         let interrupt = Interrupt::listen(context.env)?;
         let work = tokio::task::spawn_blocking(move || what(Storage::open(&root)?));

@@ -29,6 +29,7 @@ use crate::builders::{surroundings, with_hint};
 use crate::docker::registry_config;
 use crate::env::Env;
 use crate::errors::CliError;
+use crate::threads;
 
 /// Bound on the file of rules about sources, in bytes.
 const POLICY: u64 = 1 << 20;
@@ -45,8 +46,7 @@ pub(super) fn build(job: &Job<'_>) -> Result<ExitCode, CliError> {
         return Err(CliError::new(format!("--oci-runtime is not supported for the {driver} driver"))
             .hint("it is for the engine of --builder embedded"));
     }
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
+    let runtime = threads::many()?;
     let ended = runtime.block_on(run(job));
     // Nothing that is still at work after an interruption is waited for.
     runtime.shutdown_background();

@@ -21,6 +21,7 @@ use crate::docker::{collection_limits, emulation_settings, git_config, registry_
 use crate::env::Env;
 use crate::errors::CliError;
 use crate::rights::become_root;
+use crate::threads;
 
 /// Builds.
 pub(super) fn build(job: Job<'_>) -> Result<ExitCode, CliError> {
@@ -34,8 +35,7 @@ pub(super) fn build(job: Job<'_>) -> Result<ExitCode, CliError> {
     let limits = collection_limits(config_dir.as_deref())?;
 
     let rights = become_root(env);
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
+    let runtime = threads::many()?;
     let mut due = false;
     let build = Build { job, store: store.clone(), registry, git, steps, emulation, limits, rights };
     let ended = runtime.block_on(build.run(&mut due));

@@ -19,6 +19,7 @@ use crate::build::progress_mode;
 use crate::cli::Context;
 use crate::cli::builders::DialStdioArgs;
 use crate::errors::CliError;
+use crate::threads;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 64 << 10;
@@ -55,10 +56,7 @@ pub(crate) fn dial_stdio(context: &Context<'_>, args: &DialStdioArgs) -> Result<
         ..Options::default()
     };
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(format!("{error}: failed to start threads")))?;
+    let runtime = threads::one()?;
     let done = runtime.block_on(async {
         let interrupt = Interrupt::listen(context.env)?;
         let (events, receiver) = rbx_request::events();
