@@ -1,20 +1,16 @@
 //! Directories of this machine that a daemon reads: `moby.filesync.v1.FileSync`.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use http_body::Body;
+use bytes::Bytes;
 use percent_encoding::percent_decode;
-use tonic::Status;
-use tonic::codegen::{Service, StdError, http};
-use tonic::server::NamedService;
+use tonic::codegen::http;
+use tonic::{Status, Streaming};
 
 use super::fsutil::{MemoryFile, Root, Selection, reason, send, send_file};
-use super::messages::answer;
+use super::messages::{DiffCopy, MessageSender};
 
 /// The directories that a daemon may read, by name: `context`, `dockerfile`, and those of named contexts. Cheap to
 /// clone.
@@ -67,48 +63,33 @@ impl Locals {
     }
 }
 
-impl NamedService for Locals {
+impl DiffCopy for Locals {
     const NAME: &'static str = "moby.filesync.v1.FileSync";
-}
 
-impl<B> Service<http::Request<B>> for Locals
-where
-    B: Body + Send + 'static,
-    B::Error: Into<StdError>,
-{
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if request.uri().path() != "/moby.filesync.v1.FileSync/DiffCopy" {
-            return ready(Ok(Status::unimplemented("").into_http()));
-        }
-        let directories = self.0.clone();
-        ready(Ok(answer(request, |headers, incoming, sender| async move {
-            let names = values(&headers, "dir-name");
-            let name = names.first().map_or("", String::as_str);
-            let root = match directories.get(name).cloned() {
-                Some(Local::Directory(root)) => root,
-                Some(Local::File(file)) => return send_file(file, incoming, sender).await,
-                None => return Err(Status::not_found(format!("no access allowed to dir {name:?}"))),
-            };
-            let selection = Selection {
-                include: values(&headers, "include-patterns"),
-                exclude: values(&headers, "exclude-patterns"),
-                follow: values(&headers, "followpaths"),
-            };
-            let filter = tokio::task::spawn_blocking({
-                let root = root.clone();
-                move || selection.filter(&root)
-            });
-            let filter = filter.await.map_err(|error| Status::internal(error.to_string()))?;
-            send(root, filter.map_err(Status::unknown)?, incoming, sender).await
-        })))
+    async fn serve(
+        self,
+        headers: http::HeaderMap,
+        incoming: Streaming<Bytes>,
+        sender: MessageSender,
+    ) -> Result<(), Status> {
+        let names = values(&headers, "dir-name");
+        let name = names.first().map_or("", String::as_str);
+        let root = match self.0.get(name).cloned() {
+            Some(Local::Directory(root)) => root,
+            Some(Local::File(file)) => return send_file(file, incoming, sender).await,
+            None => return Err(Status::not_found(format!("no access allowed to dir {name:?}"))),
+        };
+        let selection = Selection {
+            include: values(&headers, "include-patterns"),
+            exclude: values(&headers, "exclude-patterns"),
+            follow: values(&headers, "followpaths"),
+        };
+        let filter = tokio::task::spawn_blocking({
+            let root = root.clone();
+            move || selection.filter(&root)
+        });
+        let filter = filter.await.map_err(|error| Status::internal(error.to_string()))?;
+        send(root, filter.map_err(Status::unknown)?, incoming, sender).await
     }
 }
 

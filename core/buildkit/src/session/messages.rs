@@ -1,15 +1,18 @@
 //! Streams of gRPC messages that are encoded by who sends them: they go to HTTP/2 as they lie in memory, and what
 //! arrives is handed on as the bytes it is.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::codec::{DecodeBuf, Decoder};
-use tonic::codegen::{StdError, http};
+use tonic::codegen::{Service, StdError, http};
+use tonic::server::NamedService;
 use tonic::{Status, Streaming};
 
 /// Bytes of a message that is received, at most: what sessions of BuildKit's own client take.
@@ -54,9 +57,60 @@ impl MessageSender {
     }
 }
 
+/// A service of one method, `DiffCopy`, by which messages go both ways.
+pub(crate) trait DiffCopy: Clone + Send + Sync + 'static {
+    /// The service's name, with its package.
+    const NAME: &'static str;
+
+    /// Serves one call, given its headers and the messages that arrive; the result is the status that it ends with.
+    fn serve(
+        self,
+        headers: http::HeaderMap,
+        incoming: Streaming<Bytes>,
+        sender: MessageSender,
+    ) -> impl Future<Output = Result<(), Status>> + Send + 'static;
+
+    /// The same as gRPC takes it.
+    fn server(self) -> Copying<Self> {
+        Copying(self)
+    }
+}
+
+/// A service of messages both ways as gRPC takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Copying<T>(T);
+
+impl<T: DiffCopy> NamedService for Copying<T> {
+    const NAME: &'static str = T::NAME;
+}
+
+impl<T, B> Service<http::Request<B>> for Copying<T>
+where
+    T: DiffCopy,
+    B: Body + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let method = request.uri().path().trim_start_matches('/').strip_prefix(T::NAME);
+        if method != Some("/DiffCopy") {
+            return ready(Ok(Status::unimplemented("").into_http()));
+        }
+        let service = self.0.clone();
+        ready(Ok(answer(request, |headers, incoming, sender| service.serve(headers, incoming, sender))))
+    }
+}
+
 /// Answers a call by the messages that `serve` sends until it is done, and the status it ends with. It is given the
 /// call's headers and the messages that arrive. When the peer goes away, it is dropped where it is.
-pub(crate) fn answer<B, S, F>(request: http::Request<B>, serve: S) -> http::Response<tonic::body::Body>
+fn answer<B, S, F>(request: http::Request<B>, serve: S) -> http::Response<tonic::body::Body>
 where
     B: Body + Send + 'static,
     B::Error: Into<StdError>,
@@ -108,7 +162,7 @@ impl Body for Answer {
         if self.ended {
             return Poll::Ready(None);
         }
-        let status = match ready!(self.receiver.poll_recv(context)) {
+        let status = match task::ready!(self.receiver.poll_recv(context)) {
             Some(Outgoing::Messages(messages)) => return Poll::Ready(Some(Ok(Frame::data(messages)))),
             Some(Outgoing::End(status)) => status,
             // Only where the task panicked.

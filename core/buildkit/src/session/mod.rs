@@ -31,6 +31,7 @@ use crate::error::Error;
 use crate::id::new_id;
 use crate::network::{Network, Spawner};
 use crate::{Client, Io};
+use messages::DiffCopy;
 use routes::Routes;
 
 pub use auth::Auth;
@@ -71,10 +72,10 @@ impl Services {
         let mut routes = Routes::default();
         routes.add(routes::health(), &["Check", "Watch"]);
         if !self.locals.is_empty() {
-            routes.add(self.locals, &["DiffCopy"]);
+            routes.add(self.locals.server(), &["DiffCopy"]);
         }
         if !self.outputs.is_empty() {
-            routes.add(self.outputs, &["DiffCopy"]);
+            routes.add(self.outputs.server(), &["DiffCopy"]);
         }
         if let Some(auth) = self.auth {
             let methods = ["Credentials", "FetchToken", "GetTokenAuthority", "VerifyTokenAuthority"];

@@ -1,29 +1,24 @@
 //! What a daemon sends at the end of a build: `moby.filesync.v1.FileSend`.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
-use std::future::{Ready, ready};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use http_body::Body;
 use prost::Message;
 use rbx_request::Stdout;
 use tokio::sync::mpsc;
-use tonic::codegen::{Service, StdError, http};
-use tonic::server::NamedService;
+use tonic::codegen::http;
 use tonic::{Code, Status, Streaming};
 
 use super::file::NewFile;
 use super::fsutil::{Packet, Receiver, Root, reason};
-use super::messages::{MessageSender, answer};
+use super::messages::{DiffCopy, MessageSender};
 
 /// Bytes that are handed on at once, about.
 const BATCH: usize = 256 << 10;
@@ -119,52 +114,37 @@ impl Outputs {
     }
 }
 
-impl NamedService for Outputs {
+impl DiffCopy for Outputs {
     const NAME: &'static str = "moby.filesync.v1.FileSend";
-}
 
-impl<B> Service<http::Request<B>> for Outputs
-where
-    B: Body + Send + 'static,
-    B::Error: Into<StdError>,
-{
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if request.uri().path() != "/moby.filesync.v1.FileSend/DiffCopy" {
-            return ready(Ok(Status::unimplemented("").into_http()));
-        }
-        let outputs = self.0.clone();
-        ready(Ok(answer(request, |headers, incoming, sender| async move {
-            // As BuildKit, whose daemons had one exporter once and sent no number.
-            let number = headers.get("buildkit-attachable-exporter-id").and_then(|value| value.to_str().ok());
-            let number = number.and_then(|number| number.parse().ok()).unwrap_or(0);
-            let Some(output) = outputs.get(&number).cloned() else {
-                return Err(Status::unknown(format!("exporter {number} not found")));
-            };
-            match output {
-                Output::File(path) => write(incoming, move || NewFile::create(&path)).await,
-                Output::Stdout(stdout) => write(incoming, move || Ok(stdout)).await,
-                Output::Pipe(open) => pipe(incoming, open(metadata(&headers))).await,
-                Output::Directory { path, delete } => {
-                    let at_once = headers.get("buildkit-exporter-multi-platform");
-                    // Before, platforms came one by one, and each would have removed the others.
-                    if delete && at_once.is_none_or(|value| value != "1") {
-                        return Err(Status::unknown(
-                            "local exporter mode=delete requires a BuildKit daemon with multi-platform local \
-                             export support",
-                        ));
-                    }
-                    directory(incoming, sender, path, delete).await
+    async fn serve(
+        self,
+        headers: http::HeaderMap,
+        incoming: Streaming<Bytes>,
+        sender: MessageSender,
+    ) -> Result<(), Status> {
+        // As BuildKit, whose daemons had one exporter once and sent no number.
+        let number = headers.get("buildkit-attachable-exporter-id").and_then(|value| value.to_str().ok());
+        let number = number.and_then(|number| number.parse().ok()).unwrap_or(0);
+        let Some(output) = self.0.get(&number).cloned() else {
+            return Err(Status::unknown(format!("exporter {number} not found")));
+        };
+        match output {
+            Output::File(path) => write(incoming, move || NewFile::create(&path)).await,
+            Output::Stdout(stdout) => write(incoming, move || Ok(stdout)).await,
+            Output::Pipe(open) => pipe(incoming, open(metadata(&headers))).await,
+            Output::Directory { path, delete } => {
+                let at_once = headers.get("buildkit-exporter-multi-platform");
+                // Before, platforms came one by one, and each would have removed the others.
+                if delete && at_once.is_none_or(|value| value != "1") {
+                    return Err(Status::unknown(
+                        "local exporter mode=delete requires a BuildKit daemon with multi-platform local \
+                         export support",
+                    ));
                 }
+                directory(incoming, sender, path, delete).await
             }
-        })))
+        }
     }
 }
 

@@ -30,7 +30,8 @@ impl Receiver {
         for (name, value) in headers {
             request.metadata_mut().append(*name, value.parse().unwrap());
         }
-        let answers = FileSyncClient::new(locals.clone()).diff_copy(request).await.unwrap().into_inner();
+        let answers =
+            FileSyncClient::new(locals.clone().server()).diff_copy(request).await.unwrap().into_inner();
         Self { requests, answers }
     }
 
@@ -316,7 +317,7 @@ async fn names_need_not_be_text() {
     fs::write(directory.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), b"x").unwrap();
     let (sender, receiver) = mpsc::channel::<Packet>(8);
     // The generated client would refuse such names.
-    let mut client = tonic::client::Grpc::new(locals(&directory));
+    let mut client = tonic::client::Grpc::new(locals(&directory).server());
     let mut request = Request::new(ReceiverStream::new(receiver));
     request.metadata_mut().append("dir-name", "context".parse().unwrap());
     let path = http::uri::PathAndQuery::from_static("/moby.filesync.v1.FileSync/DiffCopy");

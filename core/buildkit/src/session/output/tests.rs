@@ -3,10 +3,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use http_body::Body;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
+use tonic::codegen::StdError;
 
 use super::super::Locals;
 use super::super::fsutil::{PacketKind, Stat};
@@ -25,7 +27,7 @@ async fn stream(outputs: &Outputs, items: Vec<Result<Vec<u8>, ()>>) -> Result<()
     let mut request = Request::new(ReceiverStream::new(receiver));
     request.metadata_mut().append("buildkit-attachable-exporter-id", "3".parse().unwrap());
     request.metadata_mut().append("exporter-md-containerimage.digest", "sha256:1".parse().unwrap());
-    let mut client = FileSendClient::new(outputs.clone());
+    let mut client = FileSendClient::new(outputs.clone().server());
     let answering = tokio::spawn(async move { client.diff_copy(request).await });
     for item in items {
         let Ok(data) = item else {
@@ -163,7 +165,7 @@ impl Sender {
         let mut request = Request::new(ReceiverStream::new(receiver));
         request.metadata_mut().append("buildkit-attachable-exporter-id", "3".parse().unwrap());
         request.metadata_mut().append("buildkit-exporter-multi-platform", "1".parse().unwrap());
-        let answers = open(outputs, SEND, request).await;
+        let answers = open(outputs.server(), SEND, request).await;
         Self { packets, answers }
     }
 
@@ -352,7 +354,7 @@ async fn copy(from: &Path, to: &Path, delete: bool) {
     let (to_locals, receiver) = mpsc::channel(1024);
     let mut request = Request::new(ReceiverStream::new(receiver));
     request.metadata_mut().append("dir-name", "context".parse().unwrap());
-    let mut sent = open(locals, SYNC, request).await;
+    let mut sent = open(locals.server(), SYNC, request).await;
     let mut sender = Sender::open(to, delete).await;
     loop {
         tokio::select! {
