@@ -113,6 +113,17 @@ impl Work {
         command
     }
 
+    /// A build whose step has begun, and the pipe by which it speaks with the daemon.
+    fn begun_by_a_pipe(&self) -> Result<(Pipe, Running), String> {
+        let pipe = Pipe::start(&self.builder.engine().socket());
+        self.never_ending();
+        let mut command = self.build("plain");
+        command.env("DOCKER_HOST", pipe.host());
+        let mut running = Running::start(command);
+        running.begun()?;
+        Ok((pipe, running))
+    }
+
     /// That nothing is left, the builder is what it was, and it builds.
     fn is_well(&self) -> Result<(), String> {
         let left: Vec<PathBuf> = fs::read_dir(self.path("tmp"))
@@ -256,12 +267,7 @@ fn the_daemon_is_killed(row: Row) -> Result<(), String> {
 
 fn the_socket_closes(row: Row) -> Result<(), String> {
     let work = Work::new(row);
-    let pipe = Pipe::start(&work.builder.engine().socket());
-    work.never_ending();
-    let mut command = work.build("plain");
-    command.env("DOCKER_HOST", pipe.host());
-    let mut running = Running::start(command);
-    running.begun()?;
+    let (pipe, running) = work.begun_by_a_pipe()?;
     pipe.cut();
     running.fails(1)?;
     work.is_well()
@@ -280,12 +286,7 @@ fn ctrl_c_once(row: Row) -> Result<(), String> {
 
 fn ctrl_c_three_times(row: Row) -> Result<(), String> {
     let work = Work::new(row);
-    let pipe = Pipe::start(&work.builder.engine().socket());
-    work.never_ending();
-    let mut command = work.build("plain");
-    command.env("DOCKER_HOST", pipe.host());
-    let mut running = Running::start(command);
-    running.begun()?;
+    let (pipe, mut running) = work.begun_by_a_pipe()?;
     // Nothing that is said to the daemon comes there any more.
     pipe.stop_after(0);
     for _ in 0..3 {

@@ -277,18 +277,7 @@ pub(crate) const ROWS: [Row; 26] = [
 ];
 
 /// What rows share in which both sides are clients of one Engine.
-const CLIENT: Row = Row {
-    key: "",
-    title: "",
-    budget: None,
-    times: 1,
-    warm_up: true,
-    emulated: false,
-    client: true,
-    prepare: |_| Vec::new(),
-    change: unchanged,
-    sample: |_, _, _| Ok(Sample::default()),
-};
+const CLIENT: Row = Row { times: 1, client: true, ..START };
 
 fn sent(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, String> {
     let dockerfile = format!("--file={}", contexts[1].join("Dockerfile").display());
@@ -314,18 +303,8 @@ fn loaded(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, Str
 }
 
 /// What rows of several platforms share.
-const PLATFORMS: Row = Row {
-    key: "",
-    title: "",
-    budget: None,
-    times: 1,
-    warm_up: false,
-    emulated: true,
-    client: false,
-    prepare: six,
-    change: unchanged,
-    sample: platforms,
-};
+const PLATFORMS: Row =
+    Row { times: 1, warm_up: false, emulated: true, prepare: six, sample: platforms, ..START };
 
 /// Two run on this machine's CPU, four in QEMU.
 const SIX: &str = "--platform=linux/amd64,linux/386,linux/arm64,linux/arm/v7,linux/riscv64,linux/s390x";
@@ -347,18 +326,7 @@ const START: Row = Row {
 };
 
 /// What rows of building again share.
-const COPIED: Row = Row {
-    key: "",
-    title: "",
-    budget: None,
-    times: 1,
-    warm_up: true,
-    emulated: false,
-    client: false,
-    prepare: copy,
-    change: unchanged,
-    sample: archive,
-};
+const COPIED: Row = Row { times: 1, prepare: copy, sample: archive, ..START };
 
 /// How many steps the overhead of one is taken from.
 const RUNS: u8 = 20;
