@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rbx_dockerfile::{Dockerfile, parse};
-use rbx_lint::{Facts, Finding, RULES, Request, Severity, lint};
+use rbx_lint::{Facts, Finding, Request, Settings, Severity, lint, rules};
 use rbx_platform::Platform;
 use rbx_request::{parse_contexts, parse_pairs, parse_platforms};
 
@@ -72,14 +72,14 @@ pub(crate) fn run(context: &Context<'_>, args: &CheckArgs) -> Result<ExitCode, C
 /// What is known of a rule, or a line about each.
 fn explain(name: &str) -> Result<String, CliError> {
     if name == "all" {
-        let column = RULES.iter().map(|rule| rule.name.len()).max().unwrap_or(0);
-        return Ok(RULES.iter().fold(String::new(), |mut text, rule| {
+        let column = rules().iter().map(|rule| rule.name.len()).max().unwrap_or(0);
+        return Ok(rules().iter().fold(String::new(), |mut text, rule| {
             let _ = writeln!(text, "{:column$}  {:7}  {}", rule.name, rule.severity.name(), rule.summary);
             text
         }));
     }
     rbx_lint::rule(name).map(|rule| rule.explanation.to_owned()).ok_or_else(|| {
-        let names: Vec<&str> = RULES.iter().map(|rule| rule.name).collect();
+        let names: Vec<&str> = rules().iter().map(|rule| rule.name).collect();
         CliError::new(format!("no rule {name:?}")).hint(format!("there are {}", names.join(", ")))
     })
 }
@@ -100,6 +100,7 @@ fn request(args: &CheckArgs, env: &Env) -> Result<Request, CliError> {
             .map_err(grammar)?
             .into_keys()
             .collect::<BTreeSet<String>>(),
+        settings: Settings::default(),
     })
 }
 

@@ -116,7 +116,7 @@ fn needs_value(command: &Command, word: &str) -> Option<Arg> {
 /// What a flag's value can be.
 fn values(flag: &Arg, begun: &str, builders: &dyn Fn() -> Vec<String>) -> (Vec<(String, String)>, Directive) {
     if flag.get_long() == Some("explain") {
-        let rules = rbx_lint::RULES.iter().map(|rule| (rule.name, rule.summary));
+        let rules = rbx_lint::rules().iter().map(|rule| (rule.name, rule.summary));
         return (starting(rules.chain([("all", "Every rule in a line")]), begun), Directive::NoFiles);
     }
     let known: &[&str] = match flag.get_long().unwrap_or_default() {

@@ -15,16 +15,22 @@ const MAX_SHOWN: usize = 60;
 pub enum Severity {
     /// The build fails.
     Error,
-    /// The build succeeds, and its result is wrong.
+    /// The build succeeds, and its result is wrong or soon will be.
     Warning,
+    /// Something that is often wrong, or could be better.
+    Info,
+    /// A matter of taste.
+    Style,
 }
 
 impl Severity {
-    /// `error` or `warning`.
+    /// `error`, `warning`, `info` or `style`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Style => "style",
         }
     }
 }
@@ -91,6 +97,8 @@ pub struct Related {
 pub struct Fix {
     /// What it does, such as `Remove the default`.
     pub title: String,
+    /// Nobody has to look at what it does: the image stays as it is, or changes in what the finding complains about.
+    pub safe: bool,
     /// What it changes.
     pub edits: Vec<Edit>,
 }

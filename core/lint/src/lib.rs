@@ -1,6 +1,6 @@
 //! Rules for Dockerfiles: (Dockerfile × platforms × facts) → findings with fixes.
 //!
-//! [`lint`] evaluates a Dockerfile for every platform that it is built for and asks each of the [`RULES`] about each
+//! [`lint`] evaluates a Dockerfile for every platform that it is built for and asks each of the [`rules`] about each
 //! evaluation. Equal findings of several platforms are one, which says on which platforms it is true. What the language
 //! itself finds wrong is among the findings, so that nothing else has to be asked.
 //!
@@ -12,10 +12,12 @@ mod lint;
 mod place;
 mod rule;
 mod rules;
+mod settings;
 mod shell;
 mod silence;
 mod view;
 
 pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
 pub use lint::{Facts, Request, lint};
-pub use rule::{RULES, Rule, rule};
+pub use rule::{Family, Rule, rule, rules};
+pub use settings::{Level, Settings};

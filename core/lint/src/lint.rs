@@ -6,7 +6,8 @@ use rbx_dockerfile::{BaseFacts, Diagnostic, Dockerfile, Evaluation, Scope, Span,
 use rbx_platform::Platform;
 
 use crate::finding::{Edit, Finding, Fix, Severity};
-use crate::rule::{RULES, Rule};
+use crate::rule::{Check, Rule, rules};
+use crate::settings::Settings;
 use crate::silence::Silence;
 use crate::view::{Found, View, in_play, other_platforms, users};
 
@@ -23,6 +24,8 @@ pub struct Request {
     pub target: Option<String>,
     /// Names of `--build-context`.
     pub named_contexts: BTreeSet<String>,
+    /// Which rules are asked, and how.
+    pub settings: Settings,
 }
 
 impl Request {
@@ -34,6 +37,7 @@ impl Request {
             build_args: BTreeMap::new(),
             target: None,
             named_contexts: BTreeSet::new(),
+            settings: Settings::default(),
         }
     }
 }
@@ -72,6 +76,12 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     let in_play = in_play(&outlines, platforms.len(), request.target.is_some());
     let users = users(&outlines);
     let silence = Silence::new(file);
+    let severity = |rule: &Rule| {
+        let severity = request.settings.severity(rule)?;
+        Some(if silence.errors { Severity::Error } else { severity })
+    };
+    let asked: Vec<(&'static Rule, Severity)> =
+        rules().iter().filter_map(|rule| Some((*rule, severity(rule)?))).collect();
 
     let mut all = Findings { platforms: &platforms, list: Vec::new(), known: HashMap::new() };
     for diagnostic in &file.diagnostics {
@@ -81,16 +91,24 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             all.add(None, severity, platform, found.clone());
         }
     }
-    for ((platform, evaluation), in_play) in platforms.iter().zip(&evaluations).zip(&in_play) {
+    for (number, ((platform, evaluation), in_play)) in
+        platforms.iter().zip(&evaluations).zip(&in_play).enumerate()
+    {
         for diagnostic in &evaluation.diagnostics {
             all.add(None, severity_of(diagnostic), platform, found(file, diagnostic));
         }
         let view = View::new(file, request, (platform, evaluation), in_play, (&outlines, &users), &silence);
-        for rule in &RULES {
-            for found in (rule.check)(&view) {
+        for (rule, severity) in &asked {
+            let (found, on) = match rule.check {
+                Check::Once(check) if number == 0 => (check(&view), &platforms[..]),
+                Check::Once(_) => continue,
+                Check::EachPlatform(check) => (check(&view), std::slice::from_ref(platform)),
+            };
+            for found in found {
                 if !silence.covers(file, rule, found.span) {
-                    let severity = if silence.errors { Severity::Error } else { rule.severity };
-                    all.add(Some(rule), severity, platform, found);
+                    for platform in on {
+                        all.add(Some(rule), *severity, platform, found.clone());
+                    }
                 }
             }
         }
@@ -106,6 +124,7 @@ fn found(file: &Dockerfile, diagnostic: &Diagnostic) -> Found {
     let proposed = diagnostic.replacement.as_ref().filter(|_| is_word && diagnostic.message.ends_with(wrong));
     found.fixes.extend(proposed.map(|word| Fix {
         title: format!("Replace {wrong} with {word}"),
+        safe: false,
         edits: vec![Edit { span: diagnostic.span, text: word.clone() }],
     }));
     found

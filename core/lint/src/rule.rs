@@ -1,65 +1,93 @@
 //! The rules.
 
+use std::sync::LazyLock;
+
 use crate::finding::Severity;
-use crate::rules;
+use crate::rules::all;
 use crate::view::{Found, View};
 
 /// A rule.
 pub struct Rule {
-    /// Its name, such as `platform-arg-default`.
+    /// Its name, such as `platform-arg-default`, `StageNameCasing` or `DL3008`.
     pub name: &'static str,
-    /// How bad its findings are.
+    /// Other names of it: the numbers of hadolint's rules that look for the same.
+    pub aliases: &'static [&'static str],
+    /// Where it comes from.
+    pub family: Family,
+    /// How bad its findings are, unless [`Settings`](crate::Settings) say otherwise.
     pub severity: Severity,
+    /// It looks for something without being told to.
+    pub enabled: bool,
     /// What it finds, in a line.
     pub summary: &'static str,
     /// A page of Markdown: what is wrong, what happens, what to do.
     pub explanation: &'static str,
-    /// Finds it for a platform.
-    pub(crate) check: fn(&View<'_>) -> Vec<Found>,
+    /// Finds it.
+    pub(crate) check: Check,
 }
 
-/// Every rule, in the order of their names.
-pub static RULES: [Rule; 5] = [
-    Rule {
-        name: "final-stage-build-platform",
-        severity: Severity::Warning,
-        summary: "The image has files of another platform, because of its stage's --platform",
-        explanation: include_str!("../rules/final-stage-build-platform.md"),
-        check: rules::final_stage::check,
-    },
-    Rule {
-        name: "platform-arg-default",
-        severity: Severity::Warning,
-        summary: "A default replaces the value that TARGETARCH and its like have by themselves",
-        explanation: include_str!("../rules/platform-arg-default.md"),
-        check: rules::arg_default::check,
-    },
-    Rule {
-        name: "platform-arg-undeclared",
-        severity: Severity::Warning,
-        summary: "RUN reads TARGETARCH or its like in a stage that does not declare it",
-        explanation: include_str!("../rules/platform-arg-undeclared.md"),
-        check: rules::arg_undeclared::check,
-    },
-    Rule {
-        name: "platform-flag-on-stage",
-        severity: Severity::Warning,
-        summary: "FROM --platform is ignored where the base is a stage",
-        explanation: include_str!("../rules/platform-flag-on-stage.md"),
-        check: rules::flag_on_stage::check,
-    },
-    Rule {
-        name: "stage-selector-missing",
-        severity: Severity::Error,
-        summary: "FROM picks a stage by platform, and has none for this one",
-        explanation: include_str!("../rules/stage-selector-missing.md"),
-        check: rules::selector::check,
-    },
-];
+/// Where a rule comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// The checks of BuildKit's front end, which `docker buildx build --check` shows.
+    BuildKit,
+    /// What goes wrong on some platforms only.
+    Platform,
+    /// The rules that hadolint numbers.
+    Hadolint,
+}
+
+impl Family {
+    /// `buildkit`, `platform` or `hadolint`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BuildKit => "buildkit",
+            Self::Platform => "platform",
+            Self::Hadolint => "hadolint",
+        }
+    }
+}
+
+/// How a rule looks for what it finds.
+pub(crate) enum Check {
+    /// Once for all platforms: what it finds is the same on each. It is given the first one.
+    Once(fn(&View<'_>) -> Vec<Found>),
+    /// On each platform.
+    EachPlatform(fn(&View<'_>) -> Vec<Found>),
+}
+
+impl Rule {
+    /// A rule that finds nothing; others are made from it.
+    pub(crate) const NONE: Self = Self {
+        name: "",
+        aliases: &[],
+        family: Family::Platform,
+        severity: Severity::Info,
+        enabled: false,
+        summary: "",
+        explanation: "",
+        check: Check::Once(|_| Vec::new()),
+    };
+
+    /// Whether that is its name, or another name of it.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+}
+
+/// Every rule, by family, in the order of their names.
+pub fn rules() -> &'static [&'static Rule] {
+    static RULES: LazyLock<Vec<&'static Rule>> = LazyLock::new(|| {
+        let mut rules: Vec<_> = all().collect();
+        rules.sort_by_key(|rule| (rule.family, rule.name));
+        rules
+    });
+    &RULES
+}
 
 /// The rule of that name.
 pub fn rule(name: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.name == name)
+    rules().iter().copied().find(|rule| rule.is_called(name))
 }
 
 impl PartialEq for Rule {
@@ -78,15 +106,21 @@ impl std::fmt::Debug for Rule {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn rules_are_in_order_and_explained_under_their_names() {
-        assert!(RULES.is_sorted_by_key(|rule| rule.name));
-        for rule in &RULES {
+    fn rules_are_explained_under_their_names() {
+        let mut names = BTreeSet::new();
+        for rule in rules() {
             let title = format!("# {}\n\n", rule.name);
             assert!(rule.explanation.starts_with(&title), "{}", rule.name);
             assert!(rule.explanation.contains("\n```dockerfile\n"), "{}", rule.name);
+            assert!(!rule.summary.is_empty() && !rule.summary.ends_with('.'), "{}", rule.name);
+            for name in rule.aliases.iter().chain([&rule.name]) {
+                assert!(names.insert(name), "two rules are called {name}");
+            }
         }
         assert_eq!(super::rule("no-such-rule"), None);
     }

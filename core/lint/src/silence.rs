@@ -30,7 +30,7 @@ impl Names {
     }
 
     fn has(&self, rule: &Rule) -> bool {
-        self.all || self.list.iter().any(|name| name == rule.name)
+        self.all || self.list.iter().any(|name| rule.is_called(name))
     }
 }
 

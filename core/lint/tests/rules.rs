@@ -1,7 +1,7 @@
-//! The cases of `rules/*.md`: Dockerfiles, and what each rule finds in them.
+//! The cases of `rules/*/*.md`: Dockerfiles, and what each rule finds in them.
 //!
 //! A case is a heading, prose, `key: value` lines if it needs any (`platforms`, `build` for the build's platform,
-//! `arg` for a build argument, `target`, `context`), and a block marked `dockerfile`. A block marked `findings` after
+//! `arg` for a build argument, `target`, `context`, `with` for another rule that is asked), and a block marked `dockerfile`. A block marked `findings` after
 //! it has a line for each finding: the line number, the rule unless it is the file's own, the message, and indented
 //! what is related. Without one, nothing is found. A block marked `fixed` is the Dockerfile after the first fix of
 //! every finding of the file's rule.
@@ -9,10 +9,10 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rbx_dockerfile::{Dockerfile, Span, parse};
-use rbx_lint::{Edit, Facts, Finding, RULES, Request, apply, lint};
+use rbx_lint::{Edit, Facts, Finding, Request, Settings, apply, lint, rules};
 use rbx_platform::Platform;
 
 #[derive(Default)]
@@ -23,16 +23,20 @@ struct Case {
 }
 
 impl Case {
-    fn request(&self) -> Request {
+    /// Only the rules of these names are asked.
+    fn request(&self, rules: &[&str]) -> Request {
         let platform = |text: &str| Platform::parse(text.trim()).unwrap();
         let mut request = Request::new(
             ["linux/amd64", "linux/arm64", "linux/arm/v7"].map(platform).to_vec(),
             platform("linux/amd64"),
         );
+        let more = self.settings.iter().filter(|(key, _)| key == "with").map(|(_, value)| value.as_str());
+        request.settings = Settings::only(&rules.iter().copied().chain(more).collect::<Vec<_>>());
         for (key, value) in &self.settings {
             match key.as_str() {
                 "platforms" => request.platforms = value.split(',').map(platform).collect(),
                 "build" => request.build_platform = platform(value),
+                "with" => {}
                 "target" => request.target = Some(value.clone()),
                 "context" => drop(request.named_contexts.insert(value.clone())),
                 "arg" => {
@@ -66,7 +70,7 @@ fn cases(text: &str) -> Vec<Case> {
                 });
             assert!(case.blocks.insert(name.to_owned(), block).is_none(), "{}: two {name}", case.title);
         } else if let Some((key, value)) = line.split_once(": ")
-            && ["platforms", "build", "arg", "target", "context"].contains(&key)
+            && ["platforms", "build", "arg", "target", "context", "with"].contains(&key)
         {
             case.settings.push((key.to_owned(), value.to_owned()));
         }
@@ -107,7 +111,7 @@ fn run(path: &Path) -> String {
     );
     for case in cases {
         let file = parse(case.block("dockerfile"));
-        let findings = lint(&file, &case.request(), &Facts::default());
+        let findings = lint(&file, &case.request(&[&rule]), &Facts::default());
         let shown = show(&rule, &file, &findings);
         if shown != case.block("findings") {
             write!(
@@ -123,7 +127,7 @@ fn run(path: &Path) -> String {
             if result != *wanted {
                 write!(wrong, "\n{rule}: {}\n--- wanted\n{wanted}--- fixed\n{result}", case.title).unwrap();
             }
-            let left = lint(&parse(&result), &case.request(), &Facts::default());
+            let left = lint(&parse(&result), &case.request(&[&rule]), &Facts::default());
             if left.iter().any(|finding| finding.name() == rule) {
                 write!(wrong, "\n{rule}: {}: the fix mends nothing", case.title).unwrap();
             }
@@ -135,12 +139,12 @@ fn run(path: &Path) -> String {
 #[test]
 fn rules_find_what_their_cases_say() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
-    let mut files: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let list = |directory: PathBuf| std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = list(directory).flat_map(list).collect();
     files.sort();
     let wrong: String = files.iter().map(|path| run(path)).collect();
     assert!(wrong.is_empty(), "{wrong}");
-    for rule in &RULES {
+    for rule in rules() {
         assert!(
             files.iter().any(|path| path.file_stem().unwrap() == rule.name),
             "{} has no cases",
@@ -152,14 +156,14 @@ fn rules_find_what_their_cases_say() {
 /// The examples of a rule's explanation: the first has the fault, the last has not.
 #[test]
 fn explanations_tell_right_from_wrong() {
-    for rule in &RULES {
+    for rule in rules() {
         let blocks: Vec<&str> = rule
             .explanation
             .split("\n```dockerfile\n")
             .skip(1)
             .map(|rest| rest.split("\n```\n").next().unwrap())
             .collect();
-        let request = Case::default().request();
+        let request = Case::default().request(&[rule.name]);
         let is_found = |text: &str| {
             lint(&parse(text), &request, &Facts::default()).iter().any(|finding| finding.rule == Some(rule))
         };

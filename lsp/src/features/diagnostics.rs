@@ -64,6 +64,8 @@ pub(crate) fn diagnostic(snapshot: &Snapshot, finding: &Finding) -> Diagnostic {
         severity: Some(match finding.severity {
             Severity::Error => DiagnosticSeverity::ERROR,
             Severity::Warning => DiagnosticSeverity::WARNING,
+            Severity::Info => DiagnosticSeverity::INFORMATION,
+            Severity::Style => DiagnosticSeverity::HINT,
         }),
         code: finding.rule.map(|rule| NumberOrString::String(rule.name.to_owned())),
         source: Some(SOURCE.to_owned()),

@@ -67,6 +67,8 @@ fn summary(checked: &[Checked], platforms: &[Platform]) -> String {
     let kinds = [
         (count(Severity::Error), "error"),
         (count(Severity::Warning), "warning"),
+        (count(Severity::Info), "remark"),
+        (count(Severity::Style), "nit"),
         (unread, "unreadable file"),
     ];
     let found: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what)).collect();

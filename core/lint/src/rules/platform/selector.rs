@@ -2,14 +2,26 @@
 
 use rbx_dockerfile::{Base, Body, Stage, StageOutline};
 
-use crate::finding::{Related, shown};
+use crate::finding::{Related, Severity, shown};
+use crate::rule::{Check, Family, Rule};
 use crate::view::{Found, View};
 
 /// Official images whose names end like a platform's: what is no stage may be one of them.
 const OFFICIAL: [&str; 8] =
     ["almalinux", "amazonlinux", "archlinux", "clearlinux", "euleros", "oraclelinux", "rockylinux", "swarm"];
 
-pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+pub(crate) static RULES: &[Rule] = &[Rule {
+    name: "stage-selector-missing",
+    family: Family::Platform,
+    severity: Severity::Error,
+    enabled: true,
+    summary: "FROM picks a stage by platform, and has none for this one",
+    explanation: include_str!("../../../rules/platform/stage-selector-missing.md"),
+    check: Check::EachPlatform(check),
+    ..Rule::NONE
+}];
+
+fn check(view: &View<'_>) -> Vec<Found> {
     view.stages().filter_map(|(stage, _)| missing(view, stage)).collect()
 }
 

@@ -3,11 +3,23 @@
 use rbx_dockerfile::{Base, Body, Stage, expand};
 use rbx_platform::Platform;
 
-use crate::finding::{Edit, Fix, Related, shown};
+use crate::finding::{Edit, Fix, Related, Severity, shown};
 use crate::place;
+use crate::rule::{Check, Family, Rule};
 use crate::view::{Found, View};
 
-pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+pub(crate) static RULES: &[Rule] = &[Rule {
+    name: "platform-flag-on-stage",
+    family: Family::Platform,
+    severity: Severity::Warning,
+    enabled: true,
+    summary: "FROM --platform is ignored where the base is a stage",
+    explanation: include_str!("../../../rules/platform/platform-flag-on-stage.md"),
+    check: Check::EachPlatform(check),
+    ..Rule::NONE
+}];
+
+fn check(view: &View<'_>) -> Vec<Found> {
     view.stages().filter_map(|(stage, _)| ignored(view, stage)).collect()
 }
 
@@ -39,10 +51,10 @@ fn ignored(view: &View<'_>, stage: &Stage) -> Option<Found> {
     if is_alone(view, stage, base) && !is_final(view, stage) {
         let span = rbx_dockerfile::Span { start: below.image.span.start, end: below.image.span.start };
         let edits = vec![Edit { span, text: format!("{whole} ") }, without.clone()];
-        found.fixes.push(Fix { title: format!("Move {written} to the stage {name:?}"), edits });
+        found.fixes.push(Fix { title: format!("Move {written} to the stage {name:?}"), safe: true, edits });
     }
     let title = format!("Remove {written}, which has no effect");
-    found.fixes.push(Fix { title, edits: vec![without] });
+    found.fixes.push(Fix { title, safe: true, edits: vec![without] });
     Some(found)
 }
 

@@ -3,11 +3,23 @@
 use rbx_dockerfile::Base;
 use rbx_platform::Platform;
 
-use crate::finding::{Fix, Related, shown};
+use crate::finding::{Fix, Related, Severity, shown};
 use crate::place;
+use crate::rule::{Check, Family, Rule};
 use crate::view::{Found, View};
 
-pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+pub(crate) static RULES: &[Rule] = &[Rule {
+    name: "final-stage-build-platform",
+    family: Family::Platform,
+    severity: Severity::Warning,
+    enabled: true,
+    summary: "The image has files of another platform, because of its stage's --platform",
+    explanation: include_str!("../../../rules/platform/final-stage-build-platform.md"),
+    check: Check::EachPlatform(check),
+    ..Rule::NONE
+}];
+
+fn check(view: &View<'_>) -> Vec<Found> {
     found(view).into_iter().collect()
 }
 
@@ -30,7 +42,7 @@ fn found(view: &View<'_>) -> Option<Found> {
     );
     if own {
         let edits = vec![place::without_flag(view.file, flag)];
-        found.fixes.push(Fix { title: "Remove --platform".to_owned(), edits });
+        found.fixes.push(Fix { title: "Remove --platform".to_owned(), safe: true, edits });
     } else {
         let message = "the platform is that of this stage".to_owned();
         found.related.push(Related { span: flag.span, message });

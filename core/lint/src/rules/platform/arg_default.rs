@@ -5,10 +5,22 @@ use std::collections::HashMap;
 use rbx_dockerfile::{ArgBody, Base, Body, Instruction, Keyword, Op, Span, Stage, Word};
 
 use super::{has_variable, mentions};
-use crate::finding::{Edit, Fix, shown};
+use crate::finding::{Edit, Fix, Severity, shown};
+use crate::rule::{Check, Family, Rule};
 use crate::view::{Found, View};
 
-pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+pub(crate) static RULES: &[Rule] = &[Rule {
+    name: "platform-arg-default",
+    family: Family::Platform,
+    severity: Severity::Warning,
+    enabled: true,
+    summary: "A default replaces the value that TARGETARCH and its like have by themselves",
+    explanation: include_str!("../../../rules/platform/platform-arg-default.md"),
+    check: Check::EachPlatform(check),
+    ..Rule::NONE
+}];
+
+fn check(view: &View<'_>) -> Vec<Found> {
     let mut all = globals(view);
     let mut sights = Sights::default();
     for (stage, instructions) in view.stages() {
@@ -33,7 +45,7 @@ fn found(arg: &ArgBody, default: &Word, value: &str) -> Found {
         format!("{what} of ARG {name} replaces the automatic value"),
     );
     let edits = without_default(arg).into_iter().collect();
-    found.fixes.push(Fix { title: format!("Remove the default of {name}"), edits });
+    found.fixes.push(Fix { title: format!("Remove the default of {name}"), safe: true, edits });
     found
 }
 

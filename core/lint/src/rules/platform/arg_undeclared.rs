@@ -6,15 +6,27 @@ use std::ops::Range;
 use rbx_dockerfile::{Body, Command, CommandLine, Instruction, Keyword, Op, Span, Stage, Step};
 
 use super::selector;
-use crate::finding::{Fix, Related, shown};
+use crate::finding::{Fix, Related, Severity, shown};
 use crate::place;
+use crate::rule::{Check, Family, Rule};
 use crate::shell::{self, Otherwise};
 use crate::view::{Found, View};
 
 /// Other reads of the same variable that are pointed out, at most.
 const MAX_RELATED: usize = 20;
 
-pub(crate) fn check(view: &View<'_>) -> Vec<Found> {
+pub(crate) static RULES: &[Rule] = &[Rule {
+    name: "platform-arg-undeclared",
+    family: Family::Platform,
+    severity: Severity::Warning,
+    enabled: true,
+    summary: "RUN reads TARGETARCH or its like in a stage that does not declare it",
+    explanation: include_str!("../../../rules/platform/platform-arg-undeclared.md"),
+    check: Check::EachPlatform(check),
+    ..Rule::NONE
+}];
+
+fn check(view: &View<'_>) -> Vec<Found> {
     let names: Vec<&'static str> = view.names().collect();
     if !names.iter().any(|name| view.file.text.contains(name)) {
         return Vec::new();
@@ -149,7 +161,7 @@ fn report(view: &View<'_>, wrong: Vec<Wrong<'_>>, what: &str) -> Vec<Found> {
         let arg = if what == "RUN" { "ARG" } else { "ONBUILD ARG" };
         let arg = place::in_case_of(view.file, wrong.instruction, arg);
         let edit = place::line_before(view.file, wrong.instruction, &format!("{arg} {name}"));
-        found.fixes.push(Fix { title: format!("Insert {arg} {name}"), edits: vec![edit] });
+        found.fixes.push(Fix { title: format!("Insert {arg} {name}"), safe: true, edits: vec![edit] });
         all.push((name, found));
     }
     all.into_iter().map(|(_, found)| found).collect()

@@ -1,0 +1,30 @@
+//! What goes wrong on some platforms only.
+
+mod arg_default;
+mod arg_undeclared;
+mod final_stage;
+mod flag_on_stage;
+mod selector;
+
+use rbx_dockerfile::Instruction;
+
+use crate::rule::Rule;
+
+pub(crate) static RULES: &[&[Rule]] =
+    &[arg_default::RULES, arg_undeclared::RULES, final_stage::RULES, flag_on_stage::RULES, selector::RULES];
+
+/// Whether an instruction's text, heredocs included, has a variable of that name in it.
+fn mentions(instruction: &Instruction, text: &str, name: &str) -> bool {
+    let heredocs = instruction.heredocs.iter().map(|heredoc| heredoc.content.slice(text));
+    std::iter::once(instruction.code.as_str()).chain(heredocs).any(|text| has_variable(text, name))
+}
+
+/// Whether `$name` or `${name` stands in a text.
+fn has_variable(text: &str, name: &str) -> bool {
+    text.match_indices('$').any(|(at, _)| {
+        let rest = &text[at + 1..];
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        rest.strip_prefix(name)
+            .is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+    })
+}
