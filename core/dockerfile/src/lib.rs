@@ -50,5 +50,6 @@ pub use path::slashed;
 pub use run::{Device, Mount, MountKind, Network, Security, Sharing};
 pub use span::{LineIndex, Span};
 pub use stage::{Base, BaseFacts, Evaluation, Scope, Stage, StageOutline, Step};
+pub use suggest::nearest;
 pub use tokens::{Token, TokenKind};
 pub use variables::Variables;

@@ -2,7 +2,7 @@
 
 /// The option at an edit distance of at most 2, the nearest first. `None` too where `word` is itself an option:
 /// then it is not the spelling that is wrong.
-pub(crate) fn nearest<'a>(
+pub fn nearest<'a>(
     word: &str,
     options: impl IntoIterator<Item = &'a str>,
     fold_case: bool,

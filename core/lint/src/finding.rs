@@ -24,6 +24,14 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All of them, the worst first.
+    pub const ALL: [Self; 4] = [Self::Error, Self::Warning, Self::Info, Self::Style];
+
+    /// The one of that [`name`](Self::name).
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.name() == name)
+    }
+
     /// `error`, `warning`, `info` or `style`.
     pub fn name(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@
 
 mod finding;
 mod lint;
+mod mend;
 mod place;
 mod rule;
 mod rules;
@@ -19,5 +20,6 @@ mod view;
 
 pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
 pub use lint::{Facts, Request, lint};
-pub use rule::{Family, Rule, rule, rules};
+pub use mend::{Mended, mend};
+pub use rule::{Family, Rule, proposal, rule, rules};
 pub use settings::{Level, Settings};

@@ -78,7 +78,9 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     let silence = Silence::new(file);
     let severity = |rule: &Rule| {
         let severity = request.settings.severity(rule)?;
-        Some(if silence.errors { Severity::Error } else { severity })
+        let raised = silence.errors && severity <= Severity::Warning;
+        Some(if raised { Severity::Error } else { severity })
+            .filter(|severity| request.settings.wants(*severity))
     };
     let asked: Vec<(&'static Rule, Severity)> =
         rules().iter().filter_map(|rule| Some((*rule, severity(rule)?))).collect();
@@ -113,6 +115,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             }
         }
     }
+    all.list.retain(|finding| request.settings.wants(finding.severity));
     all.finish()
 }
 

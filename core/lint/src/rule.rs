@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use rbx_dockerfile::nearest;
+
 use crate::finding::Severity;
 use crate::rules::all;
 use crate::view::{Found, View};
@@ -38,6 +40,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::BuildKit, Self::Platform, Self::Hadolint];
+
     /// `buildkit`, `platform` or `hadolint`.
     pub fn name(self) -> &'static str {
         match self {
@@ -90,6 +95,19 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
     rules().iter().copied().find(|rule| rule.is_called(name))
 }
 
+/// The name of a rule that may be meant by one that no rule has.
+pub fn proposal(name: &str) -> Option<&'static str> {
+    let plain = |name: &str| name.replace(['-', '_'], "").to_lowercase();
+    let names = || rules().iter().flat_map(|rule| rule.aliases.iter().chain([&rule.name])).copied();
+    let same = names().find(|known| plain(known) == plain(name));
+    same.or_else(|| {
+        // Numbers that are near each other have nothing to do with each other.
+        let words = names().filter(|name| !name.ends_with(|c: char| c.is_ascii_digit()));
+        let found = nearest(name, words, false)?;
+        names().find(|name| *name == found)
+    })
+}
+
 impl PartialEq for Rule {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -123,5 +141,13 @@ mod tests {
             }
         }
         assert_eq!(super::rule("no-such-rule"), None);
+    }
+
+    #[test]
+    fn rules_are_proposed_by_what_is_near() {
+        assert_eq!(proposal("platform-arg-defualt"), Some("platform-arg-default"));
+        assert_eq!(proposal("PlatformArgDefault"), Some("platform-arg-default"));
+        assert_eq!(proposal("no-such-rule"), None);
+        assert_eq!(proposal("DL1"), None);
     }
 }

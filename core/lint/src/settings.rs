@@ -10,6 +10,8 @@ use crate::rule::Rule;
 pub struct Settings {
     /// How rules count that shall not count as they do by themselves, by their own names.
     pub levels: BTreeMap<String, Level>,
+    /// Only what is as bad as this, or worse, is looked for; everything, if there is none.
+    pub threshold: Option<Severity>,
 }
 
 /// How a rule counts.
@@ -30,7 +32,12 @@ impl Settings {
             if names.iter().any(|name| rule.is_called(name)) { Level::On } else { Level::Off }
         };
         let levels = crate::rules().iter().map(|rule| (rule.name.to_owned(), level(rule)));
-        Self { levels: levels.collect() }
+        Self { levels: levels.collect(), ..Self::default() }
+    }
+
+    /// Whether findings of that severity are wanted.
+    pub(crate) fn wants(&self, severity: Severity) -> bool {
+        self.threshold.is_none_or(|least| severity <= least)
     }
 
     /// How bad the findings of a rule are; `None` where it is not asked.
