@@ -22,4 +22,4 @@ pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
 pub use lint::{Facts, Request, lint};
 pub use mend::{Mended, mend};
 pub use rule::{Family, Rule, proposal, rule, rules};
-pub use settings::{Level, Settings};
+pub use settings::{LabelKind, Level, Settings};

@@ -75,7 +75,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         platforms.iter().chain(&others).map(|platform| outline(file, &scope(platform))).collect();
     let in_play = in_play(&outlines, platforms.len(), request.target.is_some());
     let users = users(&outlines);
-    let silence = Silence::new(file);
+    let silence = Silence::new(file, request.settings.inline_ignores);
     let severity = |rule: &Rule| {
         let severity = request.settings.severity(rule)?;
         let raised = silence.errors && severity <= Severity::Warning;

@@ -6,12 +6,52 @@ use crate::finding::Severity;
 use crate::rule::Rule;
 
 /// What a user wants of rules.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How rules count that shall not count as they do by themselves, by their own names.
     pub levels: BTreeMap<String, Level>,
     /// Only what is as bad as this, or worse, is looked for; everything, if there is none.
     pub threshold: Option<Severity>,
+    /// Comments of hadolint and of this program silence rules. BuildKit's do so in any case.
+    pub inline_ignores: bool,
+    /// The registries that images may come from, such as `docker.io` or `*.example.com`; empty is any.
+    pub trusted_registries: Vec<String>,
+    /// What labels of the image are to hold, by their names.
+    pub labels: BTreeMap<String, LabelKind>,
+    /// There are to be no other labels than these.
+    pub strict_labels: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            levels: BTreeMap::new(),
+            threshold: None,
+            inline_ignores: true,
+            trusted_registries: Vec::new(),
+            labels: BTreeMap::new(),
+            strict_labels: false,
+        }
+    }
+}
+
+/// What a label holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelKind {
+    /// Any text.
+    Text,
+    /// A URL.
+    Url,
+    /// A time as in RFC 3339.
+    Time,
+    /// A licence expression of SPDX.
+    License,
+    /// The hash of a commit of git.
+    Commit,
+    /// A version as semver.org has it.
+    Version,
+    /// An address of e-mail.
+    Email,
 }
 
 /// How a rule counts.

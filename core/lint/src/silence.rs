@@ -1,32 +1,59 @@
 //! Comments that silence rules.
 //!
-//! `# check=skip=NAME,…` on top of a file holds for all of it, and right above an instruction for that, as BuildKit
-//! reads them; `# rbx: ignore=NAME,…` does so above an instruction. `all` stands for every rule.
+//! Three kinds of them are read: BuildKit's ([`buildkit`]), hadolint's and this program's own ([`pragma`]). A name may
+//! be another name of a rule; `all` stands for every rule.
 
-use rbx_dockerfile::{Dockerfile, Span};
+mod buildkit;
+mod pragma;
+
+use std::collections::HashMap;
+
+use rbx_dockerfile::{Dockerfile, Keyword, Span};
 
 use crate::rule::Rule;
 
-/// What the top of a file says about rules.
+use pragma::{Pragma, Scope};
+
+/// Which rules are silent where.
 #[derive(Debug, Default)]
 pub(crate) struct Silence {
-    skipped: Names,
+    /// In the whole file.
+    file: Names,
+    /// In instructions, by where they begin.
+    instructions: HashMap<u32, Names>,
+    /// In parts of the text, in order: from a comment to the end of its stage.
+    stages: Vec<(Span, Names)>,
     /// `error=true`: a warning is an error.
     pub(crate) errors: bool,
 }
 
 /// Names of rules.
-#[derive(Debug, Default)]
-struct Names {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
     all: bool,
     list: Vec<String>,
 }
 
 impl Names {
-    fn read(text: &str) -> Self {
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let list: Vec<String> = names.map(str::to_owned).collect();
-        Self { all: list.iter().any(|name| name == "all"), list }
+    /// Reads names with commas between them. What follows a name after white space is a remark.
+    pub(crate) fn read(text: &str) -> Self {
+        let mut names = Self::default();
+        for item in text.split(',') {
+            let mut words = item.split_whitespace();
+            if let Some(name) = words.next() {
+                names.all |= name == "all";
+                names.list.push(name.to_owned());
+            }
+            if words.next().is_some() {
+                break;
+            }
+        }
+        names
+    }
+
+    fn add(&mut self, more: Self) {
+        self.all |= more.all;
+        self.list.extend(more.list);
     }
 
     fn has(&self, rule: &Rule) -> bool {
@@ -35,46 +62,58 @@ impl Names {
 }
 
 impl Silence {
-    pub(crate) fn new(file: &Dockerfile) -> Self {
-        file.directives.check.as_ref().and_then(|directive| check(&directive.value)).unwrap_or_default()
+    /// Reads the comments of a file; only those that BuildKit knows, too, where others shall not count.
+    pub(crate) fn new(file: &Dockerfile, own: bool) -> Self {
+        let mut silence = Self::default();
+        if let Some(check) = buildkit::of_file(file) {
+            silence.file = check.skipped;
+            silence.errors = check.errors;
+        }
+        for instruction in &file.instructions {
+            for comment in file.comments_of(instruction) {
+                if let Some(names) = buildkit::of_comment(&comment.text) {
+                    silence.instructions.entry(instruction.span.start).or_default().add(names);
+                }
+            }
+        }
+        if own {
+            silence.read_pragmas(file);
+        }
+        silence
+    }
+
+    fn read_pragmas(&mut self, file: &Dockerfile) {
+        for (index, comment) in file.comments.iter().enumerate() {
+            let Some(pragma) = Pragma::read(&comment.text) else { continue };
+            // The instruction that the comment stands before, or within.
+            let next = file.instructions.partition_point(|it| it.span.end < comment.span.start);
+            let above = file.instructions.get(next).filter(|it| it.comments.contains(&index));
+            match pragma.scope {
+                Scope::File => self.file.add(pragma.names),
+                Scope::Instruction => {
+                    if let Some(instruction) = above {
+                        self.instructions.entry(instruction.span.start).or_default().add(pragma.names);
+                    }
+                }
+                Scope::Stage => {
+                    let is_from = above.is_some_and(|it| it.keyword == Keyword::From);
+                    let rest = file.instructions.get(next + usize::from(is_from)..).unwrap_or_default();
+                    let end = rest.iter().find(|it| it.keyword == Keyword::From).map(|it| it.span.start);
+                    let end = end.unwrap_or(u32::MAX);
+                    self.stages.push((Span { start: comment.span.start, end }, pragma.names));
+                }
+            }
+        }
     }
 
     /// Whether a comment silences a rule at a place.
     pub(crate) fn covers(&self, file: &Dockerfile, rule: &Rule, span: Span) -> bool {
-        if self.skipped.has(rule) {
-            return true;
-        }
-        let Some(instruction) = file.instruction_at(span.start) else { return false };
-        file.comments_of(instruction).iter().any(|comment| {
-            let assignment = |text: &str, name| {
-                Some(text.strip_prefix(name)?.trim_start().strip_prefix('=')?.trim().to_owned())
-            };
-            if let Some(own) = comment.text.strip_prefix("rbx:") {
-                return assignment(own.trim_start(), "ignore")
-                    .is_some_and(|names| Names::read(&names).has(rule));
-            }
-            // BuildKit reads up to the first space.
-            let value = assignment(&comment.text, "check");
-            let options =
-                value.as_deref().and_then(|value| check(value.split(' ').next().unwrap_or_default()));
-            options.is_some_and(|options| options.skipped.has(rule))
-        })
+        let above = || {
+            let instruction = file.instruction_at(span.start)?;
+            self.instructions.get(&instruction.span.start)
+        };
+        self.file.has(rule)
+            || self.stages.iter().any(|(part, names)| part.contains(span.start) && names.has(rule))
+            || above().is_some_and(|names| names.has(rule))
     }
-}
-
-/// Reads `skip=A,B;error=true`; `None` where BuildKit would not take it.
-fn check(text: &str) -> Option<Silence> {
-    let mut silence = Silence::default();
-    for part in text.trim().splitn(3, ';').filter(|part| !part.is_empty()) {
-        let (key, value) = part.split_once('=')?;
-        match key.trim() {
-            "skip" => silence.skipped = Names::read(value),
-            "experimental" => {}
-            "error" => {
-                silence.errors = matches!(value.trim(), "1" | "t" | "T" | "TRUE" | "true" | "True");
-            }
-            _ => return None,
-        }
-    }
-    Some(silence)
 }
