@@ -5,8 +5,9 @@
 //! itself finds wrong is among the findings, so that nothing else has to be asked.
 //!
 //! A rule is a pure function. It reads no file and asks no registry: what is to be known about base images is handed
-//! in as [`Facts`].
+//! in as [`Facts`], and [`wanted`] says what a Dockerfile asks for.
 
+mod facts;
 mod finding;
 mod lint;
 mod mend;
@@ -18,8 +19,12 @@ mod shell;
 mod silence;
 mod view;
 
+pub use facts::{
+    Binary, BuilderFacts, ContextFacts, ContextFile, Facts, Format, ImageFacts, IndexEntry, Running,
+    SourceFacts, Wanted, source_name, wanted,
+};
 pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
-pub use lint::{Facts, Request, lint};
+pub use lint::{Request, lint};
 pub use mend::{Mended, mend};
 pub use rule::{Family, Rule, proposal, rule, rules};
 pub use settings::{LabelKind, Level, Settings};

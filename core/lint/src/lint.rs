@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rbx_dockerfile::{BaseFacts, Diagnostic, Dockerfile, Evaluation, Scope, Span, evaluate, outline};
+use rbx_dockerfile::{Diagnostic, Dockerfile, Evaluation, Scope, Span, evaluate, outline};
 use rbx_platform::Platform;
 
+use crate::facts::Facts;
 use crate::finding::{Edit, Finding, Fix, Severity};
 use crate::rule::{Check, Rule, rules};
 use crate::settings::Settings;
@@ -42,15 +43,8 @@ impl Request {
     }
 }
 
-/// What is known of the world around a Dockerfile.
-#[derive(Debug, Clone, Default)]
-pub struct Facts {
-    /// What is known of base images, by name and platform as [`Scope::bases`] has them.
-    pub bases: BTreeMap<(String, Platform), BaseFacts>,
-}
-
-/// Everything that is wrong with a Dockerfile, in order of the text. What comments silence is left out.
-pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding> {
+/// The platforms that a Dockerfile is checked for, each once.
+pub(crate) fn platforms_of(request: &Request) -> Vec<Platform> {
     let mut platforms = Vec::new();
     for platform in request.platforms.iter().map(Platform::normalized) {
         if !platforms.contains(&platform) {
@@ -60,14 +54,25 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     if platforms.is_empty() {
         platforms.push(request.build_platform.normalized());
     }
-    let scope = |platform| Scope {
+    platforms
+}
+
+/// What a Dockerfile is evaluated for.
+pub(crate) fn scope<'a>(request: &'a Request, facts: &'a Facts, platform: &'a Platform) -> Scope<'a> {
+    Scope {
         target_platform: platform,
         build_platform: &request.build_platform,
         build_args: &request.build_args,
         target: request.target.as_deref(),
         named_contexts: &request.named_contexts,
         bases: &facts.bases,
-    };
+    }
+}
+
+/// Everything that is wrong with a Dockerfile, in order of the text. What comments silence is left out.
+pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding> {
+    let platforms = platforms_of(request);
+    let scope = |platform| scope(request, facts, platform);
     let evaluations: Vec<Evaluation> =
         platforms.iter().map(|platform| evaluate(file, &scope(platform))).collect();
     let others = other_platforms(file, &platforms);
@@ -82,6 +87,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         Some(if raised { Severity::Error } else { severity })
             .filter(|severity| request.settings.wants(*severity))
     };
+    let is_set = |rule: &Rule| silence.errors || request.settings.sets_severity(rule);
     let asked: Vec<(&'static Rule, Severity)> =
         rules().iter().filter_map(|rule| Some((*rule, severity(rule)?))).collect();
 
@@ -99,7 +105,8 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         for diagnostic in &evaluation.diagnostics {
             all.add(None, severity_of(diagnostic), platform, found(file, diagnostic));
         }
-        let view = View::new(file, request, (platform, evaluation), in_play, (&outlines, &users), &silence);
+        let view =
+            View::new((file, request, facts), (platform, evaluation), in_play, (&outlines, &users), &silence);
         for (rule, severity) in &asked {
             let (found, on) = match rule.check {
                 Check::Once(check) if number == 0 => (check(&view), &platforms[..]),
@@ -108,8 +115,9 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             };
             for found in found {
                 if !silence.covers(file, rule, found.span) {
+                    let severity = found.severity.filter(|_| !is_set(rule)).unwrap_or(*severity);
                     for platform in on {
-                        all.add(Some(rule), *severity, platform, found.clone());
+                        all.add(Some(rule), severity, platform, found.clone());
                     }
                 }
             }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use rbx_dockerfile::{Dockerfile, Span, parse};
 
+use crate::facts::Facts;
 use crate::finding::{Edit, Finding, apply};
-use crate::lint::{Facts, Request, lint};
+use crate::lint::{Request, lint};
 
 /// How often a text is checked and changed, at most. A fix may uncover what another one is for.
 const MAX_ROUNDS: usize = 16;

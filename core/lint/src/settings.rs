@@ -80,6 +80,11 @@ impl Settings {
         self.threshold.is_none_or(|least| severity <= least)
     }
 
+    /// Whether the severity of a rule is the user's choice.
+    pub(crate) fn sets_severity(&self, rule: &Rule) -> bool {
+        matches!(self.levels.get(rule.name), Some(Level::At(_)))
+    }
+
     /// How bad the findings of a rule are; `None` where it is not asked.
     pub(crate) fn severity(&self, rule: &Rule) -> Option<Severity> {
         match self.levels.get(rule.name) {

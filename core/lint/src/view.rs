@@ -7,7 +7,8 @@ use rbx_dockerfile::{
 };
 use rbx_platform::Platform;
 
-use crate::finding::{Fix, Related};
+use crate::facts::Facts;
+use crate::finding::{Fix, Related, Severity};
 use crate::lint::Request;
 use crate::silence::Silence;
 
@@ -15,6 +16,7 @@ use crate::silence::Silence;
 pub(crate) struct View<'a> {
     pub(crate) file: &'a Dockerfile,
     pub(crate) request: &'a Request,
+    pub(crate) facts: &'a Facts,
     pub(crate) platform: &'a Platform,
     pub(crate) evaluation: &'a Evaluation,
     /// Which stages are built for this platform, by index.
@@ -60,20 +62,21 @@ pub(crate) fn users(outlines: &[Vec<StageOutline>]) -> Vec<Users> {
 pub(crate) struct Found {
     pub(crate) span: Span,
     pub(crate) message: String,
+    /// How bad, where that is not as the rule says.
+    pub(crate) severity: Option<Severity>,
     pub(crate) related: Vec<Related>,
     pub(crate) fixes: Vec<Fix>,
 }
 
 impl Found {
     pub(crate) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), related: Vec::new(), fixes: Vec::new() }
+        Self { span, message: message.into(), severity: None, related: Vec::new(), fixes: Vec::new() }
     }
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(
-        file: &'a Dockerfile,
-        request: &'a Request,
+        (file, request, facts): (&'a Dockerfile, &'a Request, &'a Facts),
         (platform, evaluation): (&'a Platform, &'a Evaluation),
         in_play: &'a [bool],
         (outlines, users): (&'a [Vec<StageOutline>], &'a [Users]),
@@ -88,7 +91,19 @@ impl<'a> View<'a> {
                 _ => stage.index,
             });
         }
-        Self { file, request, platform, evaluation, in_play, outlines, users, silence, automatic, roots }
+        Self {
+            file,
+            request,
+            facts,
+            platform,
+            evaluation,
+            in_play,
+            outlines,
+            users,
+            silence,
+            automatic,
+            roots,
+        }
     }
 
     /// The value a platform argument has by itself; `None` for other names.

@@ -4,15 +4,18 @@
 //! `arg` for a build argument, `target`, `context`, `with` for another rule that is asked), and a block marked `dockerfile`. A block marked `findings` after
 //! it has a line for each finding: the line number, the rule unless it is the file's own, the message, and indented
 //! what is related. Without one, nothing is found. A block marked `fixed` is the Dockerfile after the first fix of
-//! every finding of the file's rule.
+//! every finding of the file's rule. A block marked `facts` is what is known of the world; [`facts`] reads it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use rbx_dockerfile::{Dockerfile, Span, parse};
-use rbx_lint::{Edit, Facts, Finding, Request, Settings, apply, lint, rules};
+use rbx_dockerfile::{Dockerfile, Ignore, Span, parse};
+use rbx_lint::{
+    Binary, BuilderFacts, ContextFile, Edit, Facts, Finding, Format, ImageFacts, IndexEntry, Request,
+    Settings, apply, lint, rules,
+};
 use rbx_platform::Platform;
 
 #[derive(Default)]
@@ -49,9 +52,84 @@ impl Case {
         request
     }
 
+    fn facts(&self) -> Facts {
+        facts(self.block("facts"))
+    }
+
     fn block(&self, name: &str) -> &str {
         self.blocks.get(name).map_or("", String::as_str)
     }
+}
+
+/// Reads what is known, a fact in a line:
+///
+/// - `image NAME missing`, `image NAME manifest DIGEST PLATFORM`, and `image NAME index DIGEST PLATFORM…`, where a
+///   platform may be followed by `=DIGEST` and by `!PLATFORM`, the one that the image's configuration has;
+/// - `file PATH` and `file PATH KIND ARCHITECTURE` for a program (`elf`, `macho`, `pe`), which is below the
+///   source before it if that is a directory: `directory PATH`; `nothing PATH`;
+/// - `ignore PATTERN`;
+/// - `builder NAME native PLATFORM… emulated PLATFORM…`
+fn facts(text: &str) -> Facts {
+    let platform = |text: &str| Platform::parse(text).unwrap();
+    let mut facts = Facts::default();
+    let mut ignore = String::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["image", name, "missing"] => drop(facts.images.insert((*name).to_owned(), ImageFacts::Missing)),
+            ["image", name, "manifest", digest, of] => {
+                let image =
+                    ImageFacts::Manifest { digest: (*digest).to_owned(), platform: Some(platform(of)) };
+                facts.images.insert((*name).to_owned(), image);
+            }
+            ["image", name, "index", digest, entries @ ..] => {
+                let entry = |word: &&str| {
+                    let (word, config) = word.split_once('!').map_or((*word, None), |(a, b)| (a, Some(b)));
+                    let (of, digest) = word.split_once('=').unwrap_or((word, "sha256:0"));
+                    let (platform, config) = (Some(platform(of)), config.map(platform));
+                    IndexEntry { digest: digest.to_owned(), platform, config }
+                };
+                let entries = entries.iter().map(entry).collect();
+                let image = ImageFacts::Index { digest: (*digest).to_owned(), entries };
+                facts.images.insert((*name).to_owned(), image);
+            }
+            ["builder", name, "native", rest @ ..] => {
+                let mut parts = rest.split(|word| *word == "emulated");
+                let mut list =
+                    || parts.next().unwrap_or_default().iter().map(|word| platform(word)).collect();
+                let (native, emulated) = (list(), list());
+                facts.builder = Some(BuilderFacts { name: (*name).to_owned(), native, emulated });
+            }
+            ["ignore", pattern] => ignore.extend([pattern, "\n"]),
+            [kind @ ("file" | "directory" | "nothing"), path, program @ ..] => {
+                let context = facts.context.get_or_insert_default();
+                let binary = match program {
+                    [format, architectures] => Some(Binary {
+                        format: match *format {
+                            "elf" => Format::Elf,
+                            "macho" => Format::MachO,
+                            "pe" => Format::Pe,
+                            other => panic!("no such program: {other}"),
+                        },
+                        architectures: architectures.split('+').map(str::to_owned).collect(),
+                    }),
+                    _ => None,
+                };
+                let below = |source: &&String| path.starts_with(&format!("{source}/"));
+                let source = context.sources.keys().find(below).cloned();
+                let source = context.sources.entry(source.unwrap_or_else(|| (*path).to_owned())).or_default();
+                if *kind != "nothing" {
+                    let is_directory = *kind == "directory";
+                    source.files.push(ContextFile { path: (*path).to_owned(), is_directory, binary });
+                }
+            }
+            _ => panic!("no such fact: {line}"),
+        }
+    }
+    if !ignore.is_empty() {
+        facts.context.get_or_insert_default().ignore = Ignore::parse(ignore.as_bytes()).unwrap();
+    }
+    facts
 }
 
 fn cases(text: &str) -> Vec<Case> {
@@ -111,7 +189,7 @@ fn run(path: &Path) -> String {
     );
     for case in cases {
         let file = parse(case.block("dockerfile"));
-        let findings = lint(&file, &case.request(&[&rule]), &Facts::default());
+        let findings = lint(&file, &case.request(&[&rule]), &case.facts());
         let shown = show(&rule, &file, &findings);
         if shown != case.block("findings") {
             write!(
@@ -127,7 +205,7 @@ fn run(path: &Path) -> String {
             if result != *wanted {
                 write!(wrong, "\n{rule}: {}\n--- wanted\n{wanted}--- fixed\n{result}", case.title).unwrap();
             }
-            let left = lint(&parse(&result), &case.request(&[&rule]), &Facts::default());
+            let left = lint(&parse(&result), &case.request(&[&rule]), &case.facts());
             if left.iter().any(|finding| finding.name() == rule) {
                 write!(wrong, "\n{rule}: {}: the fix mends nothing", case.title).unwrap();
             }
@@ -153,7 +231,8 @@ fn rules_find_what_their_cases_say() {
     }
 }
 
-/// The examples of a rule's explanation: the first has the fault, the last has not.
+/// The examples of a rule's explanation: the first has the fault, the last has not. What is known is that of the
+/// first case of the rule.
 #[test]
 fn explanations_tell_right_from_wrong() {
     for rule in rules() {
@@ -164,8 +243,11 @@ fn explanations_tell_right_from_wrong() {
             .map(|rest| rest.split("\n```\n").next().unwrap())
             .collect();
         let request = Case::default().request(&[rule.name]);
+        let path = format!("tests/rules/{}/{}.md", rule.family.name(), rule.name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let facts = cases(&std::fs::read_to_string(path).unwrap()).first().unwrap().facts();
         let is_found = |text: &str| {
-            lint(&parse(text), &request, &Facts::default()).iter().any(|finding| finding.rule == Some(rule))
+            lint(&parse(text), &request, &facts).iter().any(|finding| finding.rule == Some(rule))
         };
         assert!(is_found(blocks[0]), "{}", rule.name);
         if let [_, .., last] = blocks.as_slice() {

@@ -2,6 +2,7 @@
 
 mod arg_default;
 mod arg_undeclared;
+mod base;
 mod final_stage;
 mod flag_on_stage;
 mod selector;
@@ -10,8 +11,14 @@ use rbx_dockerfile::Instruction;
 
 use crate::rule::Rule;
 
-pub(crate) static RULES: &[&[Rule]] =
-    &[arg_default::RULES, arg_undeclared::RULES, final_stage::RULES, flag_on_stage::RULES, selector::RULES];
+pub(crate) static RULES: &[&[Rule]] = &[
+    arg_default::RULES,
+    arg_undeclared::RULES,
+    base::RULES,
+    final_stage::RULES,
+    flag_on_stage::RULES,
+    selector::RULES,
+];
 
 /// Whether an instruction's text, heredocs included, has a variable of that name in it.
 fn mentions(instruction: &Instruction, text: &str, name: &str) -> bool {
