@@ -163,19 +163,25 @@ fn root(error: &(dyn StdError + 'static)) -> String {
 /// A daemon's message as people read it: the reason first, without what programs put before it, and without
 /// characters that do something to a terminal.
 fn plain(message: &str) -> String {
-    let mut message = message.get(..message.floor_char_boundary(REASON)).unwrap_or_default().to_owned();
-    while let Some(start) = message.find("rpc error: code = ") {
-        let Some(end) = message[start..].find(" desc = ").map(|at| start + at + " desc = ".len()) else {
-            break;
-        };
-        message.replace_range(start..end, "");
-    }
+    let message =
+        without_codes(message.get(..message.floor_char_boundary(REASON)).unwrap_or_default().to_owned());
     let mut rest = message.as_str();
     while let Some(inner) = unwrapped(rest) {
         rest = inner;
     }
     let harmless = |char: &char| !char.is_control() || matches!(char, '\n' | '\t');
     rest.trim_end().chars().filter(harmless).collect()
+}
+
+/// A message without what gRPC puts before each one that went through a connection.
+pub(crate) fn without_codes(mut message: String) -> String {
+    while let Some(start) = message.find("rpc error: code = ") {
+        let Some(end) = message[start..].find(" desc = ").map(|at| start + at + " desc = ".len()) else {
+            break;
+        };
+        message.replace_range(start..end, "");
+    }
+    message
 }
 
 /// What comes after words that say nothing but that something went wrong.

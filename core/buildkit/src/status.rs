@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::Client;
+use crate::error::without_codes;
 use crate::proto::{control, google};
 
 /// How long a stream may be quiet once the build has ended before it is taken to have ended, too.
@@ -164,7 +165,7 @@ fn vertex_event(vertex: control::Vertex) -> Vertex {
         started: time(vertex.started),
         completed: time(vertex.completed),
         cached: vertex.cached,
-        error: Some(vertex.error).filter(|error| !error.is_empty()),
+        error: Some(without_codes(vertex.error)).filter(|error| !error.is_empty()),
         progress_group: group,
     }
 }
@@ -252,7 +253,7 @@ mod tests {
             started: at(1),
             // No time that there is.
             completed: at(i64::MAX),
-            error: "no".to_owned(),
+            error: "failed to copy: rpc error: code = Unknown desc = no".to_owned(),
             progress_group: Some(crate::proto::pb::ProgressGroup {
                 id: "g".to_owned(),
                 name: "group".to_owned(),
@@ -291,7 +292,7 @@ mod tests {
         let json = serde_json::to_string(&rbx_request::solve_status(&batch)).unwrap();
         let expected = concat!(
             r#"{"vertexes":[{"digest":"sha256:a","inputs":["sha256:b"],"name":"[1/2] RUN x","#,
-            r#""started":"1970-01-01T00:00:01.000000005Z","cached":true,"error":"no","#,
+            r#""started":"1970-01-01T00:00:01.000000005Z","cached":true,"error":"failed to copy: no","#,
             r#""progressGroup":{"id":"g","name":"group","weak":true}}],"#,
             r#""statuses":[{"id":"layer","vertex":"sha256:a","total":7,"current":0,"#,
             r#""timestamp":"1970-01-01T00:00:02.000000005Z"}],"#,
