@@ -1,6 +1,6 @@
 //! Asking every rule about every platform.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rbx_dockerfile::{Diagnostic, Dockerfile, Evaluation, Scope, Span, evaluate, outline};
 use rbx_platform::Platform;
@@ -105,8 +105,14 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         for diagnostic in &evaluation.diagnostics {
             all.add(None, severity_of(diagnostic), platform, found(file, diagnostic));
         }
-        let view =
-            View::new((file, request, facts), (platform, evaluation), in_play, (&outlines, &users), &silence);
+        let view = View::new(
+            (file, request, facts),
+            (platform, evaluation),
+            &evaluations,
+            in_play,
+            (&outlines, &users),
+            &silence,
+        );
         for (rule, severity) in &asked {
             let (found, on) = match rule.check {
                 Check::Once(check) if number == 0 => (check(&view), &platforms[..]),
@@ -123,6 +129,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             }
         }
     }
+    all.explain();
     all.list.retain(|finding| request.settings.wants(finding.severity));
     all.finish()
 }
@@ -177,6 +184,17 @@ impl Findings<'_> {
             fine_on: Vec::new(),
             fixes: found.fixes,
         });
+    }
+
+    /// Where a rule has an error of the language, it says more about it.
+    fn explain(&mut self) {
+        let explained: HashSet<Span> = self
+            .list
+            .iter()
+            .filter(|finding| finding.rule.is_some() && finding.severity == Severity::Error)
+            .map(|finding| finding.span)
+            .collect();
+        self.list.retain(|finding| finding.rule.is_some() || !explained.contains(&finding.span));
     }
 
     fn finish(mut self) -> Vec<Finding> {

@@ -19,6 +19,8 @@ pub(crate) struct View<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) platform: &'a Platform,
     pub(crate) evaluation: &'a Evaluation,
+    /// Those for every platform that was asked for, this one included.
+    pub(crate) evaluations: &'a [Evaluation],
     /// Which stages are built for this platform, by index.
     in_play: &'a [bool],
     /// What the stages are on every platform that was asked for, and on others if a `FROM` can depend on them.
@@ -78,6 +80,7 @@ impl<'a> View<'a> {
     pub(crate) fn new(
         (file, request, facts): (&'a Dockerfile, &'a Request, &'a Facts),
         (platform, evaluation): (&'a Platform, &'a Evaluation),
+        evaluations: &'a [Evaluation],
         in_play: &'a [bool],
         (outlines, users): (&'a [Vec<StageOutline>], &'a [Users]),
         silence: &'a Silence,
@@ -97,6 +100,7 @@ impl<'a> View<'a> {
             facts,
             platform,
             evaluation,
+            evaluations,
             in_play,
             outlines,
             users,

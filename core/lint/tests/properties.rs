@@ -54,6 +54,11 @@ fn dockerfile() -> impl Strategy<Value = String> {
         "FROM --platform=$TARGETPLATFORM c",
         "FROM b AS c",
         "FROM c",
+        "COPY --platform=$TARGETPLATFORM --from=c / /",
+        "COPY --from=d --platform=linux/arm64 / /",
+        "ADD --platform / /",
+        "RUN --mount=type=cache,target=/target,id=x cargo",
+        "run --mount=target=/var/cache/apt,type=cache apt",
         "COPY --from=b / /",
         "ARG TARGETARCH",
         "ARG TARGETARCH=amd64",
@@ -112,7 +117,12 @@ proptest! {
 #[test]
 fn large_files_take_linear_time() {
     type Make = fn(usize) -> String;
-    let texts: [(&str, Make); 9] = [
+    let texts: [(&str, Make); 11] = [
+        ("caches", |n| format!("FROM a\n{}", "RUN --mount=type=cache,target=/target cargo\n".repeat(n))),
+        ("copies with platforms", |n| {
+            let copies = "COPY --platform=linux/arm64 --from=c / /\nFROM a AS c-files-2\n";
+            format!("FROM a\n{}", copies.repeat(n / 2))
+        }),
         ("runs", |n| format!("FROM a\n{}", "ENV A=b\nRUN echo $TARGETARCH\n".repeat(n))),
         ("reads in a heredoc", |n| format!("FROM a\nRUN <<-E\n{}E\n", "\techo $TARGETARCH\n".repeat(n * 10))),
         ("defaults", |n| format!("FROM a\n{}", "ARG TARGETARCH=x\n".repeat(n))),

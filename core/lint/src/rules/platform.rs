@@ -3,6 +3,8 @@
 mod arg_default;
 mod arg_undeclared;
 mod base;
+mod cache_mount;
+mod copy_platform;
 mod final_stage;
 mod flag_on_stage;
 mod selector;
@@ -15,6 +17,8 @@ pub(crate) static RULES: &[&[Rule]] = &[
     arg_default::RULES,
     arg_undeclared::RULES,
     base::RULES,
+    cache_mount::RULES,
+    copy_platform::RULES,
     final_stage::RULES,
     flag_on_stage::RULES,
     selector::RULES,
