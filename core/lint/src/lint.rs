@@ -9,6 +9,7 @@ use crate::facts::Facts;
 use crate::finding::{Edit, Finding, Fix, Severity};
 use crate::rule::{Check, Rule, rules};
 use crate::settings::Settings;
+use crate::shell::Scripts;
 use crate::silence::Silence;
 use crate::view::{Found, View, in_play, other_platforms, users};
 
@@ -81,6 +82,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     let in_play = in_play(&outlines, platforms.len(), request.target.is_some());
     let users = users(&outlines);
     let silence = Silence::new(file, request.settings.inline_ignores);
+    let scripts = Scripts::new(file);
     let severity = |rule: &Rule| {
         let severity = request.settings.severity(rule)?;
         let raised = silence.errors && severity <= Severity::Warning;
@@ -112,6 +114,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             in_play,
             (&outlines, &users),
             &silence,
+            &scripts,
         );
         for (rule, severity) in &asked {
             let (found, on) = match rule.check {

@@ -10,6 +10,7 @@ use rbx_platform::Platform;
 use crate::facts::Facts;
 use crate::finding::{Fix, Related, Severity};
 use crate::lint::Request;
+use crate::shell::{Run, Scripts, runs};
 use crate::silence::Silence;
 
 /// A Dockerfile evaluated for one platform.
@@ -30,6 +31,10 @@ pub(crate) struct View<'a> {
     automatic: [(&'static str, String); 10],
     /// For each stage, the one that has what it begins with.
     roots: Vec<usize>,
+    /// What `RUN` and its like do in all stages, in order of the text: the scripts of shells of the POSIX kind, and
+    /// what is run without a shell.
+    pub(crate) runs: Vec<Run<'a>>,
+    in_image: Vec<bool>,
 }
 
 /// Which stages need a stage.
@@ -84,6 +89,7 @@ impl<'a> View<'a> {
         in_play: &'a [bool],
         (outlines, users): (&'a [Vec<StageOutline>], &'a [Users]),
         silence: &'a Silence,
+        scripts: &'a Scripts<'a>,
     ) -> Self {
         let automatic = platform_arguments(platform, &request.build_platform);
         let mut roots: Vec<usize> = Vec::with_capacity(evaluation.stages.len());
@@ -94,6 +100,8 @@ impl<'a> View<'a> {
                 _ => stage.index,
             });
         }
+        let in_image = in_image(request, evaluation, users);
+        let runs = runs(scripts, evaluation);
         Self {
             file,
             request,
@@ -107,6 +115,8 @@ impl<'a> View<'a> {
             silence,
             automatic,
             roots,
+            runs,
+            in_image,
         }
     }
 
@@ -126,9 +136,22 @@ impl<'a> View<'a> {
         stages.filter(|(stage, _)| self.in_play.get(stage.index).copied().unwrap_or(false))
     }
 
+    /// What `RUN` and its like do in one stage.
+    pub(crate) fn runs_of(&self, stage: &Stage) -> &[Run<'a>] {
+        let start = self.runs.partition_point(|run| run.stage.index < stage.index);
+        let end = self.runs.partition_point(|run| run.stage.index <= stage.index);
+        self.runs.get(start..end).unwrap_or_default()
+    }
+
     /// The `FROM` of a stage.
     pub(crate) fn from(&self, stage: &Stage) -> Option<&'a Instruction> {
         self.file.instruction_at(stage.span.start).filter(|found| found.keyword == Keyword::From)
+    }
+
+    /// Whether what a stage has comes into an image: it is built for itself, or such a stage stands on it. What is left
+    /// in others makes no image larger.
+    pub(crate) fn in_image(&self, stage: &Stage) -> bool {
+        self.in_image.get(stage.index).copied().unwrap_or(true)
     }
 
     /// Whether a stage is needed by this other one and no third, on any platform.
@@ -140,6 +163,26 @@ impl<'a> View<'a> {
     pub(crate) fn root(&self, stage: &'a Stage) -> &'a Stage {
         self.roots.get(stage.index).and_then(|&root| self.evaluation.stages.get(root)).unwrap_or(stage)
     }
+}
+
+/// For each stage, whether what it has comes into an image.
+fn in_image(request: &Request, evaluation: &Evaluation, users: &[Users]) -> Vec<bool> {
+    let stages = &evaluation.stages;
+    let target = evaluation.target.or(stages.len().checked_sub(1));
+    let is_result = |index: usize| {
+        Some(index) == target || request.target.is_none() && users.get(index) == Some(&Users::None)
+    };
+    let mut marks: Vec<bool> = (0..stages.len()).map(is_result).collect();
+    for stage in stages.iter().rev() {
+        // A base always comes before.
+        if let Base::Stage(base) = stage.base
+            && marks.get(stage.index) == Some(&true)
+            && let Some(mark) = marks.get_mut(base)
+        {
+            *mark = true;
+        }
+    }
+    marks
 }
 
 /// The platforms that BuildKit and the official images know. What a `FROM` with a variable means for them tells which

@@ -1,0 +1,204 @@
+//! `apt-get`: DL3008, DL3009, DL3014, DL3015, DL3027
+
+use super::called::{Called, calls, has_extension, removes};
+use crate::finding::{Edit, Fix, Severity, shown};
+use crate::rule::{Check, Family, Rule};
+use crate::shell::{Arguments, Word};
+use crate::view::{Found, View};
+
+const LISTS: &str = "/var/lib/apt/lists";
+
+pub(crate) static RULES: &[Rule] = &[
+    Rule {
+        name: "DL3008",
+        family: Family::Hadolint,
+        severity: Severity::Info,
+        enabled: true,
+        summary: "apt-get installs whatever version there is on the day",
+        explanation: include_str!("../../../rules/hadolint/DL3008.md"),
+        check: Check::Once(unpinned),
+        ..Rule::NONE
+    },
+    Rule {
+        name: "DL3009",
+        family: Family::Hadolint,
+        severity: Severity::Info,
+        enabled: true,
+        summary: "Package lists of apt-get stay in the image",
+        explanation: include_str!("../../../rules/hadolint/DL3009.md"),
+        check: Check::Once(lists),
+        ..Rule::NONE
+    },
+    Rule {
+        name: "DL3014",
+        family: Family::Hadolint,
+        severity: Severity::Warning,
+        enabled: true,
+        summary: "apt-get install asks, and nobody answers",
+        explanation: include_str!("../../../rules/hadolint/DL3014.md"),
+        check: Check::Once(asks),
+        ..Rule::NONE
+    },
+    Rule {
+        name: "DL3015",
+        family: Family::Hadolint,
+        severity: Severity::Info,
+        enabled: true,
+        summary: "apt-get installs recommended packages, too",
+        explanation: include_str!("../../../rules/hadolint/DL3015.md"),
+        check: Check::Once(recommended),
+        ..Rule::NONE
+    },
+    Rule {
+        name: "DL3027",
+        family: Family::Hadolint,
+        severity: Severity::Info,
+        enabled: true,
+        summary: "apt is for people, apt-get for scripts",
+        explanation: include_str!("../../../rules/hadolint/DL3027.md"),
+        check: Check::Once(apt),
+        ..Rule::NONE
+    },
+];
+
+/// A call of `apt-get` or `apt`.
+struct Apt<'a> {
+    called: Called<'a>,
+    arguments: Arguments<'a>,
+    /// `install`, for one.
+    action: &'a Word,
+}
+
+impl<'a> Apt<'a> {
+    /// What comes after the action.
+    fn operands(&self) -> &[&'a Word] {
+        self.arguments.operands.get(1..).unwrap_or_default()
+    }
+
+    /// Whether an option of the configuration is set on the command line.
+    fn configures(&self, name: &str) -> bool {
+        let options = self.arguments.options.iter();
+        let mut values = options.filter(|(option, ..)| option == "-o" || option == "--option");
+        values.any(|(_, value, _)| value.is_some_and(|value| value.to_ascii_lowercase().contains(name)))
+    }
+
+    /// A fix that puts an option after the action.
+    fn with(&self, option: &str, safe: bool) -> Option<Fix> {
+        let at = self.called.end_of(self.action)?;
+        let edits = vec![Edit { span: at, text: format!(" {option}") }];
+        Some(Fix { title: format!("Add {option}"), safe, edits })
+    }
+}
+
+fn apts<'a>(view: &'a View<'_>, actions: &'a [&str]) -> impl Iterator<Item = Apt<'a>> {
+    calls(view).filter(|called| matches!(called.call.name, "apt" | "apt-get")).filter_map(|called| {
+        let arguments = called.call.read(&[
+            "-t",
+            "--target-release",
+            "--default-release",
+            "-o",
+            "--option",
+            "-c",
+            "--config-file",
+            "-a",
+            "--host-architecture",
+            "-P",
+            "--build-profiles",
+        ]);
+        let action = *arguments.operands.first()?;
+        action.literal().is_some_and(|action| actions.contains(&action)).then_some(Apt {
+            called,
+            arguments,
+            action,
+        })
+    })
+}
+
+fn unpinned(view: &View<'_>) -> Vec<Found> {
+    let is_pinned = |name: &str| {
+        name.contains(['=', '/', '*', '{']) || has_extension(name, "deb") || name.ends_with(['-', '+', '^'])
+    };
+    let found = apts(view, &["install"])
+        .filter_map(|apt| apt.called.unpinned(apt.operands(), is_pinned, "name=version"));
+    found.collect()
+}
+
+fn lists(view: &View<'_>) -> Vec<Found> {
+    let mut all = Vec::new();
+    for apt in apts(view, &["update"]) {
+        let run = apt.called.run;
+        if !view.in_image(run.stage) || run.is_mounted(LISTS) || removes(run, LISTS) {
+            continue;
+        }
+        all.push(apt.called.found("apt-get update leaves its package lists in the image"));
+    }
+    all
+}
+
+fn asks(view: &View<'_>) -> Vec<Found> {
+    // A file of the configuration that says so may be written in the Dockerfile.
+    if view.file.text.to_ascii_lowercase().contains("assume-yes") {
+        return Vec::new();
+    }
+    let found = apts(view, &["install"]).filter_map(|apt| {
+        let arguments = &apt.arguments;
+        let quiet = arguments.count(&["-q", "--quiet"]) >= 2
+            || arguments.option(&["-q", "--quiet"]).is_some_and(|(_, value)| value == Some("2"));
+        let answered = arguments.has(&["-y", "--yes", "--assume-yes", "--assume-no"])
+            || arguments.has(&["-s", "--simulate", "--just-print", "--dry-run", "--recon", "--no-act"])
+            || arguments.has(&["-d", "--download-only", "--print-uris", "-h", "--help"]);
+        // What is piped in may be the answers.
+        if quiet || answered || arguments.unsure || apt.called.has_input() {
+            return None;
+        }
+        let message = format!("{} install asks before it goes on, and nobody answers", apt.called.call.name);
+        let mut found = apt.called.found(message);
+        found.fixes.extend(apt.with("-y", true));
+        Some(found)
+    });
+    found.collect()
+}
+
+fn recommended(view: &View<'_>) -> Vec<Found> {
+    if view.file.text.to_ascii_lowercase().contains("install-recommends \"") {
+        return Vec::new();
+    }
+    let found = apts(view, &["install"]).filter_map(|apt| {
+        let told = apt.arguments.has(&["--no-install-recommends", "--install-recommends"])
+            || apt.configures("apt::install-recommends");
+        if told || apt.arguments.unsure || apt.operands().is_empty() || !view.in_image(apt.called.run.stage) {
+            return None;
+        }
+        let mut found = apt.called.found("apt-get install brings recommended packages along");
+        // Something may need a package that came along.
+        found.fixes.extend(apt.with("--no-install-recommends", false));
+        Some(found)
+    });
+    found.collect()
+}
+
+fn apt(view: &View<'_>) -> Vec<Found> {
+    /// Actions that do the same in both.
+    const SAME: [&str; 8] =
+        ["autoclean", "autoremove", "build-dep", "clean", "install", "purge", "remove", "update"];
+    let called = calls(view).filter(|called| called.call.name == "apt");
+    let found = called.map(|called| {
+        let action =
+            called.call.arguments.iter().find_map(|word| word.literal().filter(|it| !it.starts_with('-')));
+        let message = match action {
+            Some(action) => format!("apt {} may change from one release to the next", shown(action)),
+            None => "apt may change from one release to the next".to_owned(),
+        };
+        let mut found = called.found(message);
+        if action.is_some_and(|action| SAME.contains(&action)) && called.call.word.is("apt") {
+            let edits = called.replace(called.call.word, "apt-get");
+            found.fixes.extend(edits.map(|edit| Fix {
+                title: "Call apt-get".to_owned(),
+                safe: true,
+                edits: vec![edit],
+            }));
+        }
+        found
+    });
+    found.collect()
+}
