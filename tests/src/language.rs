@@ -21,6 +21,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rbx_dockerfile::{Keyword, Scope, Severity, evaluate, parse};
@@ -135,24 +136,11 @@ impl Topic {
             let _lock = parts.lock("language");
             let missing: Vec<Self> = Self::all().into_iter().filter(|topic| !path(topic).exists()).collect();
             if !missing.is_empty() {
-                let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
-                let ask = |topic: &Self| {
-                    let verdicts = topic.ask_buildkit(&engine, &registry);
+                for (topic, verdicts) in missing.iter().zip(ask_buildkit(&missing)) {
                     let new = path(topic).with_extension("new");
-                    fs::write(&new, verdicts.to_string()).expect("verdicts can be kept");
+                    fs::write(&new, Value::from(verdicts).to_string()).expect("verdicts can be kept");
                     fs::rename(&new, path(topic)).expect("verdicts can be put in place");
-                };
-                let threads = std::thread::available_parallelism().map_or(2, usize::from);
-                let next = AtomicUsize::new(0);
-                std::thread::scope(|scope| {
-                    for _ in 0..threads {
-                        scope.spawn(|| {
-                            while let Some(topic) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                                ask(topic);
-                            }
-                        });
-                    }
-                });
+                }
             }
         }
         let text = fs::read_to_string(path(self)).expect("verdicts can be read");
@@ -176,22 +164,41 @@ impl Topic {
         }
         hex::encode(&hash.finalize()[..12])
     }
+}
 
-    fn ask_buildkit(&self, engine: &Engine, registry: &Registry) -> Value {
-        let work = Work::new();
-        let ask = |snippet: &Snippet| {
-            let text = snippet.text.replace("registry.test", registry.address());
-            let output = work.build(engine.buildx(), &text, &snippet.args, &["--call=check"]);
-            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            // The warnings before an error have lines, too; and it exits with 1 for warnings alone.
-            match said.rfind("\nERROR: ") {
-                Some(at) => Verdict::of_error(&said[at + 1..], registry.address()).write(),
-                None if said.contains("Check complete") => Verdict::Accepted.write(),
-                None => panic!("{}: {said}", snippet.name),
-            }
-        };
-        self.snippets.iter().map(ask).collect()
-    }
+/// Asks an Engine's BuildKit about every snippet of some topics.
+fn ask_buildkit(topics: &[Topic]) -> Vec<Vec<Value>> {
+    let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+    let ask = |work: &Work, snippet: &Snippet| {
+        let text = snippet.text.replace("registry.test", registry.address());
+        let output = work.build(engine.buildx(), &text, &snippet.args, &["--call=check"]);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        // The warnings before an error have lines, too; and it exits with 1 for warnings alone.
+        match said.rfind("\nERROR: ") {
+            Some(at) => Verdict::of_error(&said[at + 1..], registry.address()).write(),
+            None if said.contains("Check complete") => Verdict::Accepted.write(),
+            None => panic!("{}: {said}", snippet.name),
+        }
+    };
+    let snippets: Vec<&Snippet> = topics.iter().flat_map(|topic| &topic.snippets).collect();
+    let verdicts: Vec<OnceLock<Value>> = snippets.iter().map(|_| OnceLock::new()).collect();
+    // Half of the time of each is waited for.
+    let threads = 2 * std::thread::available_parallelism().map_or(2, usize::from);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let work = Work::new();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let (Some(snippet), Some(verdict)) = (snippets.get(at), verdicts.get(at)) else { break };
+                    let _ = verdict.set(ask(&work, snippet));
+                }
+            });
+        }
+    });
+    let mut verdicts = verdicts.into_iter().map(|verdict| verdict.into_inner().expect("all were asked for"));
+    topics.iter().map(|topic| verdicts.by_ref().take(topic.snippets.len()).collect()).collect()
 }
 
 impl Snippet {
