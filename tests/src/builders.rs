@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::buildkit_socket::BuildKitSocket;
-use crate::dind::BUILDKIT;
+use crate::dind::{BUILDKIT, DIND};
 use crate::tls::TlsRelay;
 use crate::{Engine, Store, rbx_program};
 
@@ -21,6 +21,9 @@ pub enum Row {
     /// The `docker-container` driver on a BuildKit image: the real one if [`buildkit_image`] has it, else one with the
     /// BuildKit of an Engine.
     ContainerBuildKit,
+    /// The `docker-container` driver on Docker in Docker, which buildx cannot drive: it reaches the same BuildKit by its
+    /// `remote` driver.
+    ContainerDind,
     /// The `remote` driver over a Unix socket.
     RemoteUnix,
     /// The `remote` driver over TCP with TLS and a client's certificate.
@@ -48,11 +51,12 @@ impl Program {
 
 impl Row {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Embedded,
         Self::DockerContainerd,
         Self::DockerGraph,
         Self::ContainerBuildKit,
+        Self::ContainerDind,
         Self::RemoteUnix,
         Self::RemoteTls,
     ];
@@ -64,6 +68,7 @@ impl Row {
             Self::DockerContainerd => "docker-containerd",
             Self::DockerGraph => "docker-graph",
             Self::ContainerBuildKit => "container-buildkit",
+            Self::ContainerDind => "container-dind",
             Self::RemoteUnix => "remote-unix",
             Self::RemoteTls => "remote-tls",
         }
@@ -76,7 +81,7 @@ impl Row {
 
     /// Whether it has to be started in a container.
     pub fn is_container(self) -> bool {
-        self == Self::ContainerBuildKit
+        matches!(self, Self::ContainerBuildKit | Self::ContainerDind)
     }
 
     fn store(self) -> Store {
@@ -128,6 +133,19 @@ impl Builder {
                 create(&engine, &["--driver=docker-container", "--driver-opt", &options, "--bootstrap"]);
                 None
             }
+            Row::ContainerDind => {
+                engine.load_dind();
+                // Handlers of the machine are other tests'.
+                let options = format!("image={DIND},network=host,qemu.install=false");
+                let mut create = engine.command(&rbx_program());
+                create.args(["create", "--name", NAME, "--driver=docker-container", "--bootstrap"]);
+                done(create.args(["--driver-opt", &options]));
+                let socket = BuildKitSocket::start(&inner_socket(&engine));
+                let mut create = engine.buildx();
+                create.env("BUILDX_CONFIG", engine.config().join(BESIDE)).args(["create", "--name", NAME]);
+                done(create.args(["--driver=remote", &format!("unix://{}", socket.path().display())]));
+                Some(Door { _socket: socket, _tls: None })
+            }
             Row::RemoteUnix => {
                 let socket = BuildKitSocket::start(&engine.socket());
                 create(&engine, &["--driver=remote", &format!("unix://{}", socket.path().display())]);
@@ -172,7 +190,8 @@ impl Builder {
         &mut self.engine
     }
 
-    /// A program for which this is the chosen builder. Both programs have one configuration and one state of builders.
+    /// A program for which this is the chosen builder. Both programs have one configuration and one state of builders,
+    /// unless buildx cannot have this builder.
     ///
     /// Where docker-rbx is its own builder, buildx has the BuildKit of the Engine beside it.
     pub fn command(&self, program: Program) -> Command {
@@ -183,9 +202,13 @@ impl Builder {
         let name = match (self.row, program) {
             (Row::Embedded, Program::Rbx) => "embedded",
             (Row::Embedded | Row::DockerContainerd | Row::DockerGraph, _) => "default",
-            (Row::ContainerBuildKit | Row::RemoteUnix | Row::RemoteTls, _) => NAME,
+            (Row::ContainerBuildKit | Row::ContainerDind | Row::RemoteUnix | Row::RemoteTls, _) => NAME,
         };
-        command.env("BUILDX_BUILDER", name).env("BUILDX_CONFIG", self.engine.config().join("buildx"));
+        let state = match (self.row, program) {
+            (Row::ContainerDind, Program::Buildx) => BESIDE,
+            _ => "buildx",
+        };
+        command.env("BUILDX_BUILDER", name).env("BUILDX_CONFIG", self.engine.config().join(state));
         command.env("RBX_ROOT", self.engine.directory().join("store"));
         command
     }
@@ -193,6 +216,17 @@ impl Builder {
 
 /// What builders are called that have to be created.
 const NAME: &str = "table";
+/// The state of buildx where it has a builder of that name of its own.
+const BESIDE: &str = "beside";
+
+/// The socket of the Engine in the builder's container, as seen from here.
+fn inner_socket(engine: &Engine) -> PathBuf {
+    let pid = done(engine.docker().args(["inspect", "--format={{.State.Pid}}", CONTAINER]));
+    PathBuf::from(format!("/proc/{}/root/var/run/docker.sock", pid.trim()))
+}
+
+/// The container of a builder that is in one.
+pub const CONTAINER: &str = "buildx_buildkit_table0";
 
 /// Where a real BuildKit image is, if one is to be had: an archive for `docker load`, named by `$RBX_BUILDKIT_IMAGE`.
 pub fn buildkit_image() -> Option<PathBuf> {

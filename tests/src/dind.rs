@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tar::{Builder, Header};
 
-use crate::images::{PATH, digest, system};
+use crate::images::{PATH, Tar, digest, system};
 use crate::{Engine, Parts};
 
 /// The name of the image with an Engine. Nobody answers at the registry that it names, at once: whoever pulls it has
@@ -18,12 +18,14 @@ pub const DIND: &str = "localhost:1/dind:latest";
 pub const BUILDKIT: &str = "localhost:1/buildkit:latest";
 
 /// Changes when the image does, so that one made before is made anew.
-const RECIPE: &str = "dind 1";
+const RECIPE: &str = "dind 3";
 
 /// What the Engine needs of the parts.
 const PROGRAMS: [&str; 4] = ["dockerd", "docker", "containerd", "containerd-shim-runc-v2"];
 /// What it needs of the machine: the parts' own wants a newer libc, or is not there.
-const OF_THE_MACHINE: [(&str, &str); 2] = [("runc", "runc"), ("tini-static", "docker-init")];
+const OF_THE_MACHINE: [(&str, &str); 3] = [("runc", "runc"), ("tini-static", "docker-init"), ("git", "git")];
+/// What BuildKit has git do that is not in the program itself.
+const OF_GIT: [&str; 3] = ["git-submodule", "git-sh-setup", "git-sh-i18n"];
 
 /// `buildkitd` of the image that stands for `BuildKit`'s: an Engine, whose `BuildKit` it is. It takes the flags that
 /// such a container is started with, and fails on others.
@@ -54,7 +56,7 @@ esac
 "#;
 
 impl Parts {
-    /// An archive for `docker load` that has the image [`DIND`]: an Engine, its command line, and busybox. It has no
+    /// An archive for `docker load` that has the image [`DIND`]: an Engine, its command line, git, and busybox. It has no
     /// entrypoint, like an image that was imported. The first call makes it, in a few seconds.
     pub fn dind(&self) -> PathBuf {
         let directory = self.directory().join("dind");
@@ -146,13 +148,28 @@ fn layer(parts: &Parts) -> Vec<u8> {
         libraries.extend(needed(path));
     }
     for library in libraries {
-        let name = library.to_str().and_then(|path| path.strip_prefix('/')).expect("a library has a path");
-        for (at, _) in name.match_indices('/') {
-            tar.directory(&name[..at], 0o755);
-        }
-        tar.file(name, 0o755, &read(&library));
+        add(&mut tar, &library);
+    }
+    let directory = git_directory();
+    for name in OF_GIT {
+        add(&mut tar, &directory.join(name));
     }
     tar.finish()
+}
+
+/// Adds a file of the machine where it is there.
+fn add(tar: &mut Tar, path: &Path) {
+    let name = path.to_str().and_then(|path| path.strip_prefix('/')).expect("it has an absolute path");
+    for (at, _) in name.match_indices('/') {
+        tar.directory(&name[..at], 0o755);
+    }
+    tar.file(name, 0o755, &read(path));
+}
+
+/// Where git of the machine looks for what is not in the program itself.
+fn git_directory() -> PathBuf {
+    let output = Command::new(on_path("git")).arg("--exec-path").output().expect("git can be run");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
 /// What `docker` calls the machine's architecture.
