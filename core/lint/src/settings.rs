@@ -22,11 +22,12 @@ pub struct Settings {
     pub strict_labels: bool,
 }
 
+/// Rules count as they do by themselves, and what is no warning is not looked for.
 impl Default for Settings {
     fn default() -> Self {
         Self {
             levels: BTreeMap::new(),
-            threshold: None,
+            threshold: Some(Severity::Warning),
             inline_ignores: true,
             trusted_registries: Vec::new(),
             labels: BTreeMap::new(),
@@ -72,7 +73,7 @@ impl Settings {
             if names.iter().any(|name| rule.is_called(name)) { Level::On } else { Level::Off }
         };
         let levels = crate::rules().iter().map(|rule| (rule.name.to_owned(), level(rule)));
-        Self { levels: levels.collect(), ..Self::default() }
+        Self { levels: levels.collect(), threshold: None, ..Self::default() }
     }
 
     /// Whether findings of that severity are wanted.

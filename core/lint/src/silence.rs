@@ -12,7 +12,7 @@ use rbx_dockerfile::{Dockerfile, Keyword, Span};
 
 use crate::rule::Rule;
 
-use pragma::{Pragma, Scope};
+pub(crate) use pragma::{Pragma, Scope};
 
 /// Which rules are silent where.
 #[derive(Debug, Default)]
@@ -108,12 +108,18 @@ impl Silence {
 
     /// Whether a comment silences a rule at a place.
     pub(crate) fn covers(&self, file: &Dockerfile, rule: &Rule, span: Span) -> bool {
+        // Neither where they begin nor where they end goes back.
+        let in_stage = || {
+            let first = self.stages.partition_point(|(part, _)| part.end <= span.start);
+            let end = self.stages.partition_point(|(part, _)| part.start <= span.start);
+            self.stages.get(first..end).unwrap_or_default()
+        };
         let above = || {
             let instruction = file.instruction_at(span.start)?;
             self.instructions.get(&instruction.span.start)
         };
         self.file.has(rule)
-            || self.stages.iter().any(|(part, names)| part.contains(span.start) && names.has(rule))
+            || in_stage().iter().any(|(_, names)| names.has(rule))
             || above().is_some_and(|names| names.has(rule))
     }
 }

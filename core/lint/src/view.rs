@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use rbx_dockerfile::{
-    Base, Body, Dockerfile, Evaluation, Instruction, Keyword, Span, Stage, StageOutline, platform_arguments,
+    Base, Body, Dockerfile, Evaluation, Instruction, Keyword, Span, Stage, StageOutline, Word, expand,
+    platform_arguments,
 };
 use rbx_platform::Platform;
 
@@ -141,6 +142,35 @@ impl<'a> View<'a> {
         let start = self.runs.partition_point(|run| run.stage.index < stage.index);
         let end = self.runs.partition_point(|run| run.stage.index <= stage.index);
         self.runs.get(start..end).unwrap_or_default()
+    }
+
+    /// Every stage with its instructions, built for this platform or not: for rules that do not depend on it.
+    pub(crate) fn all_stages(&self) -> impl Iterator<Item = (&'a Stage, &'a [Instruction])> {
+        self.evaluation.stages.iter().zip(self.file.stages())
+    }
+
+    /// A stage and those below it, down to the one that stands on no stage.
+    pub(crate) fn lineage(&self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
+        std::iter::successors(Some(stage), |stage| match stage.base {
+            // A base always comes before.
+            Base::Stage(base) if base < stage.index => self.evaluation.stages.get(base),
+            _ => None,
+        })
+    }
+
+    /// The stage that the image is made of, unless another is asked for.
+    pub(crate) fn target(&self) -> Option<&'a Stage> {
+        self.evaluation.stages.get(self.evaluation.target?)
+    }
+
+    /// What a word says without its quotes; `None` where it has variables in it.
+    pub(crate) fn literal(&self, word: &Word) -> Option<String> {
+        let variable = std::cell::Cell::new(false);
+        let text = expand(&word.text, self.file.escape, &|_| {
+            variable.set(true);
+            None
+        });
+        text.ok().filter(|_| !variable.get())
     }
 
     /// The `FROM` of a stage.

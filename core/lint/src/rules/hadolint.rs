@@ -3,7 +3,28 @@
 mod apt;
 mod called;
 mod commands;
+mod comments;
+mod copies;
+mod environment;
+mod health;
+mod images;
+mod labels;
+mod users;
 
-use crate::rule::Rule;
+use crate::finding::Severity;
+use crate::rule::{Family, Rule};
 
-pub(crate) static RULES: &[&[Rule]] = &[apt::RULES, commands::RULES];
+pub(crate) static RULES: &[&[Rule]] = &[
+    apt::RULES,
+    commands::RULES,
+    comments::RULES,
+    copies::RULES,
+    environment::RULES,
+    health::RULES,
+    images::RULES,
+    labels::RULES,
+    users::RULES,
+];
+
+/// What these rules have in common: most of what they find is often right, or can be lived with.
+const USUAL: Rule = Rule { family: Family::Hadolint, severity: Severity::Info, enabled: true, ..Rule::NONE };
