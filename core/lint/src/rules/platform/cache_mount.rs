@@ -187,7 +187,8 @@ fn fix(view: &View<'_>, shared: &[Shared<'_>]) -> Option<Fix> {
 fn name_with(view: &View<'_>, shared: &Shared<'_>, suffix: &str) -> Option<Edit> {
     let span = shared.flag.value.as_ref()?.span;
     let written = span.slice(&view.file.text);
-    if written.contains(['"', '\'', '\\', '\n', '`']) {
+    // Where the name has the architecture already, and is the same, an `ENV` gives it to all.
+    if written.contains(['"', '\'', '\\', '\n', '`']) || written.contains(suffix) {
         return None;
     }
     let mut at = span.start;
