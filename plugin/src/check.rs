@@ -1,16 +1,19 @@
 //! `check`: what is wrong with Dockerfiles, for each platform that they are built for.
 
 mod files;
-mod show;
+mod fix;
+mod formats;
+mod parallel;
+mod rules;
+mod text;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use rbx_dockerfile::{Dockerfile, parse};
-use rbx_lint::{Facts, Finding, Request, Settings, Severity, lint, rules};
+use rbx_dockerfile::{Dockerfile, LineIndex, parse};
+use rbx_lint::{Facts, Finding, Mended, Request, Severity, lint, mend};
 use rbx_platform::Platform;
 use rbx_request::{parse_contexts, parse_pairs, parse_platforms};
 
@@ -18,16 +21,16 @@ use crate::cli::Context;
 use crate::cli::check::CheckArgs;
 use crate::env::Env;
 use crate::errors::CliError;
+use files::Source;
+use fix::Fixing;
+use formats::Format;
 
 /// Bytes of a Dockerfile that are read, at most: one more than the parser takes.
 const MAX_BYTES: u64 = (64 << 20) + 1;
-
-/// How the answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Text,
-    Json,
-}
+/// The exit code where something was found.
+const FOUND: u8 = 1;
+/// The exit code where something could not be checked.
+const UNCHECKED: u8 = 2;
 
 /// A Dockerfile that was checked, or could not be.
 struct Checked {
@@ -35,53 +38,96 @@ struct Checked {
     name: String,
     /// What it was checked for.
     platforms: Vec<Platform>,
-    result: Result<(Dockerfile, Vec<Finding>), String>,
+    result: Result<Done, String>,
 }
 
-/// Checks Dockerfiles. The exit code is 1 if anything is wrong with one of them, or it could not be read.
+/// A Dockerfile that was checked.
+struct Done {
+    /// What it is, after fixes. Nothing, if nothing is wrong with it.
+    text: String,
+    /// The lines of `text`.
+    lines: LineIndex,
+    /// What is wrong with it.
+    findings: Vec<Finding>,
+    /// How many findings were fixed, or would be.
+    fixed: usize,
+    /// What fixes change, or would change; for a text from standard input, that text after them.
+    change: String,
+}
+
+impl Done {
+    /// A file with which nothing is wrong.
+    fn nothing() -> Self {
+        let (text, lines) = (String::new(), LineIndex::new(""));
+        Self { text, lines, findings: Vec::new(), fixed: 0, change: String::new() }
+    }
+}
+
+/// Checks Dockerfiles.
 pub(crate) fn run(context: &Context<'_>, args: &CheckArgs) -> Result<ExitCode, CliError> {
-    if let Some(rule) = &args.explain {
-        return crate::cli::print(&explain(rule)?);
-    }
-    let format = match args.format.as_str() {
-        "text" => Format::Text,
-        "json" => Format::Json,
-        other => {
-            return Err(
-                CliError::new(format!("invalid format {other:?}")).hint("there are \"text\" and \"json\"")
-            );
-        }
-    };
-    let request = request(args, context.env)?;
-    let sources = sources(args, context.env)?;
-    let checked: Vec<Checked> = sources.iter().map(|source| check(source, &request, context.env)).collect();
-    let failed = checked.iter().any(|file| file.result.as_ref().map_or(true, |(_, found)| !found.is_empty()));
-    let text = match format {
-        Format::Text => show::text(&checked),
-        Format::Json => show::json(&checked),
-    };
-    crate::cli::print(&text)?;
-    for file in &checked {
-        if let (Err(reason), Format::Text) = (&file.result, format) {
-            let _ = writeln!(io::stderr(), "ERROR: {}", rbx_progress::clean(reason));
-        }
-    }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    checked(context.env, args).map_err(|error| error.with_code(UNCHECKED))
 }
 
-/// What is known of a rule, or a line about each.
-fn explain(name: &str) -> Result<String, CliError> {
-    if name == "all" {
-        let column = rules().iter().map(|rule| rule.name.len()).max().unwrap_or(0);
-        return Ok(rules().iter().fold(String::new(), |mut text, rule| {
-            let _ = writeln!(text, "{:column$}  {:7}  {}", rule.name, rule.severity.name(), rule.summary);
-            text
-        }));
+fn checked(env: &Env, args: &CheckArgs) -> Result<ExitCode, CliError> {
+    if let Some(rule) = &args.explain {
+        return crate::cli::print(&rules::explain(rule)?);
     }
-    rbx_lint::rule(name).map(|rule| rule.explanation.to_owned()).ok_or_else(|| {
-        let names: Vec<&str> = rules().iter().map(|rule| rule.name).collect();
-        CliError::new(format!("no rule {name:?}")).hint(format!("there are {}", names.join(", ")))
-    })
+    let format = Format::parse(&args.format)?;
+    let fixing = Fixing::of(args)?;
+    let request = request(args, env)?;
+    let sources = files::sources(args, env)?;
+    let checked = parallel::map(&sources, |source| check(source, &request, fixing, env));
+
+    let changes: String = checked
+        .iter()
+        .filter_map(|file| file.result.as_ref().ok())
+        .map(|done| done.change.as_str())
+        .collect();
+    let from_stdin =
+        fixing == (Fixing::Write { unsafe_too: args.unsafe_fixes }) && sources == [Source::Stdin];
+    if fixing.is_diff() || from_stdin {
+        // What is printed is for programs that go on with it.
+        crate::cli::print(&changes)?;
+        let words = if fixing.is_diff() {
+            fix::summary(&checked, fixing)
+        } else {
+            text::report(&checked, fixing, &text::Look::default())
+        };
+        tell(&words);
+    } else {
+        let look = text::Look::of(env);
+        crate::cli::print(&match format {
+            Format::Text => text::report(&checked, fixing, &look),
+            Format::Json => formats::json(&checked),
+            Format::Sarif => formats::sarif(&checked),
+            Format::GitHub => formats::github(&checked),
+            Format::GitLab => formats::gitlab(&checked),
+            Format::JUnit => formats::junit(&checked),
+        })?;
+    }
+    for file in &checked {
+        if let Err(reason) = &file.result {
+            tell(&format!("ERROR: {}\n", rbx_progress::clean(reason)));
+        }
+    }
+    Ok(ExitCode::from(exit_code(&checked, fixing, args.exit_zero)))
+}
+
+/// Writes to standard error.
+fn tell(words: &str) {
+    let _ = io::stderr().write_all(words.as_bytes());
+}
+
+/// How the command ends: what could not be checked counts more than what was found.
+fn exit_code(checked: &[Checked], fixing: Fixing, zero: bool) -> u8 {
+    let is_wrong = |done: &Done| if fixing.is_diff() { done.fixed > 0 } else { !done.findings.is_empty() };
+    if checked.iter().any(|file| file.result.is_err()) {
+        UNCHECKED
+    } else if !zero && checked.iter().filter_map(|file| file.result.as_ref().ok()).any(is_wrong) {
+        FOUND
+    } else {
+        0
+    }
 }
 
 /// What is asked for. The platforms are those of the flags, if there are any.
@@ -100,29 +146,15 @@ fn request(args: &CheckArgs, env: &Env) -> Result<Request, CliError> {
             .map_err(grammar)?
             .into_keys()
             .collect::<BTreeSet<String>>(),
-        settings: Settings::default(),
+        settings: rules::settings(args)?,
     })
 }
 
-/// The platforms of a file that no flag names any for: those of its own comment, else the default of builds. Names in
-/// the comment that are none are findings.
-fn platforms(file: &Dockerfile, host: &Platform, env: &Env) -> Result<(Vec<Platform>, Vec<Finding>), String> {
-    let (mut platforms, mut wrong) = (Vec::new(), Vec::new());
-    for word in file.platforms() {
-        match parse_platforms(&[&word.text], host) {
-            Ok(named) => platforms.extend(named),
-            Err(error) => wrong.push(Finding {
-                rule: None,
-                severity: Severity::Warning,
-                message: error.to_string(),
-                span: word.span,
-                related: Vec::new(),
-                platforms: Vec::new(),
-                fine_on: Vec::new(),
-                fixes: Vec::new(),
-            }),
-        }
-    }
+/// The platforms of a file that no flag names any for: those of its own comment, else the default of builds.
+fn platforms(file: &Dockerfile, host: &Platform, env: &Env) -> Result<Vec<Platform>, String> {
+    let named = file.platforms();
+    let mut platforms: Vec<Platform> =
+        named.iter().filter_map(|word| parse_platforms(&[&word.text], host).ok()).flatten().collect();
     if let (true, Some(default)) = (platforms.is_empty(), env.filled("DOCKER_DEFAULT_PLATFORM")) {
         platforms = parse_platforms(&[default], host).map_err(|error| error.to_string())?;
     }
@@ -130,7 +162,24 @@ fn platforms(file: &Dockerfile, host: &Platform, env: &Env) -> Result<(Vec<Platf
         platforms.push(host.clone());
     }
     deduplicate(&mut platforms);
-    Ok((platforms, wrong))
+    Ok(platforms)
+}
+
+/// What is named in a file's comment and is no platform.
+fn no_platforms(file: &Dockerfile, host: &Platform) -> Vec<Finding> {
+    let named = file.platforms().into_iter();
+    let wrong = named.filter_map(|word| Some((word.span, parse_platforms(&[&word.text], host).err()?)));
+    let finding = |(span, error): (_, rbx_request::GrammarError)| Finding {
+        rule: None,
+        severity: Severity::Warning,
+        message: error.to_string(),
+        span,
+        related: Vec::new(),
+        platforms: Vec::new(),
+        fine_on: Vec::new(),
+        fixes: Vec::new(),
+    };
+    wrong.map(finding).collect()
 }
 
 fn deduplicate(platforms: &mut Vec<Platform>) {
@@ -138,74 +187,60 @@ fn deduplicate(platforms: &mut Vec<Platform>) {
     platforms.retain(|platform| seen.insert(platform.clone()));
 }
 
-/// Where Dockerfiles come from.
-#[derive(Debug, PartialEq, Eq)]
-enum Source {
-    Stdin,
-    /// A file, and what the user would call it.
-    File(PathBuf, String),
-}
-
-fn sources(args: &CheckArgs, env: &Env) -> Result<Vec<Source>, CliError> {
-    let one = |name: &str| match name {
-        "-" => Source::Stdin,
-        name => Source::File(env.cwd.join(name), name.to_owned()),
-    };
-    if let Some(file) = &args.file {
-        // The command line of a build: the path is its context.
-        return match args.paths.as_slice() {
-            [] => Ok(vec![one(file)]),
-            [path] if env.cwd.join(path).is_dir() => Ok(vec![one(file)]),
-            _ => Err(CliError::new("with --file there can be one PATH, and it must be a directory")),
-        };
-    }
-    let here = [".".to_owned()];
-    let paths = if args.paths.is_empty() { &here[..] } else { &args.paths };
-    let mut sources: Vec<Source> = Vec::new();
-    for path in paths {
-        let full = env.cwd.join(path);
-        let found = if path != "-" && full.is_dir() {
-            let found = files::dockerfiles(&full).map_err(CliError::new)?;
-            if found.is_empty() {
-                let hint =
-                    "Dockerfiles are called Dockerfile, Containerfile, Dockerfile.NAME or NAME.Dockerfile";
-                return Err(CliError::new(format!("no Dockerfile in {path}")).hint(hint));
-            }
-            let name = |file: &PathBuf| {
-                let inside = file.strip_prefix(&full).unwrap_or(file);
-                let name = if path == "." { inside.to_owned() } else { Path::new(path).join(inside) };
-                name.to_string_lossy().into_owned()
-            };
-            found.into_iter().map(|file| Source::File(file.clone(), name(&file))).collect()
-        } else {
-            vec![one(path)]
-        };
-        for source in found {
-            if !sources.contains(&source) {
-                sources.push(source);
-            }
+fn check(source: &Source, request: &Request, fixing: Fixing, env: &Env) -> Checked {
+    let (name, path, bytes) = match source {
+        Source::Stdin => ("-".to_owned(), None, read(io::stdin())),
+        Source::File(path, name) => {
+            (name.clone(), Some(path.as_path()), std::fs::File::open(path).and_then(read))
         }
-    }
-    Ok(sources)
-}
-
-fn check(source: &Source, request: &Request, env: &Env) -> Checked {
-    let (name, bytes) = match source {
-        Source::Stdin => ("-".to_owned(), read(io::stdin())),
-        Source::File(path, name) => (name.clone(), std::fs::File::open(env.cwd.join(path)).and_then(read)),
     };
     let mut request = request.clone();
-    let result = bytes.map_err(|error| format!("{error}: failed to read {name}")).and_then(|bytes| {
-        let file = parse(&String::from_utf8_lossy(&bytes));
-        let mut findings = Vec::new();
-        if request.platforms.is_empty() {
-            (request.platforms, findings) = platforms(&file, &request.build_platform, env)?;
-        }
-        findings.extend(lint(&file, &request, &Facts::default()));
-        findings.sort_by_key(|finding| finding.span.start);
-        Ok((file, findings))
-    });
+    let result = bytes
+        .map_err(|error| format!("{error}: failed to read {name}"))
+        .and_then(|bytes| done(&bytes, &name, path, &mut request, fixing, env));
     Checked { name, platforms: request.platforms, result }
+}
+
+/// Checks the bytes of a file, and fixes what is to be fixed.
+fn done(
+    bytes: &[u8],
+    name: &str,
+    path: Option<&Path>,
+    request: &mut Request,
+    fixing: Fixing,
+    env: &Env,
+) -> Result<Done, String> {
+    let text = String::from_utf8_lossy(bytes);
+    let file = parse(&text);
+    let by_file = request.platforms.is_empty();
+    if by_file {
+        request.platforms = platforms(&file, &request.build_platform, env)?;
+    }
+    let facts = Facts::default();
+    // Bytes that are no text would not be the same again.
+    let unsafe_too = fixing.unsafe_too().filter(|_| text.as_bytes() == bytes);
+    let mended = match unsafe_too {
+        None => Mended { findings: lint(&file, request, &facts), file, fixed: 0 },
+        Some(unsafe_too) => mend(file, request, &facts, unsafe_too),
+    };
+    let Mended { file, mut findings, fixed } = mended;
+    if by_file && request.settings.threshold.is_none_or(|least| Severity::Warning <= least) {
+        findings.extend(no_platforms(&file, &request.build_platform));
+        findings.sort_by_key(|finding| finding.span.start);
+    }
+    let mut change = String::new();
+    match (fixing, path) {
+        (Fixing::Diff { .. }, _) => change = fix::diff(name, &text, &file.text),
+        (Fixing::Write { .. }, Some(path)) if fixed > 0 => {
+            fix::write(path, bytes, &file.text).map_err(|error| format!("{error}: failed to fix {name}"))?;
+        }
+        (Fixing::Write { .. }, None) => change.clone_from(&file.text),
+        _ => {}
+    }
+    if findings.is_empty() {
+        return Ok(Done { fixed, change, ..Done::nothing() });
+    }
+    Ok(Done { text: file.text, lines: file.line_index, findings, fixed, change })
 }
 
 fn read(from: impl Read) -> io::Result<Vec<u8>> {

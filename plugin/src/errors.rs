@@ -48,16 +48,18 @@ pub(crate) struct Failure {
     pub(crate) step: Option<String>,
     /// What kind of failure it is, if it is a build's.
     pub(crate) kind: Option<FailureKind>,
+    /// The exit code, where it is another than that of the kind.
+    pub(crate) code: Option<u8>,
 }
 
 impl Failure {
     fn exit_code(&self) -> u8 {
-        match self.kind {
+        self.code.unwrap_or(match self.kind {
             Some(FailureKind::Cancelled) => INTERRUPTED,
             Some(FailureKind::Internal) => INTERNAL,
             Some(FailureKind::Exhausted) => EXHAUSTED,
             _ => 1,
-        }
+        })
     }
 }
 
@@ -84,6 +86,14 @@ impl CliError {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         if let Self::Failed(failure) = &mut self {
             failure.hint = Some(hint.into());
+        }
+        self
+    }
+
+    /// Says how the program ends.
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        if let Self::Failed(failure) = &mut self {
+            failure.code = Some(code);
         }
         self
     }
@@ -169,6 +179,7 @@ impl From<rbx_request::Failure> for CliError {
             source: error.source_range.map(|range| *range),
             step: error.step,
             kind: Some(error.kind),
+            code: None,
         }))
         .of_build()
     }

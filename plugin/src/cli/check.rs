@@ -11,7 +11,13 @@ of the flags, else for those of its comment "# rbx: platforms=linux/amd64,…", 
 for that of a build. "# rbx: ignore=RULE" above an instruction, or "# check=skip=RULE"
 there or on top of the file, silences a rule.
 
-The exit code is 0 if nothing was found, and 1 if anything was."##;
+RULE is the name of a rule or another name of it, a family ("buildkit", "platform",
+"hadolint") or "all". Severities are "error", "warning", "info" and "style".
+
+Exit codes:
+  0   nothing was found that is as bad as --severity, or all of it was fixed
+  1   something was found; with --diff, something would be fixed
+  2   something could not be checked: a file was not read, or an option is wrong"##;
 
 /// `check [OPTIONS] [PATH…]`
 #[derive(Debug, Clone, Parser)]
@@ -33,6 +39,14 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "stringArray")]
     pub(crate) build_context: Vec<String>,
 
+    /// Show what --fix would change, and change nothing
+    #[arg(long)]
+    pub(crate) diff: bool,
+
+    /// Do not fail because of what was found
+    #[arg(long)]
+    pub(crate) exit_zero: bool,
+
     /// Explain a rule (e.g., "platform-arg-default"); "all" lists them
     #[arg(long, value_name = "rule")]
     pub(crate) explain: Option<String>,
@@ -41,15 +55,39 @@ pub(crate) struct CheckArgs {
     #[arg(long, short, value_name = "string", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<String>,
 
-    /// Format the output ("text", "json")
+    /// Make the fixes that need nobody to look at them
+    #[arg(long)]
+    pub(crate) fix: bool,
+
+    /// Format the output ("text", "json", "sarif", "github", "gitlab", "junit")
     #[arg(long, value_name = "string", default_value = "text")]
     pub(crate) format: String,
+
+    /// Do not ask these rules; several with commas, or by more flags
+    #[arg(long, value_name = "rules")]
+    pub(crate) ignore: Vec<String>,
 
     /// Platform that is built for (format: "os/arch[/variant]"); several with commas, or by more flags
     #[arg(long, value_name = "stringArray")]
     pub(crate) platform: Vec<String>,
 
+    /// Set the severity of a rule, or turn it on or off (format: "RULE=SEVERITY|on|off")
+    #[arg(long, value_name = "stringArray")]
+    pub(crate) rule: Vec<String>,
+
+    /// Ask these rules and no others; several with commas, or by more flags
+    #[arg(long, value_name = "rules")]
+    pub(crate) select: Vec<String>,
+
+    /// Show what is so bad or worse (default "warning"; "style" with --select)
+    #[arg(long, value_name = "severity")]
+    pub(crate) severity: Option<String>,
+
     /// Check only what this stage needs
     #[arg(long, value_name = "string")]
     pub(crate) target: Option<String>,
+
+    /// With --fix or --diff, make the other fixes, too
+    #[arg(long)]
+    pub(crate) unsafe_fixes: bool,
 }

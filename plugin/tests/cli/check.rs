@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::world::{PROGRAM, ran};
@@ -9,7 +10,7 @@ use crate::world::{PROGRAM, ran};
 const WRONG: &str = "FROM scratch\nARG TARGETARCH=s390x\nCOPY app-$TARGETARCH /\n";
 
 /// Runs `check` in a directory; answers the exit code and what was printed, standard output first.
-fn check(directory: &std::path::Path, args: &[&str]) -> (Option<i32>, String) {
+fn check(directory: &Path, args: &[&str]) -> (Option<i32>, String) {
     let mut program = Command::new(PROGRAM);
     program.arg("check").args(args).current_dir(directory).env_remove("DOCKER_DEFAULT_PLATFORM");
     let ran = ran(&mut program);
@@ -47,6 +48,7 @@ fn directories_files_and_standard_input_are_checked() {
     Fix: Remove the default of TARGETARCH
 
     Check of 2 files for linux/arm64, linux/s390x complete, 1 warning has been found!
+    1 can be fixed by --fix.
     "#);
     for args in [&["app/other"][..], &["-f", "app/other"], &["-f", "app/other", "app"], &["app"]] {
         let (code, printed) = check(at, &[&[arm], args].concat());
@@ -69,7 +71,7 @@ fn what_cannot_be_checked_is_told() {
     let at = directory.path();
     fs::write(at.join("a"), "FROM scratch\n").unwrap();
     let (code, printed) = check(at, &["a", "absent"]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(printed.contains("Check of 2 files complete, 1 unreadable file has been found!\n"), "{printed}");
     assert!(
         printed.contains("ERROR: No such file or directory (os error 2): failed to read absent\n"),
@@ -78,8 +80,8 @@ fn what_cannot_be_checked_is_told() {
 
     for (args, error) in [
         (
-            &["--format=sarif", "a"][..],
-            "ERROR: invalid format \"sarif\"\nHint: there are \"text\" and \"json\"\n",
+            &["--format=xml", "a"][..],
+            "ERROR: invalid format \"xml\"\nHint: there are \"text\", \"json\", \"sarif\", ",
         ),
         (
             &["--platform=linux/amd64/x/y", "a"],
@@ -88,9 +90,15 @@ fn what_cannot_be_checked_is_told() {
         (&["-f", "a", "a"], "ERROR: with --file there can be one PATH, and it must be a directory\n"),
         (&["--explain", "no-such"], "ERROR: no rule \"no-such\"\n"),
         (&["."], "ERROR: no Dockerfile in .\n"),
+        (
+            &["--select=platfrom-arg-default", "a"],
+            "ERROR: no rule \"platfrom-arg-default\"\nHint: did you mean \"platform-arg-default\"?\n",
+        ),
+        (&["--unsafe-fixes", "a"], "ERROR: --unsafe-fixes needs --fix or --diff\n"),
+        (&["--diff", "--format=json", "a"], "ERROR: --diff has a format of its own\n"),
     ] {
         let (code, printed) = check(at, args);
-        assert_eq!(code, Some(1), "{args:?}");
+        assert_eq!(code, Some(2), "{args:?}");
         assert!(printed.starts_with(error), "{args:?}: {printed}");
     }
     let (code, page) = check(at, &["--explain", "platform-arg-default"]);
@@ -105,7 +113,110 @@ fn a_file_says_what_it_is_built_for() {
     let (code, printed) = check(at, &[]);
     assert_eq!(code, Some(1));
     assert!(printed.contains("\"x/y/z/w\": cannot parse platform specifier"), "{printed}");
-    assert!(printed.ends_with("Check for linux/arm64 complete, 2 warnings have been found!\n"), "{printed}");
+    assert!(printed.contains("\nCheck for linux/arm64 complete, 2 warnings have been found!\n"), "{printed}");
     let (_, printed) = check(at, &["--platform=linux/s390x"]);
     assert!(printed.ends_with("Check for linux/s390x complete, no warnings found.\n"), "{printed}");
+}
+
+/// The same, with a text on standard input; standard output and standard error are apart.
+fn check_text(args: &[&str], text: &str) -> (Option<i32>, String, String) {
+    let mut program = Command::new(PROGRAM);
+    program
+        .args(["check", "-"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn fixes_are_shown_and_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let write = || {
+        fs::write(at.join("Dockerfile"), WRONG).unwrap();
+        fs::write(at.join("b.Dockerfile"), "FROM scratch\nRUNN x\nARG TARGETOS=x\nCOPY $TARGETOS /\n")
+            .unwrap();
+        fs::write(at.join("c.Dockerfile"), b"FROM scratch\nARG TARGETOS=\xff\nCOPY $TARGETOS /\n").unwrap();
+    };
+    let arm = "--platform=linux/arm64";
+    write();
+    let before = fs::metadata(at.join("Dockerfile")).unwrap().modified().unwrap();
+    let (code, printed) = check(at, &[arm, "--diff"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(printed, @"
+    --- a/Dockerfile
+    +++ b/Dockerfile
+    @@ -1,3 +1,3 @@
+     FROM scratch
+    -ARG TARGETARCH=s390x
+    +ARG TARGETARCH
+     COPY app-$TARGETARCH /
+    --- a/b.Dockerfile
+    +++ b/b.Dockerfile
+    @@ -1,4 +1,4 @@
+     FROM scratch
+     RUNN x
+    -ARG TARGETOS=x
+    +ARG TARGETOS
+     COPY $TARGETOS /
+    Would fix 2 findings in 2 files.
+    ");
+    assert_eq!(fs::metadata(at.join("Dockerfile")).unwrap().modified().unwrap(), before);
+
+    let (code, printed) = check(at, &[arm, "--fix", "Dockerfile", "b.Dockerfile"]);
+    assert_eq!(code, Some(1), "what is not safe is left");
+    assert!(printed.contains("\nFixed 2 findings in 2 files.\n"), "{printed}");
+    assert!(printed.contains("ERROR: syntax\nunknown instruction: RUNN"), "{printed}");
+    let fixed = "FROM scratch\nARG TARGETARCH\nCOPY app-$TARGETARCH /\n";
+    assert_eq!(fs::read_to_string(at.join("Dockerfile")).unwrap(), fixed);
+    let ino = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(at.join(name)).unwrap());
+    let before = ino("Dockerfile");
+    let (code, printed) = check(at, &[arm, "--fix", "--unsafe-fixes", "Dockerfile", "b.Dockerfile"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.starts_with("Fixed 1 finding in 1 file.\nCheck of 2 files"), "{printed}");
+    assert_eq!(ino("Dockerfile"), before, "nothing is written where nothing changes");
+    assert_eq!(check(at, &[arm, "--diff", "Dockerfile"]), (Some(0), String::new()));
+
+    let (code, _) = check(at, &[arm, "--fix", "c.Dockerfile"]);
+    assert_eq!(code, Some(1), "what is no UTF-8 is not changed");
+    assert_eq!(
+        fs::read(at.join("c.Dockerfile")).unwrap(),
+        b"FROM scratch\nARG TARGETOS=\xff\nCOPY $TARGETOS /\n"
+    );
+
+    let (code, printed, told) = check_text(&[arm, "--fix"], WRONG);
+    assert_eq!((code, printed.as_str()), (Some(0), fixed));
+    assert_eq!(told, "Fixed 1 finding in 1 file.\nCheck for linux/arm64 complete, no warnings found.\n");
+}
+
+#[test]
+fn a_threshold_says_what_is_shown_and_how_it_ends() {
+    let arm = "--platform=linux/arm64";
+    let code = |args: &[&str]| check_text(&[&[arm], args].concat(), WRONG).0;
+    assert_eq!(code(&["--severity=error"]), Some(0));
+    assert_eq!(code(&["--severity=style"]), Some(1));
+    assert_eq!(code(&["--rule=platform-arg-default=info"]), Some(0));
+    assert_eq!(code(&["--rule=platform=error", "--severity=error"]), Some(1));
+    assert_eq!(code(&["--ignore=platform-arg-default"]), Some(0));
+    assert_eq!(code(&["--select=platform-arg-undeclared"]), Some(0));
+    assert_eq!(code(&["--exit-zero"]), Some(0));
+    let (code, printed, _) = check_text(&[arm, "--format=github"], &format!("{WRONG}RUNN x\n"));
+    assert_eq!((code, printed.lines().count()), (Some(1), 2), "{printed}");
+}
+
+#[test]
+fn many_files_are_told_in_their_order() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..60 {
+        fs::write(directory.path().join(format!("{number:02}.Dockerfile")), WRONG).unwrap();
+    }
+    let (_, printed) = check(directory.path(), &["--platform=linux/arm64", "--format=github"]);
+    let names: Vec<_> = printed.lines().map(|line| line["::warning file=".len()..][..2].to_owned()).collect();
+    assert_eq!(names, (0..60).map(|number| format!("{number:02}")).collect::<Vec<_>>());
 }
