@@ -29,6 +29,11 @@ pub(crate) const FRAME: u32 = 256 << 10;
 const HEADERS: u32 = 16 << 20;
 /// How long a daemon may take to connect, and to answer what needs no work.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 20 });
+/// When a daemon that says nothing while it was asked something is asked whether it is there. Servers of gRPC for Go
+/// hang up on clients who do so more often than every 5 minutes. A build need not wait that long, see [`session`].
+///
+/// [`session`]: crate::session
+const PING: Duration = Duration::from_secs(330);
 
 /// A connection to a BuildKit daemon. Cheap to clone; it ends with the last clone.
 ///
@@ -59,6 +64,8 @@ impl Client {
             .max_frame_size(FRAME)
             .http2_max_header_list_size(HEADERS)
             .connect_timeout(PATIENCE)
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(PATIENCE)
             .executor(network.spawner());
         let dialled = dial.clone();
         let connector = tower::service_fn(move |_| {

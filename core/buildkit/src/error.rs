@@ -56,11 +56,19 @@ impl Error {
     }
 
     pub(crate) fn session(error: &hyper::Error) -> Self {
-        Self::lost(&format!("lost the session with the builder: {}", root(error)))
+        Self::lost_by(error)
     }
 
     pub(crate) fn lost(reason: &str) -> Self {
         Self::new(ErrorKind::Lost, reason.to_owned())
+    }
+
+    /// The connection ended by this.
+    fn lost_by(error: &(dyn StdError + 'static)) -> Self {
+        let is_end = |error| end_of_connection(error).is_some_and(is_hung_up);
+        let closed = causes(error).any(is_end);
+        let cause = if closed { "it was closed at the other end".to_owned() } else { root(error) };
+        Self::lost(&format!("lost the connection to the builder: {cause}"))
     }
 
     /// What a daemon answered makes no sense.
@@ -108,7 +116,7 @@ impl Error {
                 Some(code) => FailureKind::Step(code),
                 None => FailureKind::Failed,
             },
-            ErrorKind::Unreachable | ErrorKind::Silent | ErrorKind::Lost => FailureKind::Failed,
+            ErrorKind::Unreachable | ErrorKind::Silent | ErrorKind::Lost => FailureKind::Lost,
         };
         let step = self.details.vertex.as_deref().and_then(step);
         Failure {
@@ -133,7 +141,7 @@ impl From<Status> for Error {
             if causes(source).any(<dyn StdError>::is::<tonic::ConnectError>) {
                 return Self::new(ErrorKind::Unreachable, root(source));
             }
-            return Self::lost(&format!("lost the connection to the builder: {}", root(source)));
+            return Self::lost_by(source);
         }
         let mut full = rpc::Status::decode(status.details()).unwrap_or_default();
         if full.message.is_empty() {
@@ -153,6 +161,18 @@ impl From<Status> for Error {
 /// An error and what it came from.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// What the system said of a connection, where that is this error.
+fn end_of_connection(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    let of_http = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+    of_http.or_else(|| error.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
+/// Whether a connection that is no more ends like this: each kind of connection says it in words of its own.
+fn is_hung_up(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// The innermost reason of an error: those around it say only that something did not work.

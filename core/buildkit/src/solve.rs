@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rbx_request::{Cancel, Cancelled, EventSender, Failure, FailureKind};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use crate::Client;
@@ -21,6 +21,11 @@ use crate::status::Following;
 const REASON: Duration = Duration::from_secs(5);
 /// The same when the session has ended, which a daemon may not notice for long.
 const SESSION: Duration = Duration::from_secs(2);
+
+/// How long the last words may take where the connection is lost over which they would come.
+const LOST: Duration = Duration::from_secs(1);
+/// How much longer they may take about a build that was cancelled.
+const LAST: Duration = Duration::from_secs(14);
 
 /// What is decided once the daemon has said what it can do: the attributes are changed, or the build fails.
 pub(crate) type Adjust =
@@ -114,12 +119,16 @@ pub(crate) async fn solve(
     if let Some(serving) = serving {
         serving.close().await;
     }
-    let cancelled = async {
-        if !cancel.is_cancelled() {
-            cancelled.notified().await;
+    let enough = async {
+        if !matches!(&outcome, Some(Err(Stop::Error(error))) if error.kind() == ErrorKind::Lost) {
+            if !cancel.is_cancelled() {
+                cancelled.notified().await;
+            }
+            sleep(LAST).await;
         }
+        sleep(LOST).await;
     };
-    let names = following.last_words(cancelled).await;
+    let names = following.last_words(enough).await;
     match outcome {
         None => Err(Failure::new(FailureKind::Cancelled, Cancelled.to_string())),
         Some(Ok(solved)) => Ok(solved),

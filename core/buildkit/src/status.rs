@@ -17,8 +17,6 @@ use crate::proto::{control, google};
 const QUIET: Duration = Duration::from_secs(5);
 /// The same where nothing was ever said.
 const SILENT: Duration = Duration::from_secs(1);
-/// How long the last words about a build that was cancelled may take in all.
-const LAST: Duration = Duration::from_secs(15);
 /// How many vertices a build can have, and warnings.
 const VERTICES: usize = 200_000;
 /// The longest name of a vertex that is remembered.
@@ -66,13 +64,9 @@ impl Following {
     }
 
     /// Waits for the last words about a build that has ended, and answers what its vertices are called. They may be
-    /// many, and wait for their reader, unless the build is `cancelled`.
-    pub(crate) async fn last_words(mut self, cancelled: impl Future<Output = ()>) -> HashMap<String, String> {
+    /// many, and wait for their reader, until that is `enough`.
+    pub(crate) async fn last_words(mut self, enough: impl Future<Output = ()>) -> HashMap<String, String> {
         self.ended.cancel();
-        let enough = async {
-            cancelled.await;
-            tokio::time::sleep(LAST).await;
-        };
         tokio::select! {
             // An error says that it panicked or that the connection's thread is gone: there is nothing to wait for.
             _ = &mut self.task => {}

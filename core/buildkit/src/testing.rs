@@ -60,7 +60,7 @@ impl Dial for EngineDial {
     }
 }
 
-/// A dial whose connections can be cut.
+/// A dial whose connections can be cut and held.
 #[derive(Debug)]
 pub(crate) struct CutDial {
     dial: EngineDial,
@@ -70,23 +70,36 @@ pub(crate) struct CutDial {
     pub(crate) sessions: Scissors,
 }
 
-/// Cuts connections.
+/// Cuts connections, or holds them: nothing comes through, and they stay open.
 #[derive(Debug, Default)]
-pub(crate) struct Scissors(Mutex<CancellationToken>);
+pub(crate) struct Scissors {
+    cut: Mutex<CancellationToken>,
+    hold: CancellationToken,
+}
 
 impl Scissors {
     /// Ends the connections that there are, not those to come.
     pub(crate) fn cut(&self) {
-        std::mem::take(&mut *self.0.lock().unwrap()).cancel();
+        std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
+    }
+
+    /// Holds the connections that there are, and those to come.
+    pub(crate) fn hold(&self) {
+        self.hold.cancel();
     }
 
     /// The same connection, until it is cut.
     fn until_cut(&self, mut connection: Box<dyn Io>) -> Box<dyn Io> {
         let (near, mut far) = tokio::io::duplex(64 << 10);
-        let cut = self.0.lock().unwrap().clone();
+        let (cut, hold) = (self.cut.lock().unwrap().clone(), self.hold.clone());
         tokio::spawn(async move {
             let copying = tokio::io::copy_bidirectional(&mut connection, &mut far);
-            let _ = cut.run_until_cancelled(copying).await;
+            tokio::select! {
+                _ = copying => return,
+                () = cut.cancelled() => return,
+                () = hold.cancelled() => {}
+            }
+            cut.cancelled().await;
         });
         Box::new(near)
     }

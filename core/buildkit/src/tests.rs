@@ -223,7 +223,7 @@ async fn lost_connections_are_told_and_made_again() {
         let client = Client::connect(dial.clone()).await.unwrap();
         let (built, _) = build_until(&client, sleep(), &cancel, "ready", || dial.connections.cut()).await;
         let reason = built.unwrap_err().reason;
-        assert!(reason.starts_with("lost the connection to the builder: "), "{reason}");
+        assert_eq!(reason, "lost the connection to the builder: it was closed at the other end");
         client.workers().await.unwrap();
     }
     let dial = Arc::new(CutDial::new(EngineDial::new(&engine)));
@@ -235,9 +235,33 @@ async fn lost_connections_are_told_and_made_again() {
     let mut engine = Some(engine);
     let (built, _) = build_until(&client, sleep(), &cancel, "ready", || drop(engine.take())).await;
     let reason = built.unwrap_err().reason;
-    assert!(reason.starts_with("lost the connection to the builder: "), "{reason}");
+    assert_eq!(reason, "lost the connection to the builder: it was closed at the other end");
     let error = client.workers().await.unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Unreachable, "no such Engine"));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_gone_is_told_from_one_that_has_nothing_to_say() {
+    let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
+    let cancel = Cancel::default();
+    let quiet = async {
+        let built = build(&connect(&engine).await, running(&registry, "sleep 3"), &cancel).await.0;
+        built.expect("it takes longer than nothing may come, and the daemon is there");
+    };
+    let gone = async |sessions| {
+        let dial = EngineDial { sessions, ..EngineDial::new(&engine) };
+        let dial = Arc::new(CutDial::new(dial));
+        let client = Client::connect(dial.clone()).await.unwrap();
+        let hold = || {
+            dial.connections.hold();
+            dial.sessions.hold();
+        };
+        let sleep = running(&registry, "echo ready && sleep 98765");
+        let failure = build_until(&client, sleep, &cancel, "ready", hold).await.0.unwrap_err();
+        assert_eq!(failure.reason, "lost the connection to the builder: nothing came in 2 s");
+        assert_eq!(failure.kind, FailureKind::Lost);
+    };
+    tokio::join!(quiet, gone(true), gone(false));
 }
 
 /// A daemon that takes connections and says nothing.

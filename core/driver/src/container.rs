@@ -89,12 +89,17 @@ pub(crate) struct ContainerDriver {
     dial: Arc<ContainerDial>,
 }
 
+/// What the container of a node is called.
+pub fn container_name(node: &str) -> String {
+    format!("buildx_buildkit_{node}")
+}
+
 impl ContainerDriver {
     /// The one of a node. Checks its options; connects to nothing.
     pub(crate) fn new(node: &NodeSettings, surroundings: &Surroundings) -> Result<Self, DriverError> {
         let options = Options::parse(&node.options)?;
         let engine = Engine::connect(&node.engine)?;
-        let container = format!("buildx_buildkit_{}", node.name);
+        let container = container_name(&node.name);
         let dial = Arc::new(ContainerDial::new(&engine, &container));
         let surroundings = surroundings.clone();
         Ok(Self { node: node.clone(), options, surroundings, engine, container, dial })

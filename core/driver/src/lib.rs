@@ -16,7 +16,7 @@ pub mod docker;
 
 pub use buildkit::Details;
 pub use connection::Connect;
-pub use container::Surroundings;
+pub use container::{Surroundings, container_name};
 pub use driver::{Driver, NodeSettings, Status, check, open};
 pub use error::DriverError;
 pub use kind::DriverKind;

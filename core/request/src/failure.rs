@@ -28,6 +28,8 @@ pub enum FailureKind {
     Step(i32),
     /// The machine, a daemon, the store or a registry failed.
     Failed,
+    /// The daemon that builds is gone, or the connection to it.
+    Lost,
     /// A daemon failed where it should not have (gRPC's `Internal`).
     Internal,
     /// A daemon has too little of something (gRPC's `ResourceExhausted`).

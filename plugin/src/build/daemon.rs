@@ -10,12 +10,12 @@ use rbx_builder::{BuildState, Builder, Node, State, new_build_id, resolve, resol
 use rbx_buildkit::Client;
 use rbx_buildkit::build::{Built, MetadataProvenance, Settings, Vcs};
 use rbx_driver::docker::Engine;
-use rbx_driver::{Driver, DriverError, DriverKind, open};
+use rbx_driver::{Driver, DriverError, DriverKind, container_name, open};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_progress::Summary;
 use rbx_request::{
-    Cancelled, ContextSource, DockerfileSource, EventSender, Failure, Features, Network, Stdout,
+    Cancelled, ContextSource, DockerfileSource, EventSender, Failure, FailureKind, Features, Network, Stdout,
 };
 
 use tokio::task::JoinHandle;
@@ -379,6 +379,9 @@ fn explained(error: CliError, job: &Job<'_>, summary: &Summary) -> CliError {
     let hint = match failure.hint.as_deref() {
         Some(hint) if hint.contains(CONTAINERD) => Some(format!("{hint}\n{TURN_ON}")),
         Some(_) => None,
+        None if failure.kind == Some(FailureKind::Lost) => {
+            Some(lost(&job.selected.builder, job.selected.driver, &job.context.called.path))
+        }
         None => {
             let logs = summary.failed.iter().flat_map(|vertex| vertex.log.iter().chain([&vertex.error]));
             let mut said = logs.chain([&failure.message]);
@@ -388,6 +391,27 @@ fn explained(error: CliError, job: &Job<'_>, summary: &Summary) -> CliError {
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+/// What to look at when a builder is gone.
+fn lost(builder: &Builder, driver: DriverKind, rbx: &str) -> String {
+    let node = builder.nodes.first();
+    match driver {
+        DriverKind::DockerContainer => {
+            let container = node.map(|node| container_name(&node.name)).unwrap_or_default();
+            let name = &builder.name;
+            format!(
+                "the builder's container may have ended: `docker logs {container}` says why, and `{rbx} inspect \
+                 --bootstrap {name}` starts it again"
+            )
+        }
+        DriverKind::Remote => {
+            let (name, endpoint) =
+                (&builder.name, node.map(|node| node.endpoint.as_str()).unwrap_or_default());
+            format!("is the builder at {endpoint} running? `{rbx} inspect {name}` shows how it is")
+        }
+        _ => "is the Docker daemon running? `docker info` shows how it is".to_owned(),
     }
 }
 

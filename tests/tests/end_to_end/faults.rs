@@ -228,6 +228,17 @@ impl Running {
     }
 }
 
+impl Running {
+    /// The same for one whose builder is gone: the error says so, and what to look at.
+    fn loses_the_builder(self) -> Result<(), String> {
+        let said = self.said.clone();
+        let lost = "lost the connection to the builder: it was closed at the other end";
+        expect(&self.fails(1)?, &[lost, "the builder closed the session"])?;
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        expect(&said, &["\nHint: is the Docker daemon running? ", "\nHint: is the builder at unix://"])
+    }
+}
+
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -254,7 +265,7 @@ fn the_daemon_is_killed(row: Row) -> Result<(), String> {
     let mut running = Running::start(work.build("plain"));
     running.begun()?;
     work.builder.engine().kill();
-    running.fails(1)?;
+    running.loses_the_builder()?;
     // The step's own process is nobody's any more.
     while let Some((pid, _)) = process_with(&work.marker) {
         // It may have ended by itself.
@@ -269,7 +280,7 @@ fn the_socket_closes(row: Row) -> Result<(), String> {
     let work = Work::new(row);
     let (pipe, running) = work.begun_by_a_pipe()?;
     pipe.cut();
-    running.fails(1)?;
+    running.loses_the_builder()?;
     work.is_well()
 }
 

@@ -10,6 +10,7 @@ mod file;
 mod fsutil;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod heard;
 mod local;
 mod messages;
 mod output;
@@ -22,6 +23,8 @@ mod testing;
 mod tunnel;
 mod upload;
 
+use std::time::Duration;
+
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::task::AbortOnDropHandle;
@@ -31,6 +34,7 @@ use crate::error::Error;
 use crate::id::new_id;
 use crate::network::{Network, Spawner};
 use crate::{Client, Io};
+use heard::Heard;
 use messages::DiffCopy;
 use routes::Routes;
 
@@ -46,6 +50,14 @@ pub use upload::Uploads;
 const STREAMS: u32 = 1024;
 /// The most that headers of a request may have in all: patterns of files come in them.
 const HEADERS: u32 = 4 << 20;
+/// How long nothing may come from a daemon. It looks after the health of a session every 5 s, and every 22 s at most
+/// while it waits for an answer.
+const SILENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 40 });
+/// When a daemon that says nothing is asked whether it is there (`PING`). It is the client here, of which nobody
+/// demands that it is not asked often.
+const PING: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
+/// How long the answer may take. It may have to wait behind much else, so what counts is that anything comes.
+const PONG: Duration = Duration::from_hours(24);
 
 /// What a session offers. Where something is absent, the daemon is not told of it.
 #[derive(Debug, Default)]
@@ -169,7 +181,7 @@ impl Serving {
     }
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends, or until nobody is there: a proxy may keep it open when the daemon is gone.
 async fn serve(connection: Box<dyn Io>, routes: Routes, spawner: Spawner) -> Result<(), Error> {
     let service = hyper::service::service_fn(move |request| routes.answer(request));
     http2::Builder::new(spawner)
@@ -179,7 +191,9 @@ async fn serve(connection: Box<dyn Io>, routes: Routes, spawner: Spawner) -> Res
         .max_frame_size(FRAME)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADERS)
-        .serve_connection(TokioIo::new(connection), service)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .serve_connection(TokioIo::new(Heard::new(connection, SILENCE)), service)
         .await
         .map_err(|error| Error::session(&error))
 }
