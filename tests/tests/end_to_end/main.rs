@@ -21,6 +21,7 @@ mod push;
 mod registries;
 mod sources;
 mod storage;
+mod together;
 mod tutorials;
 mod users;
 mod walkthrough;
@@ -68,6 +69,7 @@ fn main() {
         .chain(registries::trials())
         .chain(sources::trials())
         .chain(storage::trials())
+        .chain(together::trials())
         .chain(tutorials::trials())
         .chain(users::trials())
         .chain(walkthrough::trials())
