@@ -390,14 +390,7 @@ fn facts(image: &Image) -> BaseFacts {
     let run = &image.config.config;
     let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     BaseFacts {
-        env: run
-            .env
-            .iter()
-            .map(|variable| match variable.split_once('=') {
-                Some((name, value)) => (name.to_owned(), value.to_owned()),
-                None => (variable.clone(), String::new()),
-            })
-            .collect(),
+        env: run.variables(),
         working_dir: filled(&run.working_dir),
         user: filled(&run.user),
         shell: Some(run.shell.clone()).filter(|shell| !shell.is_empty()),

@@ -9,7 +9,7 @@ pub use binary::{Binary, Format};
 use rbx_dockerfile::{BaseFacts, Ignore};
 use rbx_platform::{Platform, best};
 pub(crate) use wanted::without_digest;
-pub use wanted::{Wanted, wanted};
+pub use wanted::{wanted_images, wanted_sources};
 
 /// What is known of the world around a Dockerfile. What is not in it is not known.
 #[derive(Debug, Clone, Default)]

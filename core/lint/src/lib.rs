@@ -5,7 +5,8 @@
 //! itself finds wrong is among the findings, so that nothing else has to be asked.
 //!
 //! A rule is a pure function. It reads no file and asks no registry: what is to be known about base images is handed
-//! in as [`Facts`], and [`wanted`] says what a Dockerfile asks for.
+//! in as [`Facts`], and [`wanted_images`] and [`wanted_sources`]
+//! say what a Dockerfile asks for.
 
 mod facts;
 mod finding;
@@ -21,7 +22,7 @@ mod view;
 
 pub use facts::{
     Binary, BuilderFacts, ContextFacts, ContextFile, Facts, Format, ImageFacts, IndexEntry, Running,
-    SourceFacts, Wanted, source_name, wanted,
+    SourceFacts, source_name, wanted_images, wanted_sources,
 };
 pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
 pub use lint::{Request, lint};

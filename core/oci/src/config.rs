@@ -172,6 +172,17 @@ struct Known {
     extra: Map<String, Value>,
 }
 
+impl RunConfig {
+    /// The environment, names and values apart.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let split = |variable: &String| match variable.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (variable.clone(), String::new()),
+        };
+        self.env.iter().map(split).collect()
+    }
+}
+
 impl ImageConfig {
     /// A configuration for `platform` that says nothing else.
     pub fn new(platform: &Platform) -> ImageConfig {

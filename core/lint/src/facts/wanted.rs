@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rbx_dockerfile::{Base, Dockerfile, From, Op, Source, evaluate};
+use rbx_dockerfile::{Base, Body, Dockerfile, Evaluation, From, Op, Source, evaluate};
 use rbx_platform::Platform;
 
 use super::{Facts, ImageFacts, source_name};
@@ -11,94 +11,121 @@ use crate::lint::{Request, platforms_of, scope};
 /// Names that a file may have looked up, and sources, at most.
 const MAX_WANTED: usize = 500;
 
-/// The facts that a Dockerfile asks for, and that are not there yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Names of images after expansion, and the platforms that they are built for: of those, the configuration is
-    /// asked for, too. None are needed of what no stage stands on.
-    pub images: BTreeMap<String, BTreeSet<Platform>>,
-    /// Sources of the build context, by their names as [`source_name`] has them: paths, and patterns.
-    pub sources: BTreeSet<String>,
-}
-
-impl Wanted {
-    /// Nothing.
-    pub fn is_empty(&self) -> bool {
-        self.images.is_empty() && self.sources.is_empty()
+/// The images that a Dockerfile asks to know about, and that are not known yet: their names after expansion, and the
+/// platforms whose configurations are of use. None are of what no stage stands on.
+///
+/// What is learned may make more of it worth asking for: whoever looks them up asks again, until nothing is wanted
+/// that was not asked for before.
+pub fn wanted_images(
+    file: &Dockerfile,
+    request: &Request,
+    facts: &Facts,
+) -> BTreeMap<String, BTreeSet<Platform>> {
+    let mut wanted = Wanted { facts, images: BTreeMap::new() };
+    if let Some(name) = syntax_image(file) {
+        wanted.name(name);
     }
-
-    fn image(&mut self, name: &str) -> Option<&mut BTreeSet<Platform>> {
-        if !self.images.contains_key(name) && self.images.len() >= MAX_WANTED {
-            return None;
-        }
-        Some(self.images.entry(name.to_owned()).or_default())
-    }
-}
-
-/// The facts that a Dockerfile asks for, and that are not there yet. What is learned may make more of it worth asking
-/// for: whoever fetches them asks again, until nothing is wanted that was not asked for before.
-pub fn wanted(file: &Dockerfile, request: &Request, facts: &Facts) -> Wanted {
-    let mut wanted = Wanted::default();
-    if let Some(directive) = &file.directives.syntax
-        && let Some(name) = directive.value.split_whitespace().next()
-    {
-        name_alone(&mut wanted, name, facts);
-    }
-    for platform in &platforms_of(request) {
-        let evaluation = evaluate(file, &scope(request, facts, platform));
+    for evaluation in &evaluations(file, request, facts) {
         for stage in &evaluation.stages {
             if let Base::Image(name) = &stage.base {
-                name_alone(&mut wanted, name, facts);
-                let known = match facts.images.get(name) {
-                    Some(ImageFacts::Missing) => true,
-                    Some(image) if image.platform_for(&stage.platform).is_none() => true,
-                    _ => facts.bases.contains_key(&(name.clone(), stage.platform.clone())),
-                };
-                if !known && let Some(platforms) = wanted.image(name) {
-                    platforms.insert(stage.platform.clone());
-                }
+                wanted.base(name, &stage.platform);
             }
             for step in &stage.steps {
                 match &step.op {
-                    Op::Run(run) => run.mounts.iter().for_each(|mount| from(&mut wanted, &mount.from, facts)),
-                    Op::Copy(copy) if copy.from == From::Context => {
-                        for source in copy.sources.iter().filter(|source| source.remote().is_none()) {
-                            let Source::Path(path) = source else { continue };
-                            let name = source_name(path);
-                            let known =
-                                facts.context.as_ref().is_some_and(|it| it.sources.contains_key(&name));
-                            if !known && wanted.sources.len() < MAX_WANTED {
-                                wanted.sources.insert(name);
-                            }
-                        }
-                    }
-                    Op::Copy(copy) => from(&mut wanted, &copy.from, facts),
+                    Op::Run(run) => run.mounts.iter().for_each(|mount| wanted.from(&mount.from)),
+                    Op::Copy(copy) => wanted.from(&copy.from),
                     _ => {}
                 }
             }
         }
     }
-    wanted
+    wanted.images
 }
 
-fn from(wanted: &mut Wanted, from: &From, facts: &Facts) {
-    if let From::Image(name) = from {
-        name_alone(wanted, name, facts);
+/// The sources in the build context that a Dockerfile names, by their names as [`source_name`] has them: paths, and
+/// patterns.
+pub fn wanted_sources(file: &Dockerfile, request: &Request) -> BTreeSet<String> {
+    let files = file.instructions.iter().filter_map(|instruction| match &instruction.body {
+        Body::Copy(files) | Body::Add(files) if instruction.flag("from").is_none() => Some(&files.sources),
+        _ => None,
+    });
+    let written: BTreeSet<&str> = files.flatten().map(|word| word.text.as_str()).collect();
+    let is_file =
+        |path: &&str| Source::Path((*path).to_owned()).remote().is_none() && !path.starts_with("<<");
+    // Most files have no variables there, and need not be evaluated.
+    if !written.iter().any(|word| word.contains(['$', '\\', '"', '\''])) {
+        let paths = written.into_iter().filter(is_file);
+        return paths.map(source_name).take(MAX_WANTED).collect();
     }
+    let facts = Facts::default();
+    let evaluations = evaluations(file, request, &facts);
+    let steps = evaluations.iter().flat_map(|it| &it.stages).flat_map(|stage| &stage.steps);
+    let sources = steps.filter_map(|step| match &step.op {
+        Op::Copy(copy) if copy.from == From::Context => Some(&copy.sources),
+        _ => None,
+    });
+    let paths =
+        sources.flatten().filter(|source| source.remote().is_none()).filter_map(|source| match source {
+            Source::Path(path) => Some(source_name(path)),
+            Source::Heredoc(_) => None,
+        });
+    paths.take(MAX_WANTED).collect()
 }
 
-/// Asks for what a name stands for. Where its digest is that of one image, the tag beside it may have the others.
-fn name_alone(wanted: &mut Wanted, name: &str, facts: &Facts) {
-    match facts.images.get(name) {
-        None => drop(wanted.image(name)),
-        Some(ImageFacts::Manifest { .. }) => {
-            if let Some(tagged) = without_digest(name)
-                && !facts.images.contains_key(tagged)
-            {
-                wanted.image(tagged);
-            }
+fn evaluations(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Evaluation> {
+    let platforms = platforms_of(request);
+    platforms.iter().map(|platform| evaluate(file, &scope(request, facts, platform))).collect()
+}
+
+/// The image of the front end that a file names.
+pub(crate) fn syntax_image(file: &Dockerfile) -> Option<&str> {
+    file.directives.syntax.as_ref()?.value.split_whitespace().next()
+}
+
+struct Wanted<'a> {
+    facts: &'a Facts,
+    images: BTreeMap<String, BTreeSet<Platform>>,
+}
+
+impl Wanted<'_> {
+    fn add(&mut self, name: &str) -> Option<&mut BTreeSet<Platform>> {
+        if !self.images.contains_key(name) && self.images.len() >= MAX_WANTED {
+            return None;
         }
-        Some(_) => {}
+        Some(self.images.entry(name.to_owned()).or_default())
+    }
+
+    /// Asks for what a name stands for. Where its digest is that of one image, the tag beside it may have the others.
+    fn name(&mut self, name: &str) {
+        match self.facts.images.get(name) {
+            None => drop(self.add(name)),
+            Some(ImageFacts::Manifest { .. }) => {
+                if let Some(tagged) = without_digest(name)
+                    && !self.facts.images.contains_key(tagged)
+                {
+                    self.add(tagged);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn base(&mut self, name: &str, platform: &Platform) {
+        self.name(name);
+        let known = match self.facts.images.get(name) {
+            Some(ImageFacts::Missing) => true,
+            Some(image) if image.platform_for(platform).is_none() => true,
+            _ => self.facts.bases.contains_key(&(name.to_owned(), platform.clone())),
+        };
+        if !known && let Some(platforms) = self.add(name) {
+            platforms.insert(platform.clone());
+        }
+    }
+
+    fn from(&mut self, from: &From) {
+        if let From::Image(name) = from {
+            self.name(name);
+        }
     }
 }
 
