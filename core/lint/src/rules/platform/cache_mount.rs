@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use rbx_dockerfile::{
-    Command, Flag, From, Instruction, Mount, MountKind, Op, Run, Sharing, Span, Stage, Step,
+    Command, Evaluation, Flag, From, Instruction, Mount, MountKind, Op, Run, Sharing, Span, Stage, Step,
+    platform_arguments,
 };
+use rbx_platform::Platform;
 
 use crate::finding::{Edit, Fix, Related, Severity, shown};
 use crate::place;
@@ -45,6 +47,8 @@ struct Shared<'a> {
     flag: &'a Flag,
     instruction: &'a Instruction,
     step: &'a Step,
+    /// Its place in the stage.
+    number: usize,
     harm: Harm,
 }
 
@@ -72,7 +76,7 @@ fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction]) -> Opt
                 && let Some(harm) = harm(mount, run)
                 && !view.silence.covers(view.file, rule, instruction.span)
             {
-                shared.push(Shared { mount, flag, instruction, step, harm });
+                shared.push(Shared { mount, flag, instruction, step, number, harm });
             }
         }
     }
@@ -87,7 +91,7 @@ fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction]) -> Opt
         .take(MAX_RELATED)
         .map(|it| Related { span: it.flag.span, message: "a cache that they share, too".to_owned() })
         .collect();
-    found.fixes.extend(fix(view, &shared));
+    found.fixes.extend(fix(view, stage, &shared));
     Some(found)
 }
 
@@ -153,16 +157,30 @@ fn harm(mount: &Mount, run: &Run) -> Option<Harm> {
 }
 
 /// Has the architecture in the name of every cache.
-fn fix(view: &View<'_>, shared: &[Shared<'_>]) -> Option<Fix> {
+fn fix(view: &View<'_>, stage: &Stage, shared: &[Shared<'_>]) -> Option<Fix> {
     let first = shared.iter().min_by_key(|it| it.instruction.span.start)?;
     // Of one architecture there may be several variants.
     let mut names = vec!["TARGETARCH"];
     let platforms = crate::lint::platforms_of(view.request);
-    let variants = |(at, one): (usize, &rbx_platform::Platform)| {
+    let variants = |(at, one): (usize, &Platform)| {
         platforms.iter().skip(at + 1).any(|other| other.architecture == one.architecture)
     };
     if platforms.iter().enumerate().any(variants) {
         names.push("TARGETVARIANT");
+    }
+    // A default or a build argument may have made them the same for every platform.
+    let is_automatic = |(platform, evaluation): (&Platform, &Evaluation)| {
+        let automatic = platform_arguments(platform, &view.request.build_platform);
+        let steps = evaluation.stages.get(stage.index).map_or(&[][..], |stage| &stage.steps);
+        shared.iter().filter_map(|it| steps.get(it.number)).all(|step| {
+            names.iter().all(|name| {
+                let value = step.run_env.get(name).or(evaluation.globals.get(*name).map(String::as_str));
+                automatic.iter().any(|(known, own)| known == name && value == Some(own.as_str()))
+            })
+        })
+    };
+    if !platforms.iter().zip(view.evaluations).all(is_automatic) {
+        return None;
     }
     let suffix = names.iter().fold("-".to_owned(), |mut text, name| {
         let _ = write!(text, "${name}");
