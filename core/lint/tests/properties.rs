@@ -97,6 +97,14 @@ fn dockerfile() -> impl Strategy<Value = String> {
         "  ",
         "\t",
         "\u{feff}",
+        "RUN apt update && apt-get install a",
+        "RUN cd /a && ",
+        "yum install b; ",
+        "| sudo apk add c",
+        "RUN [\"sh\", \"-c\", \"wget d | useradd -u 1234567\"]",
+        "RUN <<-E\n\tpip install e\n\tzypper in f\nE",
+        "bash -c 'dnf update'",
+        "SHELL [\"/bin/bash\", \"-c\"]",
         "$TARGETARCH",
         "\"",
         "'",
@@ -159,6 +167,17 @@ fn large_files_take_linear_time() {
         }),
         ("long defaults", |n| {
             format!("FROM a\nRUN <<E\n{}\nE\n", "${TARGETARCH:-".repeat(90) + &"x".repeat(n * 10))
+        }),
+        ("commands in a step", |n| {
+            let commands =
+                "apt-get update; apk add a; yum install b; pip install c; yarn install; tar x d; ssh e; ";
+            format!("FROM a\nCOPY d.tar .\nRUN {}\n", commands.repeat(n / 2))
+        }),
+        ("steps", |n| {
+            format!(
+                "FROM a\n{}",
+                "COPY d.tar .\nRUN cd a && zypper in b | tar x d.tar && wget c; curl d\n".repeat(n)
+            )
         }),
         ("heredocs in a heredoc", |n| format!("FROM a\nRUN <<E\ncat {}\n$TARGETARCH\nE\n", "<<X ".repeat(n))),
     ];

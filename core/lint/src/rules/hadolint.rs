@@ -5,10 +5,14 @@ mod called;
 mod commands;
 mod comments;
 mod copies;
+mod distributions;
 mod environment;
 mod health;
 mod images;
 mod labels;
+mod languages;
+mod layers;
+mod shells;
 mod users;
 
 use crate::finding::Severity;
@@ -19,10 +23,14 @@ pub(crate) static RULES: &[&[Rule]] = &[
     commands::RULES,
     comments::RULES,
     copies::RULES,
+    distributions::RULES,
     environment::RULES,
     health::RULES,
     images::RULES,
     labels::RULES,
+    languages::RULES,
+    layers::RULES,
+    shells::RULES,
     users::RULES,
 ];
 

@@ -126,7 +126,8 @@ pub(crate) struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    fn read(words: &'a [Word], with_value: &[&str]) -> Self {
+    /// Reads words. `with_value` are the options that have a word after them, as they are written.
+    pub(crate) fn read(words: &'a [Word], with_value: &[&str]) -> Self {
         let mut read = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {

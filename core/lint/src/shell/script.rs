@@ -296,19 +296,23 @@ impl Run<'_> {
 
     /// Whether what is written to a directory does not stay: a cache or memory is mounted there, or above it.
     pub(crate) fn is_mounted(&self, directory: &str) -> bool {
-        let covers = |target: &str| {
+        self.mounts(|target| {
             let rest = directory.strip_prefix(target.trim_end_matches('/'));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        })
+    }
+
+    /// Whether a cache or memory is mounted at a directory that is meant.
+    pub(crate) fn mounts(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         if let Some(Op::Run(run)) = self.step.map(|step| &step.op) {
             return run.mounts.iter().any(|mount| {
                 let kind = matches!(mount.kind, MountKind::Cache | MountKind::Tmpfs);
-                kind && mount.target.as_deref().is_some_and(covers)
+                kind && mount.target.as_deref().is_some_and(&is_meant)
             });
         }
         let flags = self.own().flags.iter().filter(|flag| flag.name.text == "mount");
         let mut fields = flags.flat_map(|flag| flag.value.iter()).flat_map(|value| value.text.split(','));
-        fields.any(|field| field.split_once('=').is_some_and(|(_, target)| covers(target)))
+        fields.any(|field| field.split_once('=').is_some_and(|(_, target)| is_meant(target)))
     }
 
     /// The instruction that has the script: of a trigger, what stands after `ONBUILD`.

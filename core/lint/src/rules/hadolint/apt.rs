@@ -1,8 +1,9 @@
 //! `apt-get`: DL3008, DL3009, DL3014, DL3015, DL3027
 
-use super::called::{Called, calls, has_extension, removes};
-use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use super::USUAL;
+use super::called::{Called, calls, has_extension, once_for_each, removes};
+use crate::finding::{Fix, Severity, shown};
+use crate::rule::{Check, Rule};
 use crate::shell::{Arguments, Word};
 use crate::view::{Found, View};
 
@@ -11,53 +12,39 @@ const LISTS: &str = "/var/lib/apt/lists";
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "DL3008",
-        family: Family::Hadolint,
-        severity: Severity::Info,
-        enabled: true,
         summary: "apt-get installs whatever version there is on the day",
         explanation: include_str!("../../../rules/hadolint/DL3008.md"),
         check: Check::Once(unpinned),
-        ..Rule::NONE
+        ..USUAL
     },
     Rule {
         name: "DL3009",
-        family: Family::Hadolint,
-        severity: Severity::Info,
-        enabled: true,
         summary: "Package lists of apt-get stay in the image",
         explanation: include_str!("../../../rules/hadolint/DL3009.md"),
         check: Check::Once(lists),
-        ..Rule::NONE
+        ..USUAL
     },
     Rule {
         name: "DL3014",
-        family: Family::Hadolint,
         severity: Severity::Warning,
-        enabled: true,
         summary: "apt-get install asks, and nobody answers",
         explanation: include_str!("../../../rules/hadolint/DL3014.md"),
         check: Check::Once(asks),
-        ..Rule::NONE
+        ..USUAL
     },
     Rule {
         name: "DL3015",
-        family: Family::Hadolint,
-        severity: Severity::Info,
-        enabled: true,
         summary: "apt-get installs recommended packages, too",
         explanation: include_str!("../../../rules/hadolint/DL3015.md"),
         check: Check::Once(recommended),
-        ..Rule::NONE
+        ..USUAL
     },
     Rule {
         name: "DL3027",
-        family: Family::Hadolint,
-        severity: Severity::Info,
-        enabled: true,
         summary: "apt is for people, apt-get for scripts",
         explanation: include_str!("../../../rules/hadolint/DL3027.md"),
         check: Check::Once(apt),
-        ..Rule::NONE
+        ..USUAL
     },
 ];
 
@@ -80,13 +67,6 @@ impl<'a> Apt<'a> {
         let options = self.arguments.options.iter();
         let mut values = options.filter(|(option, ..)| option == "-o" || option == "--option");
         values.any(|(_, value, _)| value.is_some_and(|value| value.to_ascii_lowercase().contains(name)))
-    }
-
-    /// A fix that puts an option after the action.
-    fn with(&self, option: &str, safe: bool) -> Option<Fix> {
-        let at = self.called.end_of(self.action)?;
-        let edits = vec![Edit { span: at, text: format!(" {option}") }];
-        Some(Fix { title: format!("Add {option}"), safe, edits })
     }
 }
 
@@ -124,15 +104,12 @@ fn unpinned(view: &View<'_>) -> Vec<Found> {
 }
 
 fn lists(view: &View<'_>) -> Vec<Found> {
-    let mut all = Vec::new();
-    for apt in apts(view, &["update"]) {
-        let run = apt.called.run;
-        if !view.in_image(run.stage) || run.is_mounted(LISTS) || removes(run, LISTS) {
-            continue;
-        }
-        all.push(apt.called.found("apt-get update leaves its package lists in the image"));
-    }
-    all
+    let mut stay =
+        once_for_each(|run| view.in_image(run.stage) && !run.is_mounted(LISTS) && !removes(run, LISTS));
+    apts(view, &["update"])
+        .filter(|apt| stay(apt.called.run))
+        .map(|apt| apt.called.found("apt-get update leaves its package lists in the image"))
+        .collect()
 }
 
 fn asks(view: &View<'_>) -> Vec<Found> {
@@ -153,7 +130,7 @@ fn asks(view: &View<'_>) -> Vec<Found> {
         }
         let message = format!("{} install asks before it goes on, and nobody answers", apt.called.call.name);
         let mut found = apt.called.found(message);
-        found.fixes.extend(apt.with("-y", true));
+        found.fixes.extend(apt.called.with_option(apt.action, "-y", true));
         Some(found)
     });
     found.collect()
@@ -171,7 +148,7 @@ fn recommended(view: &View<'_>) -> Vec<Found> {
         }
         let mut found = apt.called.found("apt-get install brings recommended packages along");
         // Something may need a package that came along.
-        found.fixes.extend(apt.with("--no-install-recommends", false));
+        found.fixes.extend(apt.called.with_option(apt.action, "--no-install-recommends", false));
         Some(found)
     });
     found.collect()

@@ -2,7 +2,7 @@
 
 use rbx_dockerfile::Span;
 
-use crate::finding::{Edit, shown};
+use crate::finding::{Edit, Fix, shown};
 use crate::shell::{Call, Command, Join, Purpose, Run, Word};
 use crate::view::{Found, View};
 
@@ -54,6 +54,12 @@ impl<'a> Called<'a> {
         verbatim.then(|| Edit { span: self.run.script.span(&word.range), text: text.to_owned() })
     }
 
+    /// A fix that puts an option after a word.
+    pub(super) fn with_option(&self, after: &Word, option: &str, safe: bool) -> Option<Fix> {
+        let edits = vec![Edit { span: self.end_of(after)?, text: format!(" {option}") }];
+        Some(Fix { title: format!("Add {option}"), safe, edits })
+    }
+
     /// Whether it is given something to read.
     pub(super) fn has_input(&self) -> bool {
         self.command.before == Join::Pipe
@@ -81,6 +87,27 @@ impl<'a> Called<'a> {
         let message = format!("{program} takes any version of {name}{more}; {how} says which");
         Some(self.found_at(word, message))
     }
+}
+
+/// What is decided once for each step, however many calls it has.
+pub(super) fn once_for_each<'a>(decide: impl Fn(&'a Run<'a>) -> bool) -> impl FnMut(&'a Run<'a>) -> bool {
+    let mut last: Option<(&Run<'_>, bool)> = None;
+    move |run| match last {
+        Some((known, answer)) if std::ptr::eq(known, run) => answer,
+        _ => last.insert((run, decide(run))).1,
+    }
+}
+
+/// Whether a step calls a program with this as its first operand: `yum clean`, for one.
+pub(super) fn does(run: &Run<'_>, programs: &[&str], actions: &[&str]) -> bool {
+    calls_of(run).any(|called| {
+        programs.contains(&called.call.name)
+            && called
+                .call
+                .arguments
+                .iter()
+                .any(|word| word.literal().is_some_and(|text| actions.contains(&text)))
+    })
 }
 
 /// Whether a step removes a directory or what it has.
