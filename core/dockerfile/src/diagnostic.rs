@@ -28,6 +28,27 @@ pub enum Phase {
     Evaluation,
 }
 
+/// How far BuildKit has come when it finds something. What it warns of before that, it has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Moment {
+    /// The text is read.
+    #[default]
+    Reading,
+    /// The `ARG`s before the first `FROM` are expanded.
+    Globals,
+    /// The `FROM` of the stage of that index is expanded.
+    From(usize),
+    /// It is found out which stage needs which.
+    Needs,
+    /// A command of a stage is carried out.
+    Command {
+        /// The stage's index.
+        stage: usize,
+        /// The command's number in the stage from 0, triggers of the base first.
+        command: usize,
+    },
+}
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
@@ -37,6 +58,8 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// When BuildKit finds it.
     pub phase: Phase,
+    /// How far BuildKit has come then.
+    pub moment: Moment,
     /// What, in BuildKit's words where it has them, without `dockerfile parse error on line N: `.
     pub message: String,
     /// A remedy, such as `did you mean RUN?`.
@@ -51,10 +74,15 @@ impl Diagnostic {
             span,
             severity: Severity::Error,
             phase,
+            moment: Moment::Reading,
             message: message.into(),
             hint: None,
             replacement: None,
         }
+    }
+
+    pub(crate) fn at(self, moment: Moment) -> Self {
+        Self { moment, ..self }
     }
 
     /// Proposes a word in the place of the wrong one.

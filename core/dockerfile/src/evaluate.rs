@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rbx_platform::Platform;
 
 use crate::contexts::{contexts, familiar};
-use crate::diagnostic::{Diagnostic, Phase, Severity};
+use crate::diagnostic::{Diagnostic, Moment, Phase, Severity};
 use crate::dockerfile::Dockerfile;
 use crate::expand::{ExpandError, expand};
 use crate::instruction::{Body, FromBody, Instruction, Keyword, Word};
+use crate::note::{Expanded, FromNotes, Names, Proposals, Undefined};
 use crate::op::From;
 use crate::parse::parse;
 use crate::run::MountOptions;
@@ -37,7 +38,7 @@ pub fn evaluate(file: &Dockerfile, scope: &Scope<'_>) -> Evaluation {
         if !resolver.drafts[index].reachable {
             diagnostic.severity = Severity::Warning;
         }
-        resolver.diagnostics.push(diagnostic);
+        resolver.push(diagnostic);
     }
     let mut evaluation =
         Runner::new(scope, resolver.globals, file.escape).run(&resolver.drafts, resolver.external);
@@ -95,6 +96,7 @@ pub fn proxy_variables(build_args: &BTreeMap<String, String>) -> Vec<(String, St
 pub(crate) struct Draft<'a> {
     pub(crate) name: Option<String>,
     pub(crate) from: &'a Instruction,
+    pub(crate) notes: FromNotes,
     pub(crate) base: Base,
     /// A named context stands in the place of the whole stage.
     pub(crate) replaced: bool,
@@ -138,6 +140,12 @@ struct Resolver<'a> {
     /// From a name in short form to the name as given.
     contexts: HashMap<String, &'a str>,
     globals: HashMap<String, String>,
+    /// What they would be if no build argument were given. `None` where these cannot be expanded.
+    defaults: Option<HashMap<String, String>>,
+    /// Names of `ARG`s before the first `FROM` that have no value.
+    valueless: BTreeSet<&'a str>,
+    proposals: Proposals,
+    moment: Moment,
     drafts: Vec<Draft<'a>>,
     /// The last stage of each name.
     names: HashMap<String, usize>,
@@ -153,6 +161,10 @@ impl<'a> Resolver<'a> {
             scope,
             contexts: contexts(scope.named_contexts),
             globals: HashMap::new(),
+            defaults: None,
+            valueless: BTreeSet::new(),
+            proposals: Proposals::default(),
+            moment: Moment::Globals,
             drafts: Vec::new(),
             names: HashMap::new(),
             external: 0,
@@ -164,11 +176,16 @@ impl<'a> Resolver<'a> {
     fn stages(&mut self) -> Option<usize> {
         self.globals();
         self.bases();
+        self.moment = Moment::Needs;
         self.target()
     }
 
     fn error(&mut self, span: Span, message: impl Into<String>) {
-        self.diagnostics.push(Diagnostic::error(Phase::Evaluation, span, message));
+        self.push(Diagnostic::error(Phase::Evaluation, span, message));
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic.at(self.moment));
     }
 
     /// The automatic arguments, then the `ARG`s before the first `FROM`.
@@ -180,30 +197,74 @@ impl<'a> Resolver<'a> {
             let value = self.scope.build_args.get(name).cloned().unwrap_or(value);
             self.globals.insert(name.to_owned(), value);
         }
+        let mut defaults = self.globals.clone();
+        let mut wrong = false;
         let before_stages =
             self.file.instructions.iter().take_while(|instruction| instruction.keyword != Keyword::From);
         for instruction in before_stages {
             let Body::Arg(list) = &instruction.body else { continue };
             for arg in list {
-                let given = self.scope.build_args.get(&arg.name.text).cloned();
+                let name = arg.name.text.as_str();
+                if let Some(default) = &arg.value {
+                    match self.expand_global(default, &defaults).0 {
+                        Ok(value) => drop(defaults.insert(name.to_owned(), value)),
+                        Err(_) => wrong = true,
+                    }
+                }
+                let given = self.scope.build_args.get(name).cloned();
                 let value = match (given, &arg.value) {
                     (Some(given), _) => given,
-                    (None, Some(default)) => match self.expand_global(default) {
+                    (None, Some(default)) => match self.expand_global(default, &self.globals).0 {
                         Ok(value) => value,
                         Err(error) => {
                             self.error(default.span, error.to_string());
                             continue;
                         }
                     },
-                    (None, None) => continue,
+                    (None, None) => {
+                        self.valueless.insert(name);
+                        continue;
+                    }
                 };
-                self.globals.insert(arg.name.text.clone(), value);
+                self.globals.insert(name.to_owned(), value);
             }
         }
+        self.defaults = Some(defaults).filter(|_| !wrong);
     }
 
-    fn expand_global(&self, word: &Word) -> Result<String, ExpandError> {
-        expand(&word.text, self.file.escape, &|name| self.globals.get(name).cloned())
+    /// Expands a word; answers the variables that were found, and those that were not, too.
+    fn expand_global(
+        &self,
+        word: &Word,
+        values: &HashMap<String, String>,
+    ) -> (Result<String, ExpandError>, Expanded) {
+        let (found, missing) = (Names::default(), Names::default());
+        let result = expand(&word.text, self.file.escape, &|name| {
+            let value = values.get(name).cloned();
+            if value.is_some() { &found } else { &missing }.add(name);
+            value
+        });
+        let text = result.clone().unwrap_or_default();
+        (result, Expanded { text, found: found.list(), missing: missing.list() })
+    }
+
+    /// Expands a word of a `FROM`, and notes what no `ARG` declares.
+    fn expand_from(&mut self, word: &Word, notes: &mut FromNotes) -> (Result<String, ExpandError>, Expanded) {
+        let (result, expanded) = self.expand_global(word, &self.globals);
+        for name in &expanded.missing {
+            if self.valueless.contains(name.as_str()) {
+                continue;
+            }
+            let nearest = self.proposals.nearest(name, || {
+                let mut known: Vec<&str> = self.globals.keys().map(String::as_str).collect();
+                known.extend(&self.valueless);
+                known.sort_unstable();
+                let count = known.len();
+                (known, count)
+            });
+            notes.undeclared.push(Undefined { name: name.clone(), nearest, span: word.span });
+        }
+        (result, expanded)
     }
 
     /// What each `FROM` means.
@@ -212,9 +273,11 @@ impl<'a> Resolver<'a> {
         for stage in file.stages() {
             let index = self.drafts.len();
             let from = &stage[0];
+            self.moment = Moment::From(index);
             let mut draft = Draft {
                 name: stage_name(from),
                 from,
+                notes: FromNotes::default(),
                 base: Base::Unresolved,
                 replaced: false,
                 platform: self.scope.target_platform.clone(),
@@ -235,7 +298,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn base(&mut self, body: &FromBody, draft: &mut Draft<'a>) {
-        let name = match self.expand_global(&body.image) {
+        if let Some(defaults) = self.defaults.take() {
+            let (default_base, _) = self.expand_global(&body.image, &defaults);
+            draft.notes.default_base = default_base.ok();
+            self.defaults = draft.notes.default_base.is_some().then_some(defaults);
+        }
+        let name = match self.expand_from(&body.image, &mut draft.notes).0 {
             Ok(name) => name,
             Err(error) => return self.error(body.image.span, error.to_string()),
         };
@@ -244,9 +312,9 @@ impl<'a> Resolver<'a> {
             return self.error(body.image.span, message);
         }
         if let Some(flag) = draft.from.flag_value("platform").filter(|flag| !flag.text.is_empty()) {
-            match self.platform(flag) {
+            match self.platform(flag, &mut draft.notes) {
                 Ok(platform) => draft.platform = platform,
-                Err(diagnostic) => return self.diagnostics.push(diagnostic),
+                Err(diagnostic) => return self.push(diagnostic),
             }
         }
         if let Some(context) = draft.name.as_deref().and_then(|name| self.context(name, &draft.platform)) {
@@ -271,9 +339,11 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn platform(&self, flag: &Word) -> Result<Platform, Diagnostic> {
+    fn platform(&mut self, flag: &Word, notes: &mut FromNotes) -> Result<Platform, Diagnostic> {
         let error = |message: String| Diagnostic::error(Phase::Evaluation, flag.span, message);
-        let text = self.expand_global(flag).map_err(|reason| {
+        let (text, expanded) = self.expand_from(flag, notes);
+        notes.platform = Some(expanded);
+        let text = text.map_err(|reason| {
             // BuildKit names what the text came to, which is nothing.
             error(format!("failed to process arguments for platform : {reason}"))
         })?;
@@ -467,7 +537,7 @@ impl<'a> Resolver<'a> {
                 self.drafts.iter().enumerate().map(|(i, draft)| draft.label(i)).collect();
             let message = format!("target stage {} could not be found", crate::go::quoted(name));
             let error = Diagnostic::error(Phase::Evaluation, Span::of(0, 0), message);
-            self.diagnostics.push(error.suggest(name, labels.iter().map(String::as_str), false));
+            self.push(error.suggest(name, labels.iter().map(String::as_str), false));
         }
         None
     }

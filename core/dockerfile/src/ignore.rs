@@ -33,6 +33,7 @@ pub enum IgnoreError {
 pub struct Ignore {
     rules: Vec<Rule>,
     negations: bool,
+    excludes_all: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -140,6 +141,7 @@ impl Ignore {
             return Err(IgnoreError::EmptyNegation);
         }
         self.negations |= negated;
+        self.excludes_all |= !negated && matches!(pattern, "*" | "**" | "**/*");
         let compiled = Pattern::new(pattern).map_err(|BadPattern| IgnoreError::Syntax(pattern.to_owned()))?;
         self.rules.push(Rule { negated, pattern: compiled });
         Ok(())
@@ -153,6 +155,16 @@ impl Ignore {
     /// There are no patterns.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Some pattern takes back in what others keep out.
+    pub fn has_negations(&self) -> bool {
+        self.negations
+    }
+
+    /// Some pattern keeps out everything, whatever others take back in.
+    pub fn excludes_all(&self) -> bool {
+        self.excludes_all
     }
 
     /// The state of the root, to ask its children with.

@@ -16,6 +16,7 @@ mod heredoc;
 mod ignore;
 mod instruction;
 mod line;
+mod note;
 mod op;
 mod parse;
 mod path;
@@ -32,21 +33,23 @@ mod trigger;
 mod variables;
 mod words;
 
-pub use diagnostic::{Diagnostic, Phase, Severity};
+pub use diagnostic::{Diagnostic, Moment, Phase, Severity};
 pub use dockerfile::{Comment, Directive, Directives, Dockerfile};
 pub use evaluate::{evaluate, outline, platform_arguments, proxy_variables};
 pub use expand::{
     ExpandError, ExpandOptions, expand, expand_keep_quotes, expand_with, expand_words, expand_words_with,
 };
+pub use go::quoted as go_quoted;
 pub use ignore::{BadPattern, DirState, Ignore, IgnoreError, Verdict, go_match};
 pub use instruction::{
     ArgBody, Body, CommandLine, Files, Flag, FlagKind, FlagSpec, FromBody, HealthBody, Heredoc, Instruction,
     Keyword, Pair, Word,
 };
 pub use line::{Line, LineKind};
+pub use note::{Expanded, FromNotes, Note, NoteKind, Undefined};
 pub use op::{Command, Copy, From, Healthcheck, InlineFile, Op, Remote, Run, Source};
 pub use parse::parse;
-pub use path::slashed;
+pub use path::{clean as clean_path, slashed};
 pub use run::{Device, Mount, MountKind, Network, Security, Sharing};
 pub use span::{LineIndex, Span};
 pub use stage::{Base, BaseFacts, Evaluation, Scope, Stage, StageOutline, Step};

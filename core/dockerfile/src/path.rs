@@ -34,7 +34,7 @@ fn join_slashed(current: &str, path: &str) -> String {
 }
 
 /// A path without `.`, `..` and doubled slashes, as Go's `path.Clean`.
-pub(crate) fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

@@ -8,6 +8,7 @@ use rbx_platform::Platform;
 
 use crate::diagnostic::Diagnostic;
 use crate::go;
+use crate::note::{FromNotes, Note};
 use crate::op::{Copy, Healthcheck, Op, Run, Source};
 use crate::span::Span;
 use crate::variables::Variables;
@@ -83,6 +84,8 @@ pub struct Stage {
     pub display_name: String,
     /// Its `FROM`.
     pub span: Span,
+    /// What its `FROM` came to.
+    pub from: FromNotes,
     /// The platform its steps run on.
     pub platform: Platform,
     /// What it begins with.
@@ -95,6 +98,10 @@ pub struct Stage {
     pub needs: BTreeSet<usize>,
     /// What it does.
     pub steps: Vec<Step>,
+    /// How many of its commands are triggers of its base.
+    pub triggers: usize,
+    /// What its commands came to, in order, those that failed included.
+    pub notes: Vec<Note>,
     /// How many vertices BuildKit counts for it, the base included.
     pub vertex_count: usize,
     /// The image's environment at the end.
@@ -131,6 +138,8 @@ pub struct Step {
     pub span: Span,
     /// What it does.
     pub op: Op,
+    /// Its number in the stage from 0, triggers of the base first. Commands that failed have one, too.
+    pub command: usize,
     /// It is a trigger of the base.
     pub on_build: bool,
     /// The instruction as BuildKit shows it in the vertex's name, without the `[stage 1/2]`.

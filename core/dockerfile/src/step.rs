@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rbx_platform::Platform;
 
 use crate::body;
-use crate::diagnostic::{Diagnostic, Phase, Severity};
+use crate::diagnostic::{Diagnostic, Moment, Phase, Severity};
 use crate::evaluate::{Draft, Step as Planned};
 use crate::expand::{ExpandError, ExpandOptions, expand_with};
 use crate::expose;
 use crate::instruction::{ArgBody, Body, CommandLine, HealthBody, Instruction, Pair, Word};
+use crate::note::{Names, Note, NoteKind, Proposals, Undefined};
 use crate::op::{Command, Healthcheck, Op};
 use crate::path::join;
 use crate::run::OptionError;
@@ -44,6 +45,9 @@ pub(crate) struct Runner<'a> {
     log: LogWriter,
     stages: Vec<Finished>,
     expanded: usize,
+    /// What the commands of the stage being worked on came to.
+    notes: Vec<Note>,
+    proposals: Proposals,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -75,6 +79,7 @@ struct State {
 
 struct Finished {
     values: Values,
+    declared: RefCell<HashMap<String, bool>>,
     base: Option<usize>,
     state: State,
 }
@@ -83,7 +88,11 @@ struct Finished {
 struct Current<'a, 'd> {
     draft: &'a Draft<'d>,
     index: usize,
+    /// The number of the command being carried out.
+    command: usize,
     values: Values,
+    /// Whether an `ARG` of the stage or its bases declares a name; kept as values are.
+    declared: RefCell<HashMap<String, bool>>,
     base: Option<usize>,
     state: State,
     on_build: Vec<String>,
@@ -117,6 +126,8 @@ impl<'a> Runner<'a> {
             log: LogWriter::default(),
             stages: Vec::new(),
             expanded: 0,
+            notes: Vec::new(),
+            proposals: Proposals::default(),
             diagnostics: Vec::new(),
         }
     }
@@ -145,7 +156,9 @@ impl<'a> Runner<'a> {
         let mut current = Current {
             draft,
             index,
+            command: 0,
             values: Values::default(),
+            declared: RefCell::default(),
             base,
             state: State {
                 env: Head::default(),
@@ -165,33 +178,44 @@ impl<'a> Runner<'a> {
         count_vertices(&mut current);
 
         let mut steps = Vec::new();
-        for planned in &draft.commands {
+        for (command, planned) in draft.commands.iter().enumerate() {
+            current.command = command;
+            let noted = self.notes.len();
             match self.step(planned, &mut current, labels) {
                 Ok(Some(step)) => steps.push(step),
                 Ok(None) => {}
                 Err(failure) => {
                     let mut diagnostic =
                         Diagnostic::error(Phase::Evaluation, planned.place(failure.span), failure.message)
-                            .propose(failure.replacement);
+                            .propose(failure.replacement)
+                            .at(Moment::Command { stage: index, command });
                     if !draft.reachable {
                         diagnostic.severity = Severity::Warning;
                     }
                     self.diagnostics.push(diagnostic);
                 }
             }
+            for note in &mut self.notes[noted..] {
+                if let NoteKind::Undefined(undefined) = &mut note.kind {
+                    undefined.span = planned.place(undefined.span);
+                }
+            }
         }
-        let Current { values, state, on_build, vertex_count, .. } = current;
+        let Current { values, declared, state, on_build, vertex_count, .. } = current;
         let stage = Stage {
             index,
             name: draft.name.clone(),
             display_name: String::new(),
             span: draft.from.span,
+            from: draft.notes.clone(),
             platform: draft.platform.clone(),
             base: draft.base.clone(),
             base_known: state.known,
             reachable: draft.reachable,
             needs: draft.needs.clone(),
             steps,
+            triggers: draft.commands.iter().filter(|planned| planned.trigger_of.is_some()).count(),
+            notes: std::mem::take(&mut self.notes),
             vertex_count,
             env: self.log.variables(state.env, Order::First),
             working_dir: state.working_dir.clone(),
@@ -199,7 +223,7 @@ impl<'a> Runner<'a> {
             shell: state.shell.clone(),
             on_build,
         };
-        self.stages.push(Finished { values, base, state });
+        self.stages.push(Finished { values, declared, base, state });
         stage
     }
 
@@ -267,11 +291,40 @@ impl<'a> Runner<'a> {
         value
     }
 
-    /// Expands a text with the variables as they are now. After too much of it nothing expands any more.
+    /// Whether an `ARG` of the stage or its bases declares a name.
+    fn is_declared(&self, current: &Current<'_, '_>, name: &str) -> bool {
+        if let Some(known) = current.declared.borrow().get(name) {
+            return *known;
+        }
+        let mut bases = std::iter::successors(current.base, |&index| self.stages[index].base);
+        let known = bases.find_map(|index| self.stages[index].declared.borrow().get(name).copied());
+        let known = known.unwrap_or(false);
+        current.declared.borrow_mut().insert(name.to_owned(), known);
+        known
+    }
+
+    fn note(&mut self, current: &Current<'_, '_>, kind: NoteKind) {
+        self.notes.push(Note { command: current.command, kind });
+    }
+
+    /// Notes variables that were not found, unless they are declared without a value.
+    fn undefined(&mut self, current: &Current<'_, '_>, span: Span, names: Vec<String>) {
+        for name in names {
+            if self.is_declared(current, &name) || NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
+                continue;
+            }
+            let nearest = self.proposals.nearest(&name, || self.log.names(current.state.run_env));
+            self.note(current, NoteKind::Undefined(Undefined { name, nearest, span }));
+        }
+    }
+
+    /// Expands a text with the variables as they are now, and notes those that are not there. After too much of it
+    /// nothing expands any more.
     fn expand_with(
         &mut self,
         current: &Current<'_, '_>,
         text: &str,
+        span: Span,
         options: ExpandOptions,
     ) -> Result<String, ExpandError> {
         if !text.contains(['$', '\'', '"', options.escape]) {
@@ -284,14 +337,22 @@ impl<'a> Runner<'a> {
         if self.expanded > MAX_EXPANDED {
             return Err(too_much());
         }
-        let expanded = expand_with(text, options, &|name| self.get(current, name))?;
+        let missing = Names::default();
+        let expanded = expand_with(text, options, &|name| {
+            self.get(current, name).or_else(|| {
+                missing.add(name);
+                None
+            })
+        });
+        self.undefined(current, span, missing.list());
+        let expanded = expanded?;
         self.expanded += expanded.len().saturating_sub(text.len());
         if self.expanded > MAX_EXPANDED { Err(too_much()) } else { Ok(expanded) }
     }
 
     fn expand(&mut self, current: &Current<'_, '_>, text: &str, span: Span) -> Result<String, Failure> {
         let options = ExpandOptions::new(self.escape);
-        self.expand_with(current, text, options).map_err(|error| Failure::new(span, error.to_string()))
+        self.expand_with(current, text, span, options).map_err(|error| Failure::new(span, error.to_string()))
     }
 
     fn word(&mut self, current: &Current<'_, '_>, word: &Word) -> Result<String, Failure> {
@@ -338,6 +399,7 @@ impl<'a> Runner<'a> {
         Ok(Some(Step {
             span: planned.place(instruction.span),
             op,
+            command: current.command,
             on_build: planned.trigger_of.is_some(),
             text,
             vertex,
@@ -392,6 +454,7 @@ impl<'a> Runner<'a> {
             }
             Body::Workdir(word) => {
                 let path = self.word(current, word)?;
+                self.note(current, NoteKind::Workdir(path.clone()));
                 let directory = join(&current.state.working_dir, &path, &current.draft.platform);
                 if directory.len() > MAX_PATH {
                     return Err(Failure::new(
@@ -441,6 +504,7 @@ impl<'a> Runner<'a> {
                 (None, Some(default)) => Some(self.word(current, default)?),
                 (None, None) => self.globals.get(name).cloned(),
             };
+            current.declared.get_mut().insert(name.to_owned(), true);
             self.log.assign(&mut current.state.args, name, value.as_deref());
             if let Some(value) = &value
                 && !NOT_IN_ENVIRONMENT.contains(&name)
@@ -469,6 +533,7 @@ impl<'a> Runner<'a> {
         }
         let mut ports = Vec::new();
         for (span, specification) in specifications {
+            self.note(current, NoteKind::Port(specification.clone()));
             ports.extend(expose::ports(&specification).map_err(|message| Failure::new(span, message))?);
             if ports.len() > MAX_PORTS {
                 return Err(Failure::new(span, format!("more than {MAX_PORTS} ports")));

@@ -53,6 +53,23 @@ impl LogWriter {
         head.0 = index;
     }
 
+    /// The names that have been assigned up to `head`, each once, in the order of their last assignments;
+    /// and how many assignments that are.
+    pub(crate) fn names(&self, head: Head) -> (Vec<&str>, usize) {
+        let mut seen = HashSet::new();
+        let mut names = Vec::new();
+        let (mut at, mut count) = (head.0, 0);
+        while let Some(assignment) = self.assignments.get(at as usize) {
+            count += 1;
+            if seen.insert(assignment.name.as_str()) {
+                names.push(assignment.name.as_str());
+            }
+            at = assignment.before;
+        }
+        names.reverse();
+        (names, count)
+    }
+
     /// The variables at `head`, readable once the log is finished.
     pub(crate) fn variables(&self, head: Head, order: Order) -> Variables {
         Variables { log: Arc::clone(&self.log), head: head.0, order, list: OnceLock::new() }

@@ -8,6 +8,7 @@
 //! in as [`Facts`], and [`wanted_images`] and [`wanted_sources`]
 //! say what a Dockerfile asks for.
 
+mod buildkit;
 mod facts;
 mod finding;
 mod lint;
@@ -20,6 +21,7 @@ mod shell;
 mod silence;
 mod view;
 
+pub use buildkit::{CheckAnswer, CheckError, CheckWarning, buildkit};
 pub use facts::{
     Binary, BuilderFacts, ContextFacts, ContextFile, Facts, Format, ImageFacts, IndexEntry, Running,
     SourceFacts, source_name, wanted_images, wanted_sources,

@@ -8,9 +8,10 @@ use rbx_platform::Platform;
 use crate::facts::Facts;
 use crate::finding::{Edit, Finding, Fix, Severity};
 use crate::rule::{Check, Rule, rules};
+use crate::rules::buildkit::{self, Stages};
 use crate::settings::Settings;
 use crate::shell::Scripts;
-use crate::silence::Silence;
+use crate::silence::{ARGUMENT, Silence};
 use crate::view::{Found, View, in_play, other_platforms, users};
 
 /// What a Dockerfile is checked for.
@@ -81,10 +82,12 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         platforms.iter().chain(&others).map(|platform| outline(file, &scope(platform))).collect();
     let in_play = in_play(&outlines, platforms.len(), request.target.is_some());
     let users = users(&outlines);
-    let silence = Silence::new(file, request.settings.inline_ignores);
+    let argument = request.build_args.get(ARGUMENT).map(String::as_str);
+    let silence = Silence::new(file, argument, &request.settings);
     let scripts = Scripts::new(file);
     let severity = |rule: &Rule| {
-        let severity = request.settings.severity(rule)?;
+        let asked = || silence.asks(rule) && !request.settings.levels.contains_key(rule.name);
+        let severity = request.settings.severity(rule).or_else(|| asked().then_some(rule.severity))?;
         let raised = silence.errors && severity <= Severity::Warning;
         Some(if raised { Severity::Error } else { severity })
             .filter(|severity| request.settings.wants(*severity))
@@ -99,6 +102,12 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         let found = found(file, diagnostic);
         for platform in &platforms {
             all.add(None, severity, platform, found.clone());
+        }
+    }
+    if let Some(invalid) = &silence.invalid {
+        let found = Found::new(invalid.span.unwrap_or_default(), invalid.message.clone());
+        for platform in &platforms {
+            all.add(None, Severity::Error, platform, found.clone());
         }
     }
     for (number, ((platform, evaluation), in_play)) in
@@ -116,14 +125,23 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             &silence,
             &scripts,
         );
+        let stages = if request.target.is_some() { Stages::These(in_play) } else { Stages::All };
+        let checks_wanted = asked.iter().any(|(rule, _)| matches!(rule.check, Check::BuildKit));
+        let mut checks = HashMap::new();
+        if checks_wanted {
+            checks = buildkit::found(&buildkit::Checked::of(&view, stages));
+        }
         for (rule, severity) in &asked {
             let (found, on) = match rule.check {
                 Check::Once(check) if number == 0 => (check(&view), &platforms[..]),
                 Check::Once(_) => continue,
                 Check::EachPlatform(check) => (check(&view), std::slice::from_ref(platform)),
+                Check::BuildKit => {
+                    (checks.remove(rule.name).unwrap_or_default(), std::slice::from_ref(platform))
+                }
             };
             for found in found {
-                if !silence.covers(file, rule, found.span) {
+                if !silence.covers_by(file, rule, found.span, found.comments) {
                     let severity = found.severity.filter(|_| !is_set(rule)).unwrap_or(*severity);
                     for platform in on {
                         all.add(Some(rule), severity, platform, found.clone());
@@ -224,6 +242,7 @@ mod tests {
         let findings = lint(&parse(text), &Request::new(vec![host.clone()], host), &Facts::default());
         let edits: Vec<Edit> = findings
             .into_iter()
+            .filter(|finding| finding.rule.is_none())
             .filter_map(|finding| finding.fixes.into_iter().next())
             .flat_map(|fix| fix.edits)
             .collect();

@@ -59,6 +59,8 @@ pub(crate) enum Check {
     Once(fn(&View<'_>) -> Vec<Found>),
     /// On each platform.
     EachPlatform(fn(&View<'_>) -> Vec<Found>),
+    /// It is a check of BuildKit's, which are made together in BuildKit's order.
+    BuildKit,
 }
 
 impl Rule {
@@ -73,6 +75,26 @@ impl Rule {
         explanation: "",
         check: Check::Once(|_| Vec::new()),
     };
+
+    /// Where BuildKit says that its own check is documented.
+    pub fn url(&self) -> Option<String> {
+        // This one has no page.
+        if self.family != Family::BuildKit || self.name == "InvalidBaseImagePlatform" {
+            return None;
+        }
+        let mut path = String::new();
+        let mut before = ' ';
+        for c in self.name.chars() {
+            // A row of capitals is one word, the last of them begins the next: `JSONArgs`.
+            if c.is_uppercase() && before.is_lowercase() {
+                path.push('-');
+            }
+            path.push(c.to_ascii_lowercase());
+            before = c;
+        }
+        let path = path.replace("jsonargs", "json-args");
+        Some(format!("https://docs.docker.com/go/dockerfile/rule/{path}/"))
+    }
 
     /// Whether that is its name, or another name of it.
     pub fn is_called(&self, name: &str) -> bool {
@@ -116,6 +138,12 @@ impl PartialEq for Rule {
 
 impl Eq for Rule {}
 
+impl std::hash::Hash for Rule {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
 impl std::fmt::Debug for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
@@ -129,13 +157,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn checks_of_buildkit_have_pages() {
+        let url = |name: &str| rule(name).unwrap().url().unwrap_or_default();
+        assert_eq!(
+            url("JSONArgsRecommended"),
+            "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/"
+        );
+        assert_eq!(
+            url("SecretsUsedInArgOrEnv"),
+            "https://docs.docker.com/go/dockerfile/rule/secrets-used-in-arg-or-env/"
+        );
+        assert_eq!(url("InvalidBaseImagePlatform"), "");
+        assert_eq!(url("platform-arg-default"), "");
+    }
+
+    #[test]
     fn rules_are_explained_under_their_names() {
         let mut names = BTreeSet::new();
         for rule in rules() {
             let title = format!("# {}\n\n", rule.name);
             assert!(rule.explanation.starts_with(&title), "{}", rule.name);
             assert!(rule.explanation.contains("\n```dockerfile\n"), "{}", rule.name);
-            assert!(!rule.summary.is_empty() && !rule.summary.ends_with('.'), "{}", rule.name);
+            assert!(!rule.summary.is_empty(), "{}", rule.name);
+            // BuildKit's are its own.
+            assert!(rule.family == Family::BuildKit || !rule.summary.ends_with('.'), "{}", rule.name);
             for name in rule.aliases.iter().chain([&rule.name]) {
                 assert!(names.insert(name), "two rules are called {name}");
             }

@@ -1,6 +1,6 @@
 //! What each rule does, by family. A file has the rules that look for one kind of thing, and says all about them.
 
-mod buildkit;
+pub(crate) mod buildkit;
 mod hadolint;
 mod platform;
 

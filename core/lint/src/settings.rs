@@ -86,6 +86,11 @@ impl Settings {
         matches!(self.levels.get(rule.name), Some(Level::At(_)))
     }
 
+    /// Whether a rule is to be asked by the user's choice.
+    pub(crate) fn wants_rule(&self, rule: &Rule) -> bool {
+        matches!(self.levels.get(rule.name), Some(Level::On | Level::At(_)))
+    }
+
     /// How bad the findings of a rule are; `None` where it is not asked.
     pub(crate) fn severity(&self, rule: &Rule) -> Option<Severity> {
         match self.levels.get(rule.name) {

@@ -10,13 +10,22 @@ use std::collections::HashMap;
 
 use rbx_dockerfile::{Dockerfile, Keyword, Span};
 
-use crate::rule::Rule;
+use crate::rule::{Family, Rule};
+use crate::settings::Settings;
 
+pub(crate) use buildkit::ARGUMENT;
+use buildkit::{Check, Invalid};
 pub(crate) use pragma::{Pragma, Scope};
 
 /// Which rules are silent where.
 #[derive(Debug, Default)]
 pub(crate) struct Silence {
+    /// What BuildKit reads on top of the file.
+    check: Check,
+    /// What it reads above instructions, by where these begin.
+    checks: HashMap<u32, Check>,
+    /// Why BuildKit reads nothing there.
+    pub(crate) invalid: Option<Invalid>,
     /// In the whole file.
     file: Names,
     /// In instructions, by where they begin.
@@ -25,6 +34,20 @@ pub(crate) struct Silence {
     stages: Vec<(Span, Names)>,
     /// `error=true`: a warning is an error.
     pub(crate) errors: bool,
+    /// Rules that are asked whatever comments say of experimental ones.
+    wanted: Vec<&'static str>,
+}
+
+/// Of which instruction BuildKit reads the comments before it says what a check of its has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Comments {
+    /// Of the one that the finding is in.
+    #[default]
+    Here,
+    /// Of the one that begins there.
+    Of(u32),
+    /// Of none.
+    Unread,
 }
 
 /// Names of rules.
@@ -62,24 +85,39 @@ impl Names {
 }
 
 impl Silence {
-    /// Reads the comments of a file; only those that BuildKit knows, too, where others shall not count.
-    pub(crate) fn new(file: &Dockerfile, own: bool) -> Self {
+    /// Reads the comments of a file that BuildKit knows, or in the place of that on top the build argument.
+    pub(crate) fn of_buildkit(file: &Dockerfile, argument: Option<&str>) -> Self {
         let mut silence = Self::default();
-        if let Some(check) = buildkit::of_file(file) {
-            silence.file = check.skipped;
-            silence.errors = check.errors;
+        match buildkit::of_file(file, argument) {
+            Ok(check) => {
+                silence.errors = check.errors;
+                silence.check = check;
+            }
+            Err(invalid) => silence.invalid = Some(invalid),
         }
         for instruction in &file.instructions {
-            for comment in file.comments_of(instruction) {
-                if let Some(names) = buildkit::of_comment(&comment.text) {
-                    silence.instructions.entry(instruction.span.start).or_default().add(names);
-                }
+            if let Some(check) = buildkit::of_comments(file, file.comments_of(instruction)) {
+                silence.checks.insert(instruction.span.start, check);
             }
         }
-        if own {
+        silence
+    }
+
+    /// Reads the comments of a file, other programs' only where they shall count.
+    pub(crate) fn new(file: &Dockerfile, argument: Option<&str>, settings: &Settings) -> Self {
+        let mut silence = Self::of_buildkit(file, argument);
+        let wanted = crate::rules().iter().filter(|rule| settings.wants_rule(rule));
+        silence.wanted = wanted.map(|rule| rule.name).collect();
+        if settings.inline_ignores {
             silence.read_pragmas(file);
         }
         silence
+    }
+
+    /// Whether a comment of BuildKit's asks a rule that is not asked by itself.
+    pub(crate) fn asks(&self, rule: &Rule) -> bool {
+        let mut checks = std::iter::once(&self.check).chain(self.checks.values());
+        is_experimental(rule) && checks.any(|check| check.experimental.has(rule))
     }
 
     fn read_pragmas(&mut self, file: &Dockerfile) {
@@ -108,18 +146,38 @@ impl Silence {
 
     /// Whether a comment silences a rule at a place.
     pub(crate) fn covers(&self, file: &Dockerfile, rule: &Rule, span: Span) -> bool {
+        self.covers_by(file, rule, span, Comments::Here)
+    }
+
+    /// Whether a comment silences a rule at a place, or none asks an experimental one there.
+    pub(crate) fn covers_by(&self, file: &Dockerfile, rule: &Rule, span: Span, comments: Comments) -> bool {
         // Neither where they begin nor where they end goes back.
         let in_stage = || {
             let first = self.stages.partition_point(|(part, _)| part.end <= span.start);
             let end = self.stages.partition_point(|(part, _)| part.start <= span.start);
             self.stages.get(first..end).unwrap_or_default()
         };
-        let above = || {
-            let instruction = file.instruction_at(span.start)?;
-            self.instructions.get(&instruction.span.start)
+        let here = file.instruction_at(span.start).map(|instruction| instruction.span.start);
+        let of = |start: Option<u32>| self.checks.get(&start?);
+        let check = match comments {
+            Comments::Here => of(here),
+            Comments::Of(start) => of(Some(start)),
+            Comments::Unread => None,
         };
-        self.file.has(rule)
+        let mut checks = std::iter::once(&self.check).chain(check);
+        let by_buildkit = if is_experimental(rule) {
+            // Nothing else says anything of these to BuildKit.
+            !self.wanted.contains(&rule.name) && !checks.any(|check| check.experimental.has(rule))
+        } else {
+            checks.any(|check| check.skipped.has(rule))
+        };
+        by_buildkit
+            || self.file.has(rule)
             || in_stage().iter().any(|(_, names)| names.has(rule))
-            || above().is_some_and(|names| names.has(rule))
+            || here.and_then(|start| self.instructions.get(&start)).is_some_and(|names| names.has(rule))
     }
+}
+
+fn is_experimental(rule: &Rule) -> bool {
+    rule.family == Family::BuildKit && !rule.enabled
 }

@@ -12,7 +12,7 @@ use crate::facts::Facts;
 use crate::finding::{Fix, Related, Severity};
 use crate::lint::Request;
 use crate::shell::{Run, Scripts, runs};
-use crate::silence::Silence;
+use crate::silence::{Comments, Silence};
 
 /// A Dockerfile evaluated for one platform.
 pub(crate) struct View<'a> {
@@ -74,11 +74,20 @@ pub(crate) struct Found {
     pub(crate) severity: Option<Severity>,
     pub(crate) related: Vec<Related>,
     pub(crate) fixes: Vec<Fix>,
+    /// Which of BuildKit's comments count.
+    pub(crate) comments: Comments,
 }
 
 impl Found {
     pub(crate) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), severity: None, related: Vec::new(), fixes: Vec::new() }
+        Self {
+            span,
+            message: message.into(),
+            severity: None,
+            related: Vec::new(),
+            fixes: Vec::new(),
+            comments: Comments::Here,
+        }
     }
 }
 

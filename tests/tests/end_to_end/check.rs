@@ -381,7 +381,8 @@ fn what_is_silent_is_right() -> Result<(), String> {
         ),
         // `scratch` has no platform, whatever the flag says, and a flag may say what is so anyway.
         (
-            "FROM registry.test/busybox AS base\n\
+            "# check=skip=RedundantTargetPlatform\n\
+             FROM registry.test/busybox AS base\n\
              FROM --platform=$TARGETPLATFORM base AS run\n\
              FROM --platform=$BUILDPLATFORM scratch\n\
              COPY --from=run /bin/busybox /busybox\n",

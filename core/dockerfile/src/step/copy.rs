@@ -33,7 +33,12 @@ impl Runner<'_> {
                 let mut content = found.map(|heredoc| heredoc.stripped(planned.text)).unwrap_or_default();
                 if opening.expand {
                     content = self
-                        .expand_with(current, &content, ExpandOptions::heredoc_body())
+                        .expand_with(
+                            current,
+                            &content,
+                            planned.place(word.span),
+                            ExpandOptions::heredoc_body(),
+                        )
                         .map_err(|error| Failure::new(word.span, error.to_string()))?;
                 }
                 inline.push(Source::Heredoc(InlineFile { name: opening.name, content }));

@@ -6,6 +6,7 @@ use crate::expand::{ExpandOptions, expand_with};
 use crate::go;
 use crate::heredoc;
 use crate::instruction::{CommandLine, Word};
+use crate::note::Names;
 use crate::op::{Command, From, InlineFile, Run};
 use crate::path::{base_name, clean, join};
 use crate::run::{Device, Mount, MountKind, MountOptions, Network, Security};
@@ -82,13 +83,22 @@ impl Runner<'_> {
         agents: &mut usize,
     ) -> Result<Mount, Failure> {
         let fail = |message: String| Failure::new(value.span, message);
+        let missing = Names::default();
         let options = {
             let escape = ExpandOptions::new(self.escape);
             let lookup = |text: &str| {
-                expand_with(text, escape, &|name| self.get(current, name)).map_err(|error| error.to_string())
+                let get = |name: &str| {
+                    self.get(current, name).or_else(|| {
+                        missing.add(name);
+                        None
+                    })
+                };
+                expand_with(text, escape, &get).map_err(|error| error.to_string())
             };
-            MountOptions::parse(&value.text, &lookup).map_err(|error| Failure::option(value.span, error))?
+            MountOptions::parse(&value.text, &lookup).map_err(|error| Failure::option(value.span, error))
         };
+        self.undefined(current, value.span, missing.list());
+        let options = options?;
         let full = |text: String| Some(text).filter(|text| !text.is_empty());
         let from = match options.kind {
             MountKind::Tmpfs | MountKind::Secret | MountKind::Ssh => From::Context,

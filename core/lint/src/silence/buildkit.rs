@@ -1,43 +1,177 @@
-//! BuildKit's comments: `# check=skip=NAME,…;error=true` on top of a file holds for all of it, and right above an
-//! instruction for that.
+//! BuildKit's comments: `# check=skip=NAME,…;experimental=NAME,…;error=true` on top of a file holds for all of it, and
+//! right above an instruction for that. They are read exactly as BuildKit reads them.
 
-use rbx_dockerfile::Dockerfile;
+use rbx_dockerfile::{Comment, Dockerfile, Span, go_quoted};
 
 use super::Names;
 
+/// The build argument that counts in the place of the comment on top of a file.
+pub(crate) const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
+
 /// What such a comment says.
-#[derive(Debug, Default)]
-pub(super) struct Check {
-    pub(super) skipped: Names,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Check {
+    /// `skip=`: these are silent.
+    pub(crate) skipped: Names,
+    /// `experimental=`: these are asked, though they are not by themselves.
+    pub(crate) experimental: Names,
     /// `error=true`
-    pub(super) errors: bool,
+    pub(crate) errors: bool,
 }
 
-/// What the top of a file says.
-pub(super) fn of_file(file: &Dockerfile) -> Option<Check> {
-    read(&file.directives.check.as_ref()?.value)
+/// Why what is said on top of a file means nothing. BuildKit refuses to build then.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    /// Where it is said; nowhere, if that is a build argument.
+    pub(crate) span: Option<Span>,
+    pub(crate) message: String,
 }
 
-/// What a comment above an instruction silences.
-pub(super) fn of_comment(text: &str) -> Option<Names> {
-    let value = text.strip_prefix("check")?.trim_start().strip_prefix('=')?.trim();
-    // BuildKit reads up to the first space.
-    Some(read(value.split(' ').next().unwrap_or_default())?.skipped)
+/// What the top of a file says, or the build argument, if there is one.
+pub(super) fn of_file(file: &Dockerfile, argument: Option<&str>) -> Result<Check, Invalid> {
+    if let Some(text) = argument {
+        return read(text).map_err(|reason| Invalid {
+            span: None,
+            message: format!("failed to parse build-arg:{ARGUMENT}: {reason}"),
+        });
+    }
+    let directive = file.directives.check.as_ref();
+    let Some(directive) = directive.filter(|directive| begins_line(file, directive.span)) else {
+        return Ok(Check::default());
+    };
+    read(up_to_space(&directive.value)).map_err(|reason| Invalid {
+        span: Some(directive.value_span),
+        message: format!("failed to parse check options: {reason}"),
+    })
 }
 
-/// Reads `skip=A,B;error=true`; `None` where BuildKit would not take it.
-fn read(text: &str) -> Option<Check> {
+/// What the first such comment of those above an instruction says.
+pub(super) fn of_comments(file: &Dockerfile, comments: &[Comment]) -> Option<Check> {
+    let mut comments = comments.iter().filter(|comment| begins_line(file, comment.span));
+    read(up_to_space(comments.find_map(|comment| value(&comment.text))?)).ok()
+}
+
+/// The value of `check = value`.
+fn value(text: &str) -> Option<&str> {
+    let (name, rest) = text.split_at_checked("check".len())?;
+    let value = rest.trim_start().strip_prefix('=')?.trim();
+    (name.eq_ignore_ascii_case("check") && !value.is_empty()).then_some(value)
+}
+
+/// Before others, white space is left there, and then it is no such comment.
+fn begins_line(file: &Dockerfile, span: Span) -> bool {
+    let before = file.text.get(..span.start as usize).unwrap_or_default();
+    before.is_empty() || before.ends_with('\n') || before == "\u{feff}"
+}
+
+fn up_to_space(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+/// Reads `skip=A,B;experimental=C;error=true`.
+fn read(text: &str) -> Result<Check, String> {
     let mut check = Check::default();
-    for part in text.trim().splitn(3, ';').filter(|part| !part.is_empty()) {
-        let (key, value) = part.split_once('=')?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(check);
+    }
+    for part in text.splitn(3, ';') {
+        let invalid = |text: &str| format!("invalid check option {}", go_quoted(text));
+        let (key, value) = part.split_once('=').ok_or_else(|| invalid(part))?;
+        let value = value.trim();
         match key.trim() {
-            "skip" => check.skipped = Names::read(value),
-            "experimental" => {}
+            "skip" => check.skipped = names(value),
+            "experimental" => check.experimental = names(value),
             "error" => {
-                check.errors = matches!(value.trim(), "1" | "t" | "T" | "TRUE" | "true" | "True");
+                check.errors = match value {
+                    "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
+                    "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
+                    _ => {
+                        let reason =
+                            format!("strconv.ParseBool: parsing {}: invalid syntax", go_quoted(value));
+                        return Err(format!("failed to parse check option {}: {reason}", go_quoted(part)));
+                    }
+                }
             }
-            _ => return None,
+            other => return Err(invalid(other)),
         }
     }
-    Some(check)
+    Ok(check)
+}
+
+fn names(text: &str) -> Names {
+    let list = text.split(',').map(|name| name.trim().to_owned()).collect();
+    Names { all: text == "all", list }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbx_dockerfile::parse;
+
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_by_buildkit() {
+        let of = |text: &str| match read(text) {
+            Ok(check) => format!(
+                "{}{:?} {}{:?} {}",
+                check.skipped.all,
+                check.skipped.list,
+                check.experimental.all,
+                check.experimental.list,
+                check.errors
+            ),
+            Err(reason) => reason,
+        };
+        for (text, wanted) in [
+            ("", "false[] false[] false"),
+            ("skip=all", "true[\"all\"] false[] false"),
+            ("skip=all,A", "false[\"all\", \"A\"] false[] false"),
+            (" skip = A , B ;error=1", "false[\"A\", \"B\"] false[] true"),
+            ("error=F;experimental=all;skip=A", "false[\"A\"] true[\"all\"] false"),
+            ("skip=A;", "invalid check option \"\""),
+            ("skip", "invalid check option \"skip\""),
+            ("skip=A;x=y", "invalid check option \"x\""),
+            (
+                "error=yes",
+                "failed to parse check option \"error=yes\": strconv.ParseBool: parsing \"yes\": invalid syntax",
+            ),
+        ] {
+            assert_eq!(of(text), wanted, "{text:?}");
+        }
+        // The third part is all that is left.
+        assert_eq!(read("skip=A;error=0;skip=B;error=1").unwrap().skipped.list, ["B;error=1"]);
+    }
+
+    #[test]
+    fn the_first_comment_in_the_first_column_counts() {
+        let of = |comments: &str| {
+            let file = parse(&format!("FROM a\n{comments}RUN b\n"));
+            let run = file.instructions.last().unwrap();
+            of_comments(&file, file.comments_of(run)).map(|check| check.skipped.list.join(" "))
+        };
+        assert_eq!(of("# check=skip=A\n# check=skip=B\n").as_deref(), Some("A"));
+        assert_eq!(of("# words\n#  CHECK = skip=A,B remark\n").as_deref(), Some("A B"));
+        assert_eq!(of("# check=skip=A\n#\n"), None);
+        assert_eq!(of("# check=skip=A\n\n").as_deref(), Some("A"));
+        assert_eq!(of(" # check=skip=A\n"), None);
+        assert_eq!(of("# check=x\n# check=skip=A\n"), None);
+        assert_eq!(of("# checks=skip=A\n# check=\n"), None);
+    }
+
+    #[test]
+    fn a_build_argument_counts_before_the_file() {
+        let file = parse("# check=skip=A\nFROM a\n");
+        assert_eq!(of_file(&file, None).unwrap().skipped.list, ["A"]);
+        assert_eq!(of_file(&file, Some("")).unwrap(), Check::default());
+        assert_eq!(of_file(&file, Some("skip=B")).unwrap().skipped.list, ["B"]);
+        let invalid = of_file(&file, Some("B")).unwrap_err();
+        assert_eq!(
+            invalid.message,
+            "failed to parse build-arg:BUILDKIT_DOCKERFILE_CHECK: invalid check option \"B\""
+        );
+        let invalid = of_file(&parse("# check=skip=A;\nFROM a\n"), None).unwrap_err();
+        assert_eq!(invalid.message, "failed to parse check options: invalid check option \"\"");
+        assert_eq!(of_file(&parse(" # check=skip=A\nFROM a\n"), None).unwrap(), Check::default());
+    }
 }
