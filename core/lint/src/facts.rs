@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub use binary::{Binary, Format};
 use rbx_dockerfile::{BaseFacts, Ignore};
 use rbx_platform::{Platform, best};
-pub(crate) use wanted::without_digest;
+pub(crate) use wanted::{syntax_image, without_digest};
 pub use wanted::{wanted_images, wanted_sources};
 
 /// What is known of the world around a Dockerfile. What is not in it is not known.

@@ -231,8 +231,8 @@ fn rules_find_what_their_cases_say() {
     }
 }
 
-/// The examples of a rule's explanation: the first has the fault, the last has not. What is known is that of the
-/// first case of the rule.
+/// The examples of a rule's explanation: the first has the fault, the last has not. What is known, and what is
+/// built for, is that of the first case of the rule.
 #[test]
 fn explanations_tell_right_from_wrong() {
     for rule in rules() {
@@ -242,10 +242,10 @@ fn explanations_tell_right_from_wrong() {
             .skip(1)
             .map(|rest| rest.split("\n```\n").next().unwrap())
             .collect();
-        let request = Case::default().request(&[rule.name]);
         let path = format!("tests/rules/{}/{}.md", rule.family.name(), rule.name);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let facts = cases(&std::fs::read_to_string(path).unwrap()).first().unwrap().facts();
+        let cases = cases(&std::fs::read_to_string(path).unwrap());
+        let (request, facts) = (cases[0].request(&[rule.name]), cases[0].facts());
         let is_found = |text: &str| {
             lint(&parse(text), &request, &facts).iter().any(|finding| finding.rule == Some(rule))
         };

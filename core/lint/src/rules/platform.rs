@@ -1,13 +1,17 @@
 //! What goes wrong on some platforms only.
 
+mod architectures;
 mod arg_default;
 mod arg_undeclared;
 mod base;
 mod cache_mount;
+mod context_binary;
 mod copy_platform;
 mod final_stage;
 mod flag_on_stage;
 mod selector;
+mod selector_variant;
+mod syntax_digest;
 
 use rbx_dockerfile::Instruction;
 
@@ -18,10 +22,13 @@ pub(crate) static RULES: &[&[Rule]] = &[
     arg_undeclared::RULES,
     base::RULES,
     cache_mount::RULES,
+    context_binary::RULES,
     copy_platform::RULES,
     final_stage::RULES,
     flag_on_stage::RULES,
     selector::RULES,
+    selector_variant::RULES,
+    syntax_digest::RULES,
 ];
 
 /// Whether an instruction's text, heredocs included, has a variable of that name in it.
