@@ -4,6 +4,8 @@ use std::fmt;
 
 use rbx_dockerfile::Span;
 use rbx_platform::Platform;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::rule::Rule;
 
@@ -11,7 +13,8 @@ use crate::rule::Rule;
 const MAX_SHOWN: usize = 60;
 
 /// How bad a finding is, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The build fails.
     Error,

@@ -9,6 +9,7 @@
 //! say what a Dockerfile asks for.
 
 mod buildkit;
+mod config;
 mod facts;
 mod finding;
 mod lint;
@@ -22,6 +23,7 @@ mod silence;
 mod view;
 
 pub use buildkit::{CheckAnswer, CheckError, CheckWarning, buildkit};
+pub use config::{Config, ConfigError, FileConfig};
 pub use facts::{
     Binary, BuilderFacts, ContextFacts, ContextFile, Facts, Format, ImageFacts, IndexEntry, Running,
     SourceFacts, source_name, wanted_images, wanted_sources,

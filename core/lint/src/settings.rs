@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::finding::Severity;
 use crate::rule::Rule;
 
@@ -37,19 +40,25 @@ impl Default for Settings {
 }
 
 /// What a label holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LabelKind {
     /// Any text.
+    #[serde(alias = "")]
     Text,
     /// A URL.
     Url,
     /// A time as in RFC 3339.
+    #[serde(rename = "rfc3339")]
     Time,
     /// A licence expression of SPDX.
+    #[serde(rename = "spdx")]
     License,
     /// The hash of a commit of git.
+    #[serde(rename = "hash")]
     Commit,
     /// A version as semver.org has it.
+    #[serde(rename = "semver")]
     Version,
     /// An address of e-mail.
     Email,

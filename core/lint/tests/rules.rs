@@ -5,6 +5,7 @@
 //! it has a line for each finding: the line number, the rule unless it is the file's own, the message, and indented
 //! what is related. Without one, nothing is found. A block marked `fixed` is the Dockerfile after the first fix of
 //! every finding of the file's rule. A block marked `facts` is what is known of the world; [`facts`] reads it.
+//! A block marked `toml` is the configuration; of an explanation, too.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rbx_dockerfile::{Dockerfile, Ignore, Span, parse};
 use rbx_lint::{
-    Binary, BuilderFacts, ContextFile, Edit, Facts, Finding, Format, ImageFacts, IndexEntry, Request,
+    Binary, BuilderFacts, Config, ContextFile, Edit, Facts, Finding, Format, ImageFacts, IndexEntry, Request,
     Settings, apply, lint, rules,
 };
 use rbx_platform::Platform;
@@ -33,8 +34,10 @@ impl Case {
             ["linux/amd64", "linux/arm64", "linux/arm/v7"].map(platform).to_vec(),
             platform("linux/amd64"),
         );
+        let config = Config::parse(Path::new("rbx.toml"), self.block("toml")).unwrap();
         let more = self.settings.iter().filter(|(key, _)| key == "with").map(|(_, value)| value.as_str());
-        request.settings = Settings::only(&rules.iter().copied().chain(more).collect::<Vec<_>>());
+        let asked = Settings::only(&rules.iter().copied().chain(more).collect::<Vec<_>>());
+        request.settings = Settings { levels: asked.levels, threshold: None, ..config.file(None).settings };
         for (key, value) in &self.settings {
             match key.as_str() {
                 "platforms" => request.platforms = value.split(',').map(platform).collect(),
@@ -244,8 +247,12 @@ fn explanations_tell_right_from_wrong() {
             .collect();
         let path = format!("tests/rules/{}/{}.md", rule.family.name(), rule.name);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let cases = cases(&std::fs::read_to_string(path).unwrap());
-        let (request, facts) = (cases[0].request(&[rule.name]), cases[0].facts());
+        let mut case = cases(&std::fs::read_to_string(path).unwrap()).remove(0);
+        // A page shows the configuration that it is about.
+        if let Some((_, toml)) = rule.explanation.split_once("\n```toml\n") {
+            case.blocks.insert("toml".to_owned(), toml.split("```\n").next().unwrap().to_owned());
+        }
+        let (request, facts) = (case.request(&[rule.name]), case.facts());
         let is_found = |text: &str| {
             lint(&parse(text), &request, &facts).iter().any(|finding| finding.rule == Some(rule))
         };
