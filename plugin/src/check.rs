@@ -102,7 +102,7 @@ fn checked(env: &Env, args: &CheckArgs) -> Result<ExitCode, CliError> {
             Format::Sarif => formats::sarif(&checked),
             Format::GitHub => formats::github(&checked),
             Format::GitLab => formats::gitlab(&checked),
-            Format::JUnit => formats::junit(&checked),
+            Format::JUnit => formats::junit(&checked)?,
         })?;
     }
     for file in &checked {
