@@ -11,15 +11,17 @@ use std::time::Duration;
 use rbx_dockerfile::{Dockerfile, Span};
 use rbx_lint::Finding;
 use rbx_platform::Platform;
+use rbx_project::{Platforms, Projects};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tower_lsp::ls_types::{Position, Range, TextDocumentContentChangeEvent, TextDocumentItem, Uri};
 
 use crate::capabilities::Abilities;
+use crate::commands;
 use crate::configuration::Configuration;
 use crate::failures::{self, Built, Failure};
 use crate::features::diagnostics::check;
-use crate::platforms::Platforms;
+use crate::platforms::{Known, platforms};
 use crate::text::Text;
 
 /// Diagnostics are published when a document has not changed for this long …
@@ -61,6 +63,8 @@ pub(crate) struct Snapshot {
     pub(crate) configuration: Arc<Configuration>,
     /// What files are built for where nobody says it.
     pub(crate) default_platforms: Arc<[Platform]>,
+    /// What is known of the repositories that documents are in.
+    projects: Arc<Projects>,
     /// What is left of builds that failed.
     pub(crate) failures: Vec<Failure>,
     tree: OnceLock<Dockerfile>,
@@ -80,7 +84,14 @@ impl Snapshot {
 
     /// What it is built for.
     pub(crate) fn platforms(&self) -> Platforms {
-        Platforms::of(self.tree(), &self.configuration, &self.default_platforms)
+        let path = commands::path(&self.uri);
+        let known = Known {
+            configuration: &self.configuration,
+            default: &self.default_platforms,
+            projects: &self.projects,
+            path: path.as_deref(),
+        };
+        platforms(self.tree(), known)
     }
 
     /// Where a span is, as the client counts.
@@ -138,6 +149,8 @@ struct Documents {
     abilities: Abilities,
     configuration: Arc<Configuration>,
     default_platforms: Arc<[Platform]>,
+    /// Read anew when a document is opened.
+    projects: Arc<Projects>,
     open: HashMap<Uri, Document>,
     /// Documents whose diagnostics are out of date.
     dirty: BTreeSet<Uri>,
@@ -151,6 +164,7 @@ impl Documents {
             abilities: Abilities::default(),
             configuration: Arc::default(),
             default_platforms: default_platforms.into(),
+            projects: Arc::default(),
             open: HashMap::new(),
             dirty: BTreeSet::new(),
             changed: None,
@@ -167,6 +181,7 @@ impl Documents {
                 }
             }
             Message::Open(item) => {
+                self.projects = Arc::default();
                 let text = Text::new(item.text);
                 let document = Document { version: item.version, text, failures: Vec::new(), snapshot: None };
                 self.open.insert(item.uri.clone(), document);
@@ -220,6 +235,7 @@ impl Documents {
                 abilities: self.abilities,
                 configuration: Arc::clone(&self.configuration),
                 default_platforms: Arc::clone(&self.default_platforms),
+                projects: Arc::clone(&self.projects),
                 failures: document.failures.clone(),
                 tree: OnceLock::new(),
                 findings: OnceLock::new(),

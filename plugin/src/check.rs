@@ -7,7 +7,6 @@ mod parallel;
 mod rules;
 mod text;
 
-use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,6 +14,7 @@ use std::process::ExitCode;
 use rbx_dockerfile::{Dockerfile, LineIndex, parse};
 use rbx_lint::{Facts, Finding, Mended, Request, Severity, lint, mend};
 use rbx_platform::Platform;
+use rbx_project::{Platforms, Projects, Said};
 use rbx_request::{parse_contexts, parse_pairs, parse_platforms};
 
 use crate::cli::Context;
@@ -37,7 +37,7 @@ struct Checked {
     /// As the user would name it.
     name: String,
     /// What it was checked for.
-    platforms: Vec<Platform>,
+    platforms: Platforms,
     result: Result<Done, String>,
 }
 
@@ -74,9 +74,9 @@ fn checked(env: &Env, args: &CheckArgs) -> Result<ExitCode, CliError> {
     }
     let format = Format::parse(&args.format)?;
     let fixing = Fixing::of(args)?;
-    let request = request(args, env)?;
+    let job = job(args, fixing, env)?;
     let sources = files::sources(args, env)?;
-    let checked = parallel::map(&sources, |source| check(source, &request, fixing, env));
+    let checked = parallel::map(&sources, |source| job.check(source));
 
     let changes: String = checked
         .iter()
@@ -130,117 +130,118 @@ fn exit_code(checked: &[Checked], fixing: Fixing, zero: bool) -> u8 {
     }
 }
 
-/// What is asked for. The platforms are those of the flags, if there are any.
-fn request(args: &CheckArgs, env: &Env) -> Result<Request, CliError> {
+/// What the flags ask for.
+fn job(args: &CheckArgs, fixing: Fixing, env: &Env) -> Result<Job, CliError> {
     let grammar = |error: rbx_request::GrammarError| CliError::new(error.to_string());
     let host = Platform::host();
-    let mut platforms = parse_platforms(&args.platform, &host).map_err(grammar)?;
-    deduplicate(&mut platforms);
+    let flag = parse_platforms(&args.platform, &host).map_err(grammar)?;
+    let default = env.filled("DOCKER_DEFAULT_PLATFORM").filter(|_| flag.is_empty());
+    let environment = parse_platforms(default.as_slice(), &host).map_err(grammar)?;
     let lookup = |name: &str| env.var(name).map(str::to_owned);
-    Ok(Request {
-        platforms,
-        build_platform: host,
+    let contexts = parse_contexts(&args.build_context).map_err(grammar)?;
+    let request = Request {
         build_args: parse_pairs(&args.build_arg, Some(&lookup)).map_err(grammar)?,
         target: args.target.clone().filter(|target| !target.is_empty()),
-        named_contexts: parse_contexts(&args.build_context)
-            .map_err(grammar)?
-            .into_keys()
-            .collect::<BTreeSet<String>>(),
+        named_contexts: contexts.into_keys().collect(),
         settings: rules::settings(args)?,
-    })
-}
-
-/// The platforms of a file that no flag names any for: those of its own comment, else the default of builds.
-fn platforms(file: &Dockerfile, host: &Platform, env: &Env) -> Result<Vec<Platform>, String> {
-    let named = file.platforms();
-    let mut platforms: Vec<Platform> =
-        named.iter().filter_map(|word| parse_platforms(&[&word.text], host).ok()).flatten().collect();
-    if let (true, Some(default)) = (platforms.is_empty(), env.filled("DOCKER_DEFAULT_PLATFORM")) {
-        platforms = parse_platforms(&[default], host).map_err(|error| error.to_string())?;
-    }
-    if platforms.is_empty() {
-        platforms.push(host.clone());
-    }
-    deduplicate(&mut platforms);
-    Ok(platforms)
+        ..Request::new(Vec::new(), host)
+    };
+    Ok(Job { request, fixing, flag, environment, projects: Projects::default() })
 }
 
 /// What is named in a file's comment and is no platform.
-fn no_platforms(file: &Dockerfile, host: &Platform) -> Vec<Finding> {
-    let named = file.platforms().into_iter();
-    let wrong = named.filter_map(|word| Some((word.span, parse_platforms(&[&word.text], host).err()?)));
-    let finding = |(span, error): (_, rbx_request::GrammarError)| Finding {
+fn no_platforms(platforms: &Platforms) -> Vec<Finding> {
+    let finding = |(span, reason): &(_, String)| Finding {
         rule: None,
         severity: Severity::Warning,
-        message: error.to_string(),
-        span,
+        message: reason.clone(),
+        span: *span,
         related: Vec::new(),
         platforms: Vec::new(),
         fine_on: Vec::new(),
         fixes: Vec::new(),
     };
-    wrong.map(finding).collect()
+    platforms.wrong.iter().map(finding).collect()
 }
 
-fn deduplicate(platforms: &mut Vec<Platform>) {
-    let mut seen = BTreeSet::new();
-    platforms.retain(|platform| seen.insert(platform.clone()));
-}
-
-fn check(source: &Source, request: &Request, fixing: Fixing, env: &Env) -> Checked {
-    let (name, path, bytes) = match source {
-        Source::Stdin => ("-".to_owned(), None, read(io::stdin())),
-        Source::File(path, name) => {
-            (name.clone(), Some(path.as_path()), std::fs::File::open(path).and_then(read))
-        }
-    };
-    let mut request = request.clone();
-    let result = bytes
-        .map_err(|error| format!("{error}: failed to read {name}"))
-        .and_then(|bytes| done(&bytes, &name, path, &mut request, fixing, env));
-    Checked { name, platforms: request.platforms, result }
-}
-
-/// Checks the bytes of a file, and fixes what is to be fixed.
-fn done(
-    bytes: &[u8],
-    name: &str,
-    path: Option<&Path>,
-    request: &mut Request,
+/// What is asked about every file.
+struct Job {
+    /// Without platforms: each file has its own.
+    request: Request,
     fixing: Fixing,
-    env: &Env,
-) -> Result<Done, String> {
-    let text = String::from_utf8_lossy(bytes);
-    let file = parse(&text);
-    let by_file = request.platforms.is_empty();
-    if by_file {
-        request.platforms = platforms(&file, &request.build_platform, env)?;
+    /// `--platform`
+    flag: Vec<Platform>,
+    /// `DOCKER_DEFAULT_PLATFORM`
+    environment: Vec<Platform>,
+    projects: Projects,
+}
+
+impl Job {
+    fn check(&self, source: &Source) -> Checked {
+        let (name, path, bytes) = match source {
+            Source::Stdin => ("-".to_owned(), None, read(io::stdin())),
+            Source::File(path, name) => {
+                (name.clone(), Some(path.as_path()), std::fs::File::open(path).and_then(read))
+            }
+        };
+        let mut platforms =
+            Platforms { list: Vec::new(), source: rbx_project::Source::Default, wrong: Vec::new() };
+        let result = bytes
+            .map_err(|error| format!("{error}: failed to read {name}"))
+            .and_then(|bytes| self.done(&bytes, &name, path, &mut platforms));
+        Checked { name, platforms, result }
     }
-    let facts = Facts::default();
-    // Bytes that are no text would not be the same again.
-    let unsafe_too = fixing.unsafe_too().filter(|_| text.as_bytes() == bytes);
-    let mended = match unsafe_too {
-        None => Mended { findings: lint(&file, request, &facts), file, fixed: 0 },
-        Some(unsafe_too) => mend(file, request, &facts, unsafe_too),
-    };
-    let Mended { file, mut findings, fixed } = mended;
-    if by_file && request.settings.threshold.is_none_or(|least| Severity::Warning <= least) {
-        findings.extend(no_platforms(&file, &request.build_platform));
-        findings.sort_by_key(|finding| finding.span.start);
-    }
-    let mut change = String::new();
-    match (fixing, path) {
-        (Fixing::Diff { .. }, _) => change = fix::diff(name, &text, &file.text),
-        (Fixing::Write { .. }, Some(path)) if fixed > 0 => {
-            fix::write(path, bytes, &file.text).map_err(|error| format!("{error}: failed to fix {name}"))?;
+
+    /// Checks the bytes of a file, and fixes what is to be fixed.
+    fn done(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        path: Option<&Path>,
+        platforms: &mut Platforms,
+    ) -> Result<Done, String> {
+        let text = String::from_utf8_lossy(bytes);
+        let file = parse(&text);
+        let known = |file: &Dockerfile| {
+            let said = Said {
+                flag: &self.flag,
+                configured: &[],
+                projects: path.map(|path| (&self.projects, path)),
+                environment: &self.environment,
+                host: &self.request.build_platform,
+            };
+            Platforms::of(file, &said)
+        };
+        *platforms = known(&file);
+        let request = Request { platforms: platforms.list.clone(), ..self.request.clone() };
+        let facts = Facts::default();
+        // Bytes that are no text would not be the same again.
+        let unsafe_too = self.fixing.unsafe_too().filter(|_| text.as_bytes() == bytes);
+        let mended = match unsafe_too {
+            None => Mended { findings: lint(&file, &request, &facts), file, fixed: 0 },
+            Some(unsafe_too) => mend(file, &request, &facts, unsafe_too),
+        };
+        let Mended { file, mut findings, fixed } = mended;
+        if request.settings.threshold.is_none_or(|least| Severity::Warning <= least) {
+            let wrong = if fixed > 0 { known(&file) } else { platforms.clone() };
+            findings.extend(no_platforms(&wrong));
+            findings.sort_by_key(|finding| finding.span.start);
         }
-        (Fixing::Write { .. }, None) => change.clone_from(&file.text),
-        _ => {}
+        let mut change = String::new();
+        match (self.fixing, path) {
+            (Fixing::Diff { .. }, _) => change = fix::diff(name, &text, &file.text),
+            (Fixing::Write { .. }, Some(path)) if fixed > 0 => {
+                fix::write(path, bytes, &file.text)
+                    .map_err(|error| format!("{error}: failed to fix {name}"))?;
+            }
+            (Fixing::Write { .. }, None) => change.clone_from(&file.text),
+            _ => {}
+        }
+        if findings.is_empty() {
+            return Ok(Done { fixed, change, ..Done::nothing() });
+        }
+        Ok(Done { text: file.text, lines: file.line_index, findings, fixed, change })
     }
-    if findings.is_empty() {
-        return Ok(Done { fixed, change, ..Done::nothing() });
-    }
-    Ok(Done { text: file.text, lines: file.line_index, findings, fixed, change })
 }
 
 fn read(from: impl Read) -> io::Result<Vec<u8>> {

@@ -162,3 +162,19 @@ async fn names_of_no_platform_are_findings() {
     ]
     "#);
 }
+
+#[tokio::test]
+async fn the_workflow_of_a_repository_says_it() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(directory.path().join(".github/workflows")).unwrap();
+    let step = "{ uses: docker/build-push-action@v6, with: { platforms: \"linux/amd64,linux/s390x\" } }";
+    let workflow = format!("jobs: {{ a: {{ steps: [{step}] }} }}");
+    std::fs::write(directory.path().join(".github/workflows/ci.yml"), workflow).unwrap();
+    let uri = format!("file://{}/Dockerfile", directory.path().display());
+    let mut client = Client::connect();
+    client.initialize(json!({})).await;
+    let item = json!({ "uri": uri, "languageId": "dockerfile", "version": 1, "text": "FROM a\n" });
+    client.notify("textDocument/didOpen", json!({ "textDocument": item })).await;
+    let answer = client.execute("rbx.platforms", json!([{ "uri": uri }])).await;
+    assert_eq!(answer, json!({ "platforms": ["linux/amd64", "linux/s390x"], "source": "workflow" }));
+}

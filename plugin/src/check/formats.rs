@@ -83,16 +83,19 @@ pub(super) mod tests {
     use rbx_dockerfile::parse;
     use rbx_lint::{Facts, Request, Settings, lint};
 
+    use rbx_project::{Platforms, Source};
+
     use super::super::Checked;
     use super::*;
 
-    fn platforms() -> Vec<Platform> {
-        ["linux/amd64", "linux/arm64"].map(|name| Platform::parse(name).unwrap()).to_vec()
+    fn platforms() -> Platforms {
+        let list = ["linux/amd64", "linux/arm64"].map(|name| Platform::parse(name).unwrap());
+        Platforms { list: list.to_vec(), source: Source::Flag, wrong: Vec::new() }
     }
 
     /// A file of that name after a check by the rules about platforms.
     pub(in crate::check) fn checked(name: &str, text: &str) -> Checked {
-        let mut request = Request::new(platforms(), platforms()[0].clone());
+        let mut request = Request::new(platforms().list, platforms().list[0].clone());
         request.settings = Settings::only(&[
             "platform-arg-undeclared",
             "platform-arg-default",
@@ -119,7 +122,7 @@ pub(super) mod tests {
             checked("fine", "FROM alpine\n"),
             Checked {
                 name: "absent".to_owned(),
-                platforms: Vec::new(),
+                platforms: Platforms { list: Vec::new(), source: Source::Default, wrong: Vec::new() },
                 result: Err("no such file\n: failed".to_owned()),
             },
         ]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rbx_lint::{Finding, Severity};
-use rbx_platform::Platform;
+use rbx_project::{Platforms, Source};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::fix::{Fixing, summary as fixed};
@@ -68,8 +68,7 @@ pub(super) fn report(checked: &[Checked], fixing: Fixing, look: &Look) -> String
     for file in checked {
         if let Ok(done) = &file.result {
             if !alike && !done.findings.is_empty() {
-                let platforms = names(&file.platforms).join(", ");
-                let line = format!("{} for {platforms}", rbx_progress::clean(&file.name));
+                let line = format!("{}{}", rbx_progress::clean(&file.name), origin(&file.platforms));
                 let _ = writeln!(text, "{}\n", look.paint("1", &look.wrap(&line)));
             }
             for finding in &done.findings {
@@ -78,8 +77,8 @@ pub(super) fn report(checked: &[Checked], fixing: Fixing, look: &Look) -> String
         }
     }
     text.push_str(&fixed(checked, fixing));
-    let platforms = if alike { checked.first().map_or(&[][..], |file| &file.platforms) } else { &[] };
-    let _ = writeln!(text, "{}", look.wrap(&summary(checked, platforms)));
+    let platforms = checked.first().filter(|_| alike).map(|file| origin(&file.platforms));
+    let _ = writeln!(text, "{}", look.wrap(&summary(checked, &platforms.unwrap_or_default())));
     if fixing == Fixing::No {
         text.push_str(&fixable(checked));
     }
@@ -128,7 +127,7 @@ fn findings(checked: &[Checked]) -> impl Iterator<Item = &Finding> {
     checked.iter().filter_map(|file| file.result.as_ref().ok()).flat_map(|done| &done.findings)
 }
 
-fn summary(checked: &[Checked], platforms: &[Platform]) -> String {
+fn summary(checked: &[Checked], platforms: &str) -> String {
     let count = |severity| findings(checked).filter(|finding| finding.severity == severity).count();
     let unread = checked.iter().filter(|file| file.result.is_err()).count();
     let kinds = [
@@ -147,9 +146,23 @@ fn summary(checked: &[Checked], platforms: &[Platform]) -> String {
         Some((last, rest)) => format!("{} and {last} have been found!", rest.join(", ")),
     };
     let files = if checked.len() == 1 { String::new() } else { format!(" of {} files", checked.len()) };
-    let platforms = names(platforms).join(", ");
-    let platforms = if platforms.is_empty() { platforms } else { format!(" for {platforms}") };
     format!("Check{files}{platforms} complete, {result}")
+}
+
+/// What a file was checked for, and who says so.
+fn origin(platforms: &Platforms) -> String {
+    if platforms.list.is_empty() {
+        return String::new();
+    }
+    let by = match &platforms.source {
+        Source::Flag => String::new(),
+        Source::Comment => " (by its comment)".to_owned(),
+        Source::Configuration => " (by the configuration)".to_owned(),
+        Source::Workflow(paths) => format!(" (by {})", rbx_progress::clean(&paths.join(", "))),
+        Source::Environment => " (by DOCKER_DEFAULT_PLATFORM)".to_owned(),
+        Source::Default => " (by default)".to_owned(),
+    };
+    format!(" for {}{by}", names(&platforms.list).join(", "))
 }
 
 /// How many findings there are fixes for.
@@ -232,7 +245,7 @@ mod tests {
         ");
         assert_snapshot!(text(&files[..1]), @"Check for linux/amd64, linux/arm64 complete, no warnings found.");
         files[0].result = Err("no such file".to_owned());
-        files[0].platforms.clear();
+        files[0].platforms.list.clear();
         assert_snapshot!(text(&files), @"
         Dockerfile for linux/amd64, linux/arm64
 

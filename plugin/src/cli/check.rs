@@ -8,7 +8,8 @@ use super::Common;
 const AFTER: &str = r##"A PATH is a Dockerfile, a directory to search for Dockerfiles, or "-" for standard
 input; without one it is the current directory. A file is checked for the platforms
 of the flags, else for those of its comment "# rbx: platforms=linux/amd64,…", else
-for that of a build. "# rbx: ignore=RULE" above an instruction, or "# check=skip=RULE"
+for those of the GitHub workflow that builds it (docker/build-push-action, or
+"docker build --platform"), else for that of a build. "# rbx: ignore=RULE" above an instruction, or "# check=skip=RULE"
 there or on top of the file, silences a rule.
 
 RULE is the name of a rule or another name of it, a family ("buildkit", "platform",

@@ -113,7 +113,10 @@ fn a_file_says_what_it_is_built_for() {
     let (code, printed) = check(at, &[]);
     assert_eq!(code, Some(1));
     assert!(printed.contains("\"x/y/z/w\": cannot parse platform specifier"), "{printed}");
-    assert!(printed.contains("\nCheck for linux/arm64 complete, 2 warnings have been found!\n"), "{printed}");
+    assert!(
+        printed.contains("\nCheck for linux/arm64 (by its comment) complete, 2 warnings have been found!\n"),
+        "{printed}"
+    );
     let (_, printed) = check(at, &["--platform=linux/s390x"]);
     assert!(printed.ends_with("Check for linux/s390x complete, no warnings found.\n"), "{printed}");
 }
@@ -219,4 +222,27 @@ fn many_files_are_told_in_their_order() {
     let (_, printed) = check(directory.path(), &["--platform=linux/arm64", "--format=github"]);
     let names: Vec<_> = printed.lines().map(|line| line["::warning file=".len()..][..2].to_owned()).collect();
     assert_eq!(names, (0..60).map(|number| format!("{number:02}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_workflow_that_builds_a_file_says_for_what() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    fs::create_dir_all(at.join(".github/workflows")).unwrap();
+    let step = "{ uses: docker/build-push-action@v6, with: { platforms: \"linux/arm64,linux/s390x\" } }";
+    fs::write(at.join(".github/workflows/ci.yml"), format!("jobs: {{ a: {{ steps: [{step}] }} }}")).unwrap();
+    fs::create_dir(at.join("sub")).unwrap();
+    fs::write(at.join("Dockerfile"), WRONG).unwrap();
+    fs::write(at.join("sub/Dockerfile"), "FROM scratch\n").unwrap();
+    let (code, printed) = check(at, &["Dockerfile"]);
+    assert_eq!(code, Some(1));
+    let found = "Check for linux/arm64, linux/s390x (by .github/workflows/ci.yml) complete, 1 warning";
+    assert!(printed.contains(found), "{printed}");
+    let (_, printed) = check(at, &["sub"]);
+    assert!(printed.contains("(by default) complete, no warnings found."), "{printed}");
+    let (_, printed) = check(at, &[]);
+    let found = "Dockerfile for linux/arm64, linux/s390x (by .github/workflows/ci.yml)\n\nWARNING:";
+    assert!(printed.starts_with(found), "{printed}");
+    let (_, printed) = check(at, &["--platform=linux/s390x", "Dockerfile"]);
+    assert_eq!(printed, "Check for linux/s390x complete, no warnings found.\n");
 }

@@ -87,7 +87,12 @@ end
 
 local function show_platforms(client, buffer)
   execute(client, buffer, 'rbx.platforms', nil, function(result)
-    local origins = { comment = 'says the file', configuration = 'as set', default = 'the default' }
+    local origins = {
+      comment = 'says the file',
+      configuration = 'as set',
+      workflow = 'as a workflow builds it',
+      default = 'the default',
+    }
     local text = ('built for %s (%s)'):format(table.concat(result.platforms, ', '), origins[result.source])
     vim.api.nvim_echo({ { text } }, true, {})
   end)

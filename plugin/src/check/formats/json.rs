@@ -12,7 +12,8 @@ pub(in crate::check) fn json(checked: &[Checked]) -> String {
     let files = checked.iter().map(|file| match &file.result {
         Ok(done) => json!({
             "path": file.name,
-            "platforms": names(&file.platforms),
+            "platforms": names(&file.platforms.list),
+            "platformsFrom": file.platforms.source.name(),
             "fixed": done.fixed,
             "findings": done.findings.iter().map(|finding| object(done, finding)).collect::<Vec<Value>>(),
         }),
@@ -71,6 +72,7 @@ mod tests {
                 "linux/amd64",
                 "linux/arm64"
               ],
+              "platformsFrom": "flag",
               "fixed": 0,
               "findings": [
                 {
