@@ -8,6 +8,7 @@
 //! in as [`Facts`], and [`wanted_images`] and [`wanted_sources`]
 //! say what a Dockerfile asks for.
 
+mod arch;
 mod buildkit;
 mod config;
 mod facts;

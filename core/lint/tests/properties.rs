@@ -46,6 +46,26 @@ fn fixing_ends(text: &str) {
 fn dockerfile() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "FROM a",
+        "FROM amd64/a AS b",
+        "FROM --platform=linux/armv7 a AS b",
+        "FROM --platform=linux/amd64 mcr.microsoft.com/windows/a AS b",
+        "FROM --platform=$BUILDPLATFORM golang:1.16 AS b",
+        "# rbx: platforms=linux/amd64 linux/arm64v8",
+        "ADD https://a/b-amd64 /",
+        "COPY --from=b /usr/lib/x86_64-linux-gnu/a /bin/a",
+        "COPY --from=b /lib/ld-musl-x86_64.so.1 /",
+        "ENV JAVA_HOME=/usr/lib/jvm/a-amd64 GOARCH=amd64",
+        "ENV CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu GOAMD64=v3",
+        "RUN wget https://a/b-$(uname -m) -O /bin/a && curl https://a/b_amd64.deb",
+        "RUN wget https://get.helm.sh/helm-$(uname -m) https://nodejs.org/dist/$TARGETARCH",
+        "RUN GOARCH=amd64 go build && GOARCH=$TARGETARCH go build",
+        "RUN go mod download && xx-go build -o a",
+        "RUN echo \"deb [arch=amd64] http://archive.ubuntu.com/ubuntu a\"",
+        "RUN dpkg --add-architecture i386; apt-get install -y gcc-multilib",
+        "RUN cargo build --target x86_64-unknown-linux-gnu -march=native",
+        "RUN bundle exec bootsnap precompile",
+        "RUN case $TARGETARCH in amd64) wget https://a/b-amd64 ;; esac",
+        "RUN [\"go\", \"build\"]",
         "FROM a AS b-amd64",
         "FROM a AS b-arm64",
         "FROM b-$TARGETARCH",
@@ -177,6 +197,17 @@ fn large_files_take_linear_time() {
             format!(
                 "FROM a\n{}",
                 "COPY d.tar .\nRUN cd a && zypper in b | tar x d.tar && wget c; curl d\n".repeat(n)
+            )
+        }),
+        ("addresses", |n| format!("FROM a\nRUN wget {}\n", "https://a/b-$(uname -m)-amd64 ".repeat(n))),
+        ("fetches", |n| {
+            format!("FROM a\n{}", "ENV U=https://a/b-amd64\nRUN wget $U c_amd64.deb\n".repeat(n))
+        }),
+        ("paths", |n| format!("FROM a\nENV A={}\n", "/usr/lib/x86_64-linux-gnu/a:".repeat(n))),
+        ("builds", |n| {
+            let builds = "ARG TARGETARCH\nRUN go mod download && GOARCH=amd64 go build\n".repeat(n / 2);
+            format!(
+                "FROM --platform=$BUILDPLATFORM golang AS b\n{builds}FROM a\nCOPY --from=b /bin/a /bin/\n"
             )
         }),
         ("heredocs in a heredoc", |n| format!("FROM a\nRUN <<E\ncat {}\n$TARGETARCH\nE\n", "<<X ".repeat(n))),
