@@ -6,24 +6,25 @@ mod formats;
 mod parallel;
 mod rules;
 mod text;
+mod world;
 
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use rbx_dockerfile::{Dockerfile, LineIndex, parse};
-use rbx_lint::{Facts, Finding, Mended, Request, Severity, lint, mend};
+use rbx_lint::{Finding, Mended, Request, Severity, lint, mend};
 use rbx_platform::Platform;
 use rbx_project::{Platforms, Projects, Said};
 use rbx_request::{parse_contexts, parse_pairs, parse_platforms};
 
 use crate::cli::Context;
 use crate::cli::check::CheckArgs;
-use crate::env::Env;
 use crate::errors::CliError;
 use files::Source;
 use fix::Fixing;
 use formats::Format;
+use world::World;
 
 /// Bytes of a Dockerfile that are read, at most: one more than the parser takes.
 const MAX_BYTES: u64 = (64 << 20) + 1;
@@ -65,16 +66,17 @@ impl Done {
 
 /// Checks Dockerfiles.
 pub(crate) fn run(context: &Context<'_>, args: &CheckArgs) -> Result<ExitCode, CliError> {
-    checked(context.env, args).map_err(|error| error.with_code(UNCHECKED))
+    checked(context, args).map_err(|error| error.with_code(UNCHECKED))
 }
 
-fn checked(env: &Env, args: &CheckArgs) -> Result<ExitCode, CliError> {
+fn checked(context: &Context<'_>, args: &CheckArgs) -> Result<ExitCode, CliError> {
+    let env = context.env;
     if let Some(rule) = &args.explain {
         return crate::cli::print(&rules::explain(rule)?);
     }
     let format = Format::parse(&args.format)?;
     let fixing = Fixing::of(args)?;
-    let job = job(args, fixing, env)?;
+    let job = job(context, args, fixing)?;
     let sources = files::sources(args, env)?;
     let checked = parallel::map(&sources, |source| job.check(source));
 
@@ -110,6 +112,9 @@ fn checked(env: &Env, args: &CheckArgs) -> Result<ExitCode, CliError> {
             tell(&format!("ERROR: {}\n", rbx_progress::clean(reason)));
         }
     }
+    for problem in job.world.problems() {
+        tell(&format!("WARNING: {}\n", rbx_progress::clean(&problem)));
+    }
     Ok(ExitCode::from(exit_code(&checked, fixing, args.exit_zero)))
 }
 
@@ -131,7 +136,8 @@ fn exit_code(checked: &[Checked], fixing: Fixing, zero: bool) -> u8 {
 }
 
 /// What the flags ask for.
-fn job(args: &CheckArgs, fixing: Fixing, env: &Env) -> Result<Job, CliError> {
+fn job(context: &Context<'_>, args: &CheckArgs, fixing: Fixing) -> Result<Job, CliError> {
+    let env = context.env;
     let grammar = |error: rbx_request::GrammarError| CliError::new(error.to_string());
     let host = Platform::host();
     let flag = parse_platforms(&args.platform, &host).map_err(grammar)?;
@@ -146,7 +152,8 @@ fn job(args: &CheckArgs, fixing: Fixing, env: &Env) -> Result<Job, CliError> {
         settings: rules::settings(args)?,
         ..Request::new(Vec::new(), host)
     };
-    Ok(Job { request, fixing, flag, environment, projects: Projects::default() })
+    let world = World::new(context, args)?;
+    Ok(Job { request, fixing, flag, environment, projects: Projects::default(), world })
 }
 
 /// What is named in a file's comment and is no platform.
@@ -174,6 +181,7 @@ struct Job {
     /// `DOCKER_DEFAULT_PLATFORM`
     environment: Vec<Platform>,
     projects: Projects,
+    world: World,
 }
 
 impl Job {
@@ -214,7 +222,7 @@ impl Job {
         };
         *platforms = known(&file);
         let request = Request { platforms: platforms.list.clone(), ..self.request.clone() };
-        let facts = Facts::default();
+        let facts = self.world.facts(&file, &request, path);
         // Bytes that are no text would not be the same again.
         let unsafe_too = self.fixing.unsafe_too().filter(|_| text.as_bytes() == bytes);
         let mended = match unsafe_too {

@@ -12,6 +12,9 @@ for those of the GitHub workflow that builds it (docker/build-push-action, or
 "docker build --platform"), else for that of a build. "# rbx: ignore=RULE" above an instruction, or "# check=skip=RULE"
 there or on top of the file, silences a rule.
 
+Registries are asked with --online only; what they said is good for a day. Files of
+the context are looked at where the Dockerfile is, or in the PATH given with --file.
+
 RULE is the name of a rule or another name of it, a family ("buildkit", "platform",
 "hadolint") or "all". Severities are "error", "warning", "info" and "style".
 
@@ -67,6 +70,10 @@ pub(crate) struct CheckArgs {
     /// Do not ask these rules; several with commas, or by more flags
     #[arg(long, value_name = "rules")]
     pub(crate) ignore: Vec<String>,
+
+    /// Ask registries what their images are built for
+    #[arg(long)]
+    pub(crate) online: bool,
 
     /// Platform that is built for (format: "os/arch[/variant]"); several with commas, or by more flags
     #[arg(long, value_name = "stringArray")]
