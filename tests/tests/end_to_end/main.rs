@@ -7,6 +7,7 @@ mod doctor;
 mod drivers;
 mod editor;
 mod emulation;
+mod facts;
 mod faults;
 mod flood;
 mod full;
@@ -54,6 +55,7 @@ fn main() {
         .chain(drivers::trials())
         .chain(editor::trials())
         .chain(emulation::trials())
+        .chain(facts::trials())
         .chain(faults::trials())
         .chain(flood::trials())
         .chain(full::trials())
