@@ -204,6 +204,10 @@ fn is_helper(call: &Call<'_>) -> bool {
         let first = call.arguments.iter().find(|word| !word.prefix().starts_with(['-', '+']));
         first.and_then(|word| word.literal()).is_some_and(|word| words.contains(&word))
     };
+    // Questions that a build asks them, such as `--print-cmake-defines`.
+    if call.arguments.iter().any(|word| word.prefix().starts_with("--print")) {
+        return false;
+    }
     match call.name {
         "xx-go" | "xx-cargo" => builds(&["build", "install"]),
         "xx-apk" | "xx-apt" | "xx-apt-get" => builds(&["add", "install"]),

@@ -121,6 +121,10 @@ fn constant(view: &View<'_>, stage: &Stage) -> Option<Found> {
     let value = view.from(stage)?.flag_value("platform").filter(|value| !value.text.contains('$'))?;
     let platform = Platform::parse_for(&value.text, &view.request.build_platform).ok()?;
     let last = view.evaluation.stages.get(view.evaluation.target?)?;
+    // On a system that builds nothing, it only holds files.
+    if platform.os != view.request.build_platform.os {
+        return None;
+    }
     // For the stage of the image itself there is a rule that is certain.
     if platform.matches(view.platform) || view.root(last).index == stage.index || named(image).is_some() {
         return None;
@@ -178,6 +182,24 @@ fn odd(view: &View<'_>, word: &Word) -> Option<Found> {
     Some(found)
 }
 
+/// Systems that images can be for: with what is made for them, if not with what runs on them.
+const SYSTEMS: [&str; 14] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "wasi",
+    "wasip1",
+    "windows",
+];
+
 /// Whether images can be for it.
 fn is_known(platform: &Platform) -> bool {
     let variant = platform.variant.as_deref().unwrap_or_default();
@@ -189,22 +211,15 @@ fn is_known(platform: &Platform) -> bool {
         | "s390x" | "wasm" | "wasm32" => true,
         _ => false,
     };
-    architecture && matches!(platform.os.as_str(), "freebsd" | "js" | "linux" | "wasi" | "wasip1" | "windows")
+    architecture && SYSTEMS.contains(&platform.os.as_str())
 }
 
 /// The platform that a wrong one is likely to mean.
 fn meant(platform: &Platform) -> Option<String> {
-    let os = match platform.os.as_str() {
-        "windows" => "windows",
-        "linux" | "darwin" => "linux",
-        _ => return None,
-    };
-    let plain = Platform { os: os.to_owned(), variant: None, ..platform.clone() };
+    let os = SYSTEMS.contains(&platform.os.as_str()).then_some(&platform.os)?;
+    let plain = Platform { variant: None, ..platform.clone() };
     if is_known(&plain) && plain.architecture != "arm" {
         return Some(plain.to_string());
-    }
-    if platform.os == "darwin" {
-        return None;
     }
     Some(format!("{os}/{}", spelled(&platform.architecture)?))
 }

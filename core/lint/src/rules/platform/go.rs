@@ -88,7 +88,7 @@ fn constant(view: &View<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let mut all: Vec<Constant> = runs(view).flat_map(|run| in_run(view, run)).collect();
-    all.extend(in_env(view));
+    all.extend(in_variables(view));
     let wanted = view.platform.architecture.as_str();
     let is_right = |value: &str| value == wanted || value == "386" && wanted == "amd64";
     // A stage that builds for several architectures means to.
@@ -126,27 +126,36 @@ fn in_run(view: &View<'_>, run: &Run<'_>) -> Vec<Constant> {
     constants.collect()
 }
 
-fn in_env(view: &View<'_>) -> Vec<Constant> {
+/// Those that `ENV` and `ARG` set; a build has what an `ARG` sets in its environment, too.
+fn in_variables(view: &View<'_>) -> Vec<Constant> {
     let mut all = Vec::new();
+    let builds = runs(view).any(|run| {
+        let text = run.instruction.span.slice(&view.file.text);
+        BUILDERS.iter().any(|builder| text.contains(builder))
+    });
     for site in sites(view) {
-        let Body::Env(pairs) = &site.instruction.body else { continue };
-        for pair in pairs.iter().filter(|pair| pair.name.text == "GOARCH") {
-            let value = pair.value.text.trim_matches(['"', '\'']).to_owned();
-            let other_system = site.value("GOOS").is_some_and(|os| os != view.platform.os)
-                || pairs
-                    .iter()
-                    .any(|it| it.name.text == "GOOS" && it.value.text.trim_matches('"') != view.platform.os);
+        let pairs: Vec<(&rbx_dockerfile::Word, &rbx_dockerfile::Word)> = match &site.instruction.body {
+            Body::Env(pairs) => pairs.iter().map(|pair| (&pair.name, &pair.value)).collect(),
+            Body::Arg(args) => args
+                .iter()
+                .filter(|arg| !view.request.build_args.contains_key(&arg.name.text))
+                .filter_map(|arg| Some((&arg.name, arg.value.as_ref()?)))
+                .collect(),
+            _ => continue,
+        };
+        for (name, written) in pairs.iter().copied().filter(|(name, _)| name.text == "GOARCH") {
+            let value = written.text.trim_matches(['"', '\'']).to_owned();
+            let is_other = |os: &str| os.trim_matches('"') != view.platform.os;
+            let other_system = site.value("GOOS").is_some_and(is_other)
+                || pairs.iter().any(|(name, value)| name.text == "GOOS" && is_other(&value.text));
             let on_purpose = other_system
-                || arch::find(&format!("linux-{value}")).iter().any(|hit| is_for(view, site.stage, hit.arch))
-                || !runs(view).any(|run| {
-                    let text = run.instruction.span.slice(&view.file.text);
-                    BUILDERS.iter().any(|builder| text.contains(builder))
-                });
+                || !builds
+                || arch::find(&format!("linux-{value}")).iter().any(|hit| is_for(view, site.stage, hit.arch));
             if is_architecture(&value) {
                 let mut edits: Vec<Edit> = site.declare(view, &["TARGETARCH"]).into_iter().collect();
-                edits.push(Edit { span: pair.value.span, text: "$TARGETARCH".to_owned() });
+                edits.push(Edit { span: written.span, text: "$TARGETARCH".to_owned() });
                 let fix = Some(Fix { title: "Build for TARGETARCH".to_owned(), safe: false, edits });
-                let span = pair.name.span.join(pair.value.span);
+                let span = name.span.join(written.span);
                 all.push(Constant { stage: site.stage.index, value, span, fix, on_purpose });
             }
         }

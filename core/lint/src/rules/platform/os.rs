@@ -19,7 +19,12 @@ pub(crate) static RULES: &[Rule] = &[Rule {
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {
-    let bases = view.stages().filter_map(|(stage, _)| base(view, stage));
+    // A file of Windows' images alone is one for Windows, whatever it is checked for.
+    let has_other = view.request.platforms.iter().any(|platform| platform.os == "windows")
+        || view.evaluation.stages.iter().any(|stage| {
+            matches!(&stage.base, Base::Image(name) if !is_windows(name) && stage.platform.os == "linux")
+        });
+    let bases = view.stages().filter(|_| has_other).filter_map(|(stage, _)| base(view, stage));
     bases.chain(instructions(view)).collect()
 }
 
@@ -31,13 +36,15 @@ const WINDOWS: [&str; 4] =
 const LINUX: [&str; 6] =
     ["apk add", "apt install", "apt-get install", "dnf install", "yum install", "zypper install"];
 
+fn is_windows(image: &str) -> bool {
+    WINDOWS.iter().any(|part| image.contains(part))
+}
+
 /// An image for Windows under a stage that is not.
 fn base(view: &View<'_>, stage: &Stage) -> Option<Found> {
     let Base::Image(name) = &stage.base else { return None };
     let Body::From(body) = &view.from(stage)?.body else { return None };
-    let wrong = stage.platform.os == "linux"
-        && !body.image.text.contains('$')
-        && WINDOWS.iter().any(|part| name.contains(part));
+    let wrong = stage.platform.os == "linux" && !body.image.text.contains('$') && is_windows(name);
     wrong.then(|| Found::new(body.image.span, format!("{:?} is an image for Windows", shown(name))))
 }
 

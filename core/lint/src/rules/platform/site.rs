@@ -234,7 +234,9 @@ pub(super) fn taken(view: &View<'_>) -> Vec<bool> {
         let is_scratch = matches!(view.root(user).base, Base::Scratch);
         for &index in &user.needs {
             // What a stage takes to keep it is given to those that take from it.
-            let passes_on = user.base == Base::Stage(index) || is_scratch && used[user.index];
+            // Nobody may want an image of files alone that the target does not need.
+            let passes_on =
+                user.base == Base::Stage(index) || is_scratch && (used[user.index] || !user.reachable);
             let found = if passes_on { taken[user.index] } else { user.platform.matches(view.platform) };
             taken[index] |= found;
             used[index] = true;
