@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use rbx_dockerfile::{Base, Body, From, Op};
 
 use super::go::declare;
-use super::site::{Site, any_of, is_for, runs, sites, taken};
+use super::site::{Site, any_of, is_for, is_for_others, runs, sites, taken};
 use crate::arch;
 use crate::finding::{Fix, Related, Severity, shown};
 use crate::place;
@@ -91,6 +91,9 @@ fn copy(view: &View<'_>, site: &Site<'_>, known: &mut HashMap<usize, bool>) -> O
     let From::Stage(index) = copy.from else { return None };
     let source = view.evaluation.stages.get(index)?;
     let (from, to) = (&source.platform, &site.stage.platform);
+    if is_for_others(view, source) {
+        return None;
+    }
     // Between stages that both are helpers of the image's, anything goes.
     if !to.matches(view.platform) || to.accepted().iter().any(|accepted| accepted.matches(from)) {
         return None;

@@ -2,7 +2,7 @@
 
 use rbx_dockerfile::{Base, Span, Stage};
 
-use super::site::{is_native, taken};
+use super::site::{is_native, stages, taken};
 use crate::finding::{Edit, Fix, Severity};
 use crate::rule::{Check, Family, Rule};
 use crate::shell::{Call, Command, Run};
@@ -33,9 +33,9 @@ pub(crate) static RULES: &[Rule] = &[
 
 /// The stages that are emulated.
 fn emulated<'a>(view: &View<'a>) -> impl Iterator<Item = &'a Stage> {
-    let stages: Vec<&'a Stage> = view.stages().map(|(stage, _)| stage).collect();
-    let is_emulated: Vec<bool> = stages.iter().map(|stage| !is_native(view, &stage.platform)).collect();
-    stages.into_iter().zip(is_emulated).filter_map(|(stage, emulated)| emulated.then_some(stage))
+    let all: Vec<&'a Stage> = stages(view).map(|(stage, _)| stage).collect();
+    let is_emulated: Vec<bool> = all.iter().map(|stage| !is_native(view, &stage.platform)).collect();
+    all.into_iter().zip(is_emulated).filter_map(|(stage, emulated)| emulated.then_some(stage))
 }
 
 fn heavy(view: &View<'_>) -> Vec<Found> {

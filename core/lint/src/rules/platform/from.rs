@@ -5,7 +5,7 @@ use std::ops::Range;
 use rbx_dockerfile::{Base, Body, Span, Stage, Word};
 use rbx_platform::Platform;
 
-use super::site::is_for;
+use super::site::{is_for, stages};
 use crate::arch::{self, Arch};
 use crate::finding::{Edit, Fix, Severity, shown};
 use crate::rule::{Check, Family, Rule};
@@ -45,7 +45,7 @@ pub(crate) static RULES: &[Rule] = &[
 ];
 
 fn each(view: &View<'_>, check: fn(&View<'_>, &Stage) -> Option<Found>) -> Vec<Found> {
-    view.stages().filter_map(|(stage, _)| check(view, stage)).collect()
+    stages(view).filter_map(|(stage, _)| check(view, stage)).collect()
 }
 
 /// Docker Hub's namespaces of the official images for one architecture.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rbx_dockerfile::{Body, Keyword, Op, Span};
 
-use super::site::{Site, any_of, asks_itself, is_for, runs, sites, taken};
+use super::site::{Site, any_of, asks_itself, is_for, runs, sites, stages, taken};
 use crate::arch;
 use crate::finding::{Edit, Fix, Severity, shown};
 use crate::rule::{Check, Family, Rule};
@@ -174,7 +174,7 @@ fn missing(view: &View<'_>) -> Vec<Found> {
     }
     let mut all = Vec::new();
     let taken = taken(view);
-    for (stage, _) in view.stages() {
+    for (stage, _) in stages(view) {
         let other = stage.platform.architecture != view.platform.architecture;
         if !other
             || !taken[stage.index]
@@ -223,7 +223,7 @@ fn variant(view: &View<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let mut all = Vec::new();
-    for (stage, instructions) in view.stages() {
+    for (stage, instructions) in stages(view) {
         // A Go for this ARM knows it.
         if stage.platform.architecture == "arm"
             || any_of(view, stage, &["GOARM", "xx-", "TARGETVARIANT", "TARGETPLATFORM"])

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use rbx_dockerfile::{Base, Body, CommandLine, Dockerfile, Instruction, Keyword, Op, Run, Span, Stage, Step};
+use rbx_dockerfile::{
+    Base, Body, CommandLine, Dockerfile, Instruction, Keyword, Op, Run, Span, Stage, StageOutline, Step,
+};
 use rbx_platform::Platform;
 
 use crate::arch;
@@ -23,9 +25,21 @@ pub(super) struct Site<'a> {
     pub(super) step: &'a Step,
 }
 
+/// Whether the image needs a stage on other platforms only: what it has in it is for those, even if a target of its own
+/// gives it out.
+pub(super) fn is_for_others(view: &View<'_>, stage: &Stage) -> bool {
+    let is_needed = |outline: &Vec<StageOutline>| outline.get(stage.index).is_some_and(|it| it.reachable);
+    !stage.reachable && view.outlines.iter().any(is_needed)
+}
+
+/// The stages that are built for the platform, without those that are for others.
+pub(super) fn stages<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a Stage, &'a [Instruction])> {
+    view.stages().filter(|(stage, _)| !is_for_others(view, stage))
+}
+
 /// The instructions that do something, triggers of bases excluded.
 pub(super) fn sites<'a>(view: &View<'a>) -> impl Iterator<Item = Site<'a>> {
-    view.stages().flat_map(|(stage, instructions)| {
+    stages(view).flat_map(|(stage, instructions)| {
         stage.steps.iter().filter(|step| !step.on_build).filter_map(move |step| {
             let index = instructions.partition_point(|it| it.span.start < step.span.start);
             let instruction = instructions.get(index).filter(|it| it.span.start == step.span.start)?;
@@ -205,7 +219,7 @@ pub(super) fn instructions_of<'a>(view: &View<'a>, stage: &Stage) -> &'a [Instru
 }
 /// The scripts of `RUN` in stages that are built for the platform.
 pub(super) fn runs<'v, 'a>(view: &'v View<'a>) -> impl Iterator<Item = &'v shell::Run<'a>> {
-    view.stages().flat_map(|(stage, _)| view.runs_of(stage)).filter(|run| run.step.is_some())
+    stages(view).flat_map(|(stage, _)| view.runs_of(stage)).filter(|run| run.step.is_some())
 }
 
 /// Whether a machine that builds for a platform runs another one's programs as its own.

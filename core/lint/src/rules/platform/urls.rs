@@ -315,6 +315,7 @@ fn misspelled(view: &View<'_>) -> Vec<Found> {
         for address in addresses.into_iter().take(MAX_FOUND) {
             let expanded = address.expand(&site, &set);
             let [(asked, place)] = expanded.asked.as_slice() else { continue };
+            // What the stage itself is asked for is right for the stage; another rule knows where that is wrong.
             let platform = if *asked == Style::Docker { view.platform } else { &site.stage.platform };
             // A question for another spelling may be answered in one branch, and this address be for the other.
             let is_branch = ["case ", "if "].iter().any(|word| address.piece.text.contains(word));
@@ -327,7 +328,7 @@ fn misspelled(view: &View<'_>) -> Vec<Found> {
                 learned.get(&release).copied()
             });
             let Some(style) = style else { continue };
-            if asked.spell(platform) == style.spell(view.platform) {
+            if asked.spell(platform) == style.spell(platform) {
                 continue;
             }
             let written = shown(&address.piece.text[place.clone()]);
