@@ -138,7 +138,7 @@ pub(crate) struct Hit {
 }
 
 /// The spellings; of two that begin alike the longer one first.
-const SPELLINGS: [(&str, Arch); 40] = [
+const SPELLINGS: [(&str, Arch); 42] = [
     ("aarch64", Arch::Arm64),
     ("aarch_64", Arch::Arm64),
     ("amd64", Arch::Amd64),
@@ -149,6 +149,8 @@ const SPELLINGS: [(&str, Arch); 40] = [
     ("arm32v7", Arch::Arm(7)),
     ("arm64v8", Arch::Arm64),
     ("arm64", Arch::Arm64),
+    ("arm32", Arch::Arm(0)),
+    ("armv8", Arch::Arm64),
     ("armel", Arch::Arm(5)),
     ("armhf", Arch::Arm(6)),
     ("armv5", Arch::Arm(5)),
@@ -189,8 +191,18 @@ const AFTER_LINUX: [(&str, Arch); 4] =
 const MAX_NAME: usize = 64;
 
 /// The architectures that a text spells, in order. A spelling is no part of a longer word, nor of a variable's name;
-/// `AMD64` is one, too.
+/// `AMD64` is one, too. `arm` and `386` are spellings after `linux-` and the like only.
 pub(crate) fn find(text: &str) -> Vec<Hit> {
+    scan(text, false)
+}
+
+/// The architectures that a path has as words of its own, in order: all that [`find`] does, and `arm` and `386` wherever
+/// they stand.
+pub(crate) fn find_in_path(path: &str) -> Vec<Hit> {
+    scan(path, true)
+}
+
+fn scan(text: &str, is_path: bool) -> Vec<Hit> {
     let bytes = text.as_bytes();
     let mut hits = Vec::new();
     let mut at = 0;
@@ -201,7 +213,7 @@ pub(crate) fn find(text: &str) -> Vec<Hit> {
             at += 1;
             continue;
         }
-        match spelling(text, at) {
+        match spelling(text, at, is_path) {
             Some((length, arch)) if !is_name(text, at) => {
                 hits.push(Hit { range: at..at + length, arch });
                 at += length;
@@ -213,7 +225,7 @@ pub(crate) fn find(text: &str) -> Vec<Hit> {
 }
 
 /// The spelling at a place, with its length.
-fn spelling(text: &str, at: usize) -> Option<(usize, Arch)> {
+fn spelling(text: &str, at: usize, is_path: bool) -> Option<(usize, Arch)> {
     let bytes = text.as_bytes();
     let is_whole = |spelled: &str| {
         let end = at + spelled.len();
@@ -227,6 +239,9 @@ fn spelling(text: &str, at: usize) -> Option<(usize, Arch)> {
         list.iter().find(|(spelled, _)| is_whole(spelled)).map(|(spelled, arch)| (spelled.len(), *arch))
     };
     known(&SPELLINGS).or_else(|| {
+        if is_path {
+            return known(&AFTER_LINUX);
+        }
         let before = bytes.get(..at)?.strip_suffix(b"-").or_else(|| {
             let before = bytes.get(..at)?;
             before.strip_suffix(b"_").or_else(|| before.strip_suffix(b"/"))
