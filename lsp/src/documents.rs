@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rbx_dockerfile::{Dockerfile, Span};
-use rbx_lint::Finding;
+use rbx_lint::{FileConfig, Finding};
 use rbx_platform::Platform;
-use rbx_project::{Platforms, Projects};
+use rbx_project::{Configs, Platforms, Projects};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tower_lsp::ls_types::{Position, Range, TextDocumentContentChangeEvent, TextDocumentItem, Uri};
@@ -65,9 +65,11 @@ pub(crate) struct Snapshot {
     pub(crate) default_platforms: Arc<[Platform]>,
     /// What is known of the repositories that documents are in.
     projects: Arc<Projects>,
+    configs: Arc<Configs>,
     /// What is left of builds that failed.
     pub(crate) failures: Vec<Failure>,
     tree: OnceLock<Dockerfile>,
+    config: OnceLock<Result<FileConfig, String>>,
     findings: OnceLock<Vec<Finding>>,
 }
 
@@ -82,11 +84,25 @@ impl Snapshot {
         self.findings.get_or_init(|| check(self))
     }
 
+    /// How its project wants it to be checked, or why nobody knows.
+    pub(crate) fn config(&self) -> &Result<FileConfig, String> {
+        self.config.get_or_init(|| {
+            let path = commands::path(&self.uri);
+            let Some((path, directory)) = path.as_deref().and_then(|path| Some((path, path.parent()?)))
+            else {
+                return Ok(FileConfig::default());
+            };
+            self.configs.of(directory, path.file_name().and_then(|name| name.to_str()), None)
+        })
+    }
+
     /// What it is built for.
     pub(crate) fn platforms(&self) -> Platforms {
         let path = commands::path(&self.uri);
+        let of_client = &self.configuration.platforms;
+        let of_project = || self.config().as_ref().map_or(&[][..], |config| &config.platforms);
         let known = Known {
-            configuration: &self.configuration,
+            configured: if of_client.is_empty() { of_project() } else { of_client },
             default: &self.default_platforms,
             projects: &self.projects,
             path: path.as_deref(),
@@ -151,6 +167,7 @@ struct Documents {
     default_platforms: Arc<[Platform]>,
     /// Read anew when a document is opened.
     projects: Arc<Projects>,
+    configs: Arc<Configs>,
     open: HashMap<Uri, Document>,
     /// Documents whose diagnostics are out of date.
     dirty: BTreeSet<Uri>,
@@ -165,6 +182,7 @@ impl Documents {
             configuration: Arc::default(),
             default_platforms: default_platforms.into(),
             projects: Arc::default(),
+            configs: Arc::default(),
             open: HashMap::new(),
             dirty: BTreeSet::new(),
             changed: None,
@@ -236,8 +254,10 @@ impl Documents {
                 configuration: Arc::clone(&self.configuration),
                 default_platforms: Arc::clone(&self.default_platforms),
                 projects: Arc::clone(&self.projects),
+                configs: Arc::clone(&self.configs),
                 failures: document.failures.clone(),
                 tree: OnceLock::new(),
+                config: OnceLock::new(),
                 findings: OnceLock::new(),
             })
         };

@@ -6,12 +6,11 @@ use rbx_dockerfile::Dockerfile;
 use rbx_platform::Platform;
 use rbx_project::{Platforms, Projects, Said};
 
-use crate::configuration::Configuration;
-
 /// What is known of a document's platforms beside its text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known<'a> {
-    pub(crate) configuration: &'a Configuration,
+    /// What is configured, by the client or in the project.
+    pub(crate) configured: &'a [Platform],
     /// What files are built for where nobody says it.
     pub(crate) default: &'a [Platform],
     pub(crate) projects: &'a Projects,
@@ -23,7 +22,7 @@ pub(crate) struct Known<'a> {
 pub(crate) fn platforms(file: &Dockerfile, known: Known<'_>) -> Platforms {
     let said = Said {
         flag: &[],
-        configured: &known.configuration.platforms,
+        configured: known.configured,
         projects: known.path.map(|path| (known.projects, path)),
         environment: known.default,
         host: &Platform::host(),

@@ -4,6 +4,7 @@ mod files;
 mod fix;
 mod formats;
 mod parallel;
+mod project;
 mod rules;
 mod text;
 mod world;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rbx_dockerfile::{Dockerfile, LineIndex, parse};
-use rbx_lint::{Finding, Mended, Request, Severity, lint, mend};
+use rbx_lint::{Config, Finding, Mended, Request, Severity, lint, mend};
 use rbx_platform::Platform;
 use rbx_project::{Platforms, Projects, Said};
 use rbx_request::{parse_contexts, parse_pairs, parse_platforms};
@@ -24,6 +25,7 @@ use crate::errors::CliError;
 use files::Source;
 use fix::Fixing;
 use formats::Format;
+use project::Asked;
 use world::World;
 
 /// Bytes of a Dockerfile that are read, at most: one more than the parser takes.
@@ -74,19 +76,23 @@ fn checked(context: &Context<'_>, args: &CheckArgs) -> Result<ExitCode, CliError
     if let Some(rule) = &args.explain {
         return crate::cli::print(&rules::explain(rule)?);
     }
+    if args.schema {
+        return crate::cli::print(&Config::schema());
+    }
     let format = Format::parse(&args.format)?;
     let fixing = Fixing::of(args)?;
     let job = job(context, args, fixing)?;
     let sources = files::sources(args, env)?;
-    let checked = parallel::map(&sources, |source| job.check(source));
+    let is_stdin = sources == [Source::Stdin];
+    let asked = project::asked(sources, &job.request, args, env)?;
+    let checked = parallel::map(&asked, |asked| job.check(asked));
 
     let changes: String = checked
         .iter()
         .filter_map(|file| file.result.as_ref().ok())
         .map(|done| done.change.as_str())
         .collect();
-    let from_stdin =
-        fixing == (Fixing::Write { unsafe_too: args.unsafe_fixes }) && sources == [Source::Stdin];
+    let from_stdin = fixing == (Fixing::Write { unsafe_too: args.unsafe_fixes }) && is_stdin;
     if fixing.is_diff() || from_stdin {
         // What is printed is for programs that go on with it.
         crate::cli::print(&changes)?;
@@ -185,8 +191,8 @@ struct Job {
 }
 
 impl Job {
-    fn check(&self, source: &Source) -> Checked {
-        let (name, path, bytes) = match source {
+    fn check(&self, asked: &Asked) -> Checked {
+        let (name, path, bytes) = match &asked.source {
             Source::Stdin => ("-".to_owned(), None, read(io::stdin())),
             Source::File(path, name) => {
                 (name.clone(), Some(path.as_path()), std::fs::File::open(path).and_then(read))
@@ -196,7 +202,7 @@ impl Job {
             Platforms { list: Vec::new(), source: rbx_project::Source::Default, wrong: Vec::new() };
         let result = bytes
             .map_err(|error| format!("{error}: failed to read {name}"))
-            .and_then(|bytes| self.done(&bytes, &name, path, &mut platforms));
+            .and_then(|bytes| self.done(&bytes, &name, path, asked, &mut platforms));
         Checked { name, platforms, result }
     }
 
@@ -206,6 +212,7 @@ impl Job {
         bytes: &[u8],
         name: &str,
         path: Option<&Path>,
+        asked: &Asked,
         platforms: &mut Platforms,
     ) -> Result<Done, String> {
         let text = String::from_utf8_lossy(bytes);
@@ -213,7 +220,7 @@ impl Job {
         let known = |file: &Dockerfile| {
             let said = Said {
                 flag: &self.flag,
-                configured: &[],
+                configured: &asked.configured,
                 projects: path.map(|path| (&self.projects, path)),
                 environment: &self.environment,
                 host: &self.request.build_platform,
@@ -221,7 +228,7 @@ impl Job {
             Platforms::of(file, &said)
         };
         *platforms = known(&file);
-        let request = Request { platforms: platforms.list.clone(), ..self.request.clone() };
+        let request = Request { platforms: platforms.list.clone(), ..asked.request.clone() };
         let facts = self.world.facts(&file, &request, path);
         // Bytes that are no text would not be the same again.
         let unsafe_too = self.fixing.unsafe_too().filter(|_| text.as_bytes() == bytes);

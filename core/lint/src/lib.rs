@@ -21,6 +21,7 @@ mod rules;
 mod settings;
 mod shell;
 mod silence;
+mod suppress;
 mod view;
 
 pub use buildkit::{CheckAnswer, CheckError, CheckWarning, buildkit};
@@ -34,3 +35,4 @@ pub use lint::{Request, lint};
 pub use mend::{Mended, mend};
 pub use rule::{Family, Rule, proposal, rule, rules};
 pub use settings::{LabelKind, Level, Settings};
+pub use suppress::suppressions;

@@ -3,7 +3,7 @@
 //! Three kinds of them are read: BuildKit's ([`buildkit`]), hadolint's and this program's own ([`pragma`]). A name may
 //! be another name of a rule; `all` stands for every rule.
 
-mod buildkit;
+pub(crate) mod buildkit;
 mod pragma;
 
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
 //! What is wrong with a document.
 
+use rbx_dockerfile::Span;
 use rbx_lint::{Facts, Finding, Request, Severity, lint};
 use rbx_platform::Platform;
 use rbx_request::{parse_contexts, parse_pairs};
@@ -24,9 +25,16 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let configuration = &snapshot.configuration;
     let contexts: Vec<&str> = configuration.flag_values("build-context").collect();
     let arguments: Vec<&str> = configuration.flag_values("build-arg").collect();
+    let config = snapshot.config().as_ref().ok().cloned().unwrap_or_default();
+    if config.ignored {
+        return Vec::new();
+    }
+    let mut build_args = config.build_args;
+    // What is wrong with these flags is for builds to say.
+    build_args.extend(parse_pairs(&arguments, Some(&|_| None)).unwrap_or_default());
     let request = Request {
-        // What is wrong with these flags is for builds to say.
-        build_args: parse_pairs(&arguments, Some(&|_| None)).unwrap_or_default(),
+        build_args,
+        settings: config.settings,
         named_contexts: parse_contexts(&contexts)
             .map(|contexts| contexts.into_keys().collect())
             .unwrap_or_default(),
@@ -46,8 +54,16 @@ pub(crate) fn diagnostics(snapshot: &Snapshot) -> Vec<Diagnostic> {
         message,
         ..Diagnostic::default()
     });
+    // What is wrong with the file of its project is shown on top of each document that it is for.
+    let config = snapshot.config().as_ref().err().map(|reason| Diagnostic {
+        range: snapshot.range(Span::default()),
+        severity: Some(DiagnosticSeverity::WARNING),
+        source: Some(SOURCE.to_owned()),
+        message: reason.clone(),
+        ..Diagnostic::default()
+    });
     let failures = snapshot.failures.iter().map(|failure| failed(snapshot, failure));
-    found.chain(wrong).chain(failures).collect()
+    config.into_iter().chain(found).chain(wrong).chain(failures).collect()
 }
 
 /// A finding as clients have them.

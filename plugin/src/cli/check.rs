@@ -8,9 +8,15 @@ use super::Common;
 const AFTER: &str = r##"A PATH is a Dockerfile, a directory to search for Dockerfiles, or "-" for standard
 input; without one it is the current directory. A file is checked for the platforms
 of the flags, else for those of its comment "# rbx: platforms=linux/amd64,…", else
-for those of the GitHub workflow that builds it (docker/build-push-action, or
-"docker build --platform"), else for that of a build. "# rbx: ignore=RULE" above an instruction, or "# check=skip=RULE"
-there or on top of the file, silences a rule.
+for those of "rbx.toml", else for those of the GitHub workflow that builds it
+(docker/build-push-action, or "docker build --platform"), else for that of a build.
+
+"# rbx: ignore=RULE" or "# check=skip=RULE" above an instruction silences a rule there,
+"# rbx: ignore-file=RULE" or, on top, "# check=skip=RULE" in the file. hadolint's
+comments are read, too.
+
+"rbx.toml" says how a project's files are checked. It is looked for beside the Dockerfile
+and above, up to the root of the repository; without one, ".hadolint.yaml" is.
 
 Registries are asked with --online only; what they said is good for a day. Files of
 the context are looked at where the Dockerfile is, or in the PATH given with --file.
@@ -42,6 +48,10 @@ pub(crate) struct CheckArgs {
     /// Name another build context (format: "name=path")
     #[arg(long, value_name = "stringArray")]
     pub(crate) build_context: Vec<String>,
+
+    /// Read how to check from this file, and look for no "rbx.toml" or ".hadolint.yaml"
+    #[arg(long, value_name = "string", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<String>,
 
     /// Show what --fix would change, and change nothing
     #[arg(long)]
@@ -82,6 +92,10 @@ pub(crate) struct CheckArgs {
     /// Set the severity of a rule, or turn it on or off (format: "RULE=SEVERITY|on|off")
     #[arg(long, value_name = "stringArray")]
     pub(crate) rule: Vec<String>,
+
+    /// Print the JSON schema of "rbx.toml"
+    #[arg(long)]
+    pub(crate) schema: bool,
 
     /// Ask these rules and no others; several with commas, or by more flags
     #[arg(long, value_name = "rules")]

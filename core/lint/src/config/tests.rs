@@ -184,3 +184,40 @@ fn the_nearest_file_is_found() {
     assert_eq!(find("/a/b", &["/a/.hadolint.yml", "/.hadolint.yaml"]), found("/a/.hadolint.yml"));
     assert_eq!(find("/", &[]), None);
 }
+
+#[test]
+fn the_example_of_the_readme_is_right() {
+    let readme = include_str!("../../../../README.md");
+    let (_, example) = readme.split_once("stands in `rbx.toml`").unwrap();
+    let (_, example) = example.split_once("```toml\n").unwrap();
+    let config = parse(example.split("```").next().unwrap());
+    let file = config.file(Some(Path::new("windows/Dockerfile")));
+    assert_eq!(file.platforms, [Platform::parse("windows/amd64").unwrap()]);
+    assert_eq!(level(&file, "DL3002"), Some(Level::Off));
+    assert!(config.file(Some(Path::new("a/b.test.Dockerfile"))).ignored);
+}
+
+/// `UPDATE_SCHEMA=1 cargo test -p rbx-lint schema` writes it.
+#[test]
+fn the_schema_is_that_of_these_rules() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rbx.schema.json");
+    let schema = Config::schema();
+    if option_env!("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &schema).unwrap();
+    }
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(known == schema, "{} is out of date: run this test with UPDATE_SCHEMA=1", path.display());
+}
+
+#[test]
+fn names_of_rules_are_in_the_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&Config::schema()).unwrap();
+    let rules = &schema["$defs"]["Rules"]["properties"];
+    for name in ["hadolint", "platform-arg-default", "DL3007", "DL3025", "JSONArgsRecommended"] {
+        assert_eq!(rules[name]["$ref"], "#/$defs/LevelName", "{name}");
+    }
+    assert_eq!(schema["properties"]["rules"]["$ref"], "#/$defs/Rules");
+    assert_eq!(schema["$defs"]["Table"]["properties"]["rules"]["$ref"], "#/$defs/Rules");
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(schema["$defs"].get("RuleName").is_none());
+}

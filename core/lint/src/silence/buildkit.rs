@@ -28,7 +28,7 @@ pub(crate) struct Invalid {
 }
 
 /// What the top of a file says, or the build argument, if there is one.
-pub(super) fn of_file(file: &Dockerfile, argument: Option<&str>) -> Result<Check, Invalid> {
+pub(crate) fn of_file(file: &Dockerfile, argument: Option<&str>) -> Result<Check, Invalid> {
     if let Some(text) = argument {
         return read(text).map_err(|reason| Invalid {
             span: None,
@@ -46,9 +46,14 @@ pub(super) fn of_file(file: &Dockerfile, argument: Option<&str>) -> Result<Check
 }
 
 /// What the first such comment of those above an instruction says.
-pub(super) fn of_comments(file: &Dockerfile, comments: &[Comment]) -> Option<Check> {
-    let mut comments = comments.iter().filter(|comment| begins_line(file, comment.span));
-    read(up_to_space(comments.find_map(|comment| value(&comment.text))?)).ok()
+pub(crate) fn of_comments(file: &Dockerfile, comments: &[Comment]) -> Option<Check> {
+    read(up_to_space(value(&first(file, comments)?.text)?)).ok()
+}
+
+/// The first such comment of those above an instruction.
+pub(crate) fn first<'a>(file: &Dockerfile, comments: &'a [Comment]) -> Option<&'a Comment> {
+    let is_check = |comment: &&Comment| begins_line(file, comment.span) && value(&comment.text).is_some();
+    comments.iter().find(is_check)
 }
 
 /// The value of `check = value`.
@@ -59,7 +64,7 @@ fn value(text: &str) -> Option<&str> {
 }
 
 /// Before others, white space is left there, and then it is no such comment.
-fn begins_line(file: &Dockerfile, span: Span) -> bool {
+pub(crate) fn begins_line(file: &Dockerfile, span: Span) -> bool {
     let before = file.text.get(..span.start as usize).unwrap_or_default();
     before.is_empty() || before.ends_with('\n') || before == "\u{feff}"
 }
