@@ -201,7 +201,7 @@ impl Job {
         let mut platforms =
             Platforms { list: Vec::new(), source: rbx_project::Source::Default, wrong: Vec::new() };
         let result = bytes
-            .map_err(|error| format!("{error}: failed to read {name}"))
+            .map_err(|error| format!("{}: failed to read {name}", rbx_request::reason(&error)))
             .and_then(|bytes| self.done(&bytes, &name, path, asked, &mut platforms));
         Checked { name, platforms, result }
     }

@@ -150,7 +150,7 @@ impl From<&CliError> for BuildFailure {
 
 /// A message without what could direct a terminal: names of files, registries and Dockerfiles are in it.
 fn tame(message: &str) -> String {
-    message.split('\n').map(rbx_progress::clean).collect::<Vec<_>>().join("\n")
+    rbx_request::in_words(message).split('\n').map(rbx_progress::clean).collect::<Vec<_>>().join("\n")
 }
 
 /// The lines about usage that follow an error.

@@ -21,7 +21,7 @@ use crate::cdi::Devices;
 use crate::emulation::{self, Commands, Emulation};
 use crate::engine::{Engine, Outcome};
 use crate::entitlements::DeviceGrants;
-use crate::error::{BuildError, plain};
+use crate::error::BuildError;
 use crate::export::Export;
 use crate::features::wants_index;
 use crate::fetch::Fetcher;
@@ -231,7 +231,7 @@ impl Build<'_> {
             SecretSource::Value(value) => Ok(value.clone()),
             SecretSource::File(path) => {
                 let value = read_bounded(path, MAX_SECRET_LEN as u64 + 1).map_err(|error| {
-                    let (reason, path) = (plain(&error), path.display());
+                    let (reason, path) = (rbx_request::reason(&error), path.display());
                     BuildError::invalid(format!("{reason}: failed to read secret {} from {path}", secret.id))
                 })?;
                 if value.len() > MAX_SECRET_LEN {

@@ -11,7 +11,7 @@ use rbx_sandbox::{DeviceKind, Mount, MountKind};
 use serde::Deserialize;
 
 use crate::entitlements::DeviceGrants;
-use crate::error::{BuildError, plain};
+use crate::error::BuildError;
 
 /// No specification is anywhere near as long.
 const LONGEST: u64 = 4 << 20;
@@ -134,11 +134,11 @@ impl Devices {
 
     fn read_file(&mut self, path: &Path) -> Result<(), String> {
         let mut text = String::new();
-        let file = File::open(path).map_err(|error| plain(&error))?;
+        let file = File::open(path).map_err(|error| rbx_request::reason(&error))?;
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Err("not a regular file".to_owned());
         }
-        file.take(LONGEST).read_to_string(&mut text).map_err(|error| plain(&error))?;
+        file.take(LONGEST).read_to_string(&mut text).map_err(|error| rbx_request::reason(&error))?;
         // JSON is YAML; the modes of nodes are written in the octal of YAML 1.1.
         let options = serde_saphyr::options! { legacy_octal_numbers: true };
         let spec: SpecFile = serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
@@ -323,7 +323,7 @@ fn device(node: &DeviceNode) -> Result<MountKind, String> {
         Some(other) => return Err(format!("device nodes of type {other:?} are not known here")),
     };
     let kind = kind.ok_or_else(|| match &metadata {
-        Err(error) => format!("{}: {}", plain(error), source.display()),
+        Err(error) => format!("{}: {}", rbx_request::reason(error), source.display()),
         Ok(_) => format!("{} is not a device node", source.display()),
     })?;
     let facts = metadata.ok().filter(|_| on_host.is_some());
@@ -443,7 +443,7 @@ mod tests {
         assert_eq!(changes.mounts[0].kind, expected);
         for (name, reason) in [
             ("hooked", "createContainer hooks are programs of the host, and none are run here"),
-            ("absent", "No such file or directory: /dev/absent"),
+            ("absent", "no such file or directory: /dev/absent"),
         ] {
             let name = format!("other.example/net={name}");
             let error = devices.changes(std::slice::from_ref(&name)).expect_err("a refusal");

@@ -4,14 +4,14 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use rbx_request::{Cancelled, Failure, FailureKind, SourceRange};
+use rbx_request::{Cancelled, Failure, FailureKind, SourceRange, in_words, reason};
 use rbx_store::{LayerId, StoreError};
 
 /// A layer could not be made, read or laid out.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     /// A file of the context or of a stage could not be read, or changed meanwhile.
-    #[error("{}: failed to read /{path}", plain(source))]
+    #[error("{}: failed to read /{path}", reason(source))]
     Read {
         /// The file, inside its root.
         path: String,
@@ -19,7 +19,7 @@ pub enum LayerError {
         source: io::Error,
     },
     /// A file could not be written into the store.
-    #[error("{}: failed to write /{path}", plain(source))]
+    #[error("{}: failed to write /{path}", reason(source))]
     Write {
         /// The file, inside its root.
         path: String,
@@ -115,7 +115,7 @@ impl BuildError {
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
         let mut reason = reason.into();
         if !matches!(kind, FailureKind::Step(_)) && reason.contains(SYSTEM_FULL) {
-            reason = reason.replace(" (os error 28)", "").replace(SYSTEM_FULL, FULL);
+            reason = reason.replace(SYSTEM_FULL, FULL);
         }
         Self(Box::new(Failure::new(kind, reason)))
     }
@@ -212,7 +212,7 @@ impl From<StoreError> for BuildError {
 pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{}: {error}", reasons(source)),
-        None => without_number(&error.to_string()),
+        None => in_words(&error.to_string()).into_owned(),
     }
 }
 
@@ -220,21 +220,12 @@ pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
 pub(crate) const DISK_FULL: &str = "the disk is full: `docker rbx prune` makes room by removing what can be built again, \
     `docker rbx prune -a` all that is not in use; `docker rbx du` lists it";
 
-/// An error of the system without its number, which tells people nothing.
-pub(crate) fn plain(error: &io::Error) -> String {
-    without_number(&error.to_string())
-}
-
-fn without_number(text: &str) -> String {
-    text.split_once(" (os error ").map_or(text, |(reason, _)| reason).to_owned()
-}
-
 /// A path and why it could not be read.
 pub(crate) fn unreadable(path: &Path, error: &io::Error) -> BuildError {
-    BuildError::invalid(format!("{}: failed to read {}", plain(error), path.display()))
+    BuildError::invalid(format!("{}: failed to read {}", reason(error), path.display()))
 }
 
 /// A path and why it could not be written.
 pub(crate) fn unwritable(path: &Path, error: &io::Error) -> BuildError {
-    BuildError::invalid(format!("{}: failed to write {}", plain(error), path.display()))
+    BuildError::invalid(format!("{}: failed to write {}", reason(error), path.display()))
 }

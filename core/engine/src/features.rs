@@ -2,10 +2,10 @@
 //! the flag.
 
 use rbx_platform::Platform;
-use rbx_request::{BuildRequest, Output, OutputKind};
+use rbx_request::{BuildRequest, Output, OutputDestination, OutputKind, check_destination};
 
 use crate::error::{BuildError, INSTEAD};
-use crate::export::{ImageOptions, Placement, is_annotation, platform_split};
+use crate::export::{ImageOptions, Placement, boolean, is_annotation, platform_split};
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
@@ -77,10 +77,21 @@ fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildErro
             ));
         }
     }
+    let mut directory = false;
     match output.kind {
-        OutputKind::Image => Placement::parse(output).map(drop),
-        OutputKind::Local | OutputKind::Tar => platform_split(output).map(drop),
-        OutputKind::Oci | OutputKind::Docker | OutputKind::CacheOnly => Ok(()),
+        OutputKind::Image => drop(Placement::parse(output)?),
+        OutputKind::Local | OutputKind::Tar => {
+            directory = output.kind == OutputKind::Local;
+            platform_split(output)?;
+        }
+        OutputKind::Oci | OutputKind::Docker => directory = !boolean(output, "tar", true)?,
+        OutputKind::CacheOnly => {}
+    }
+    match &output.destination {
+        Some(OutputDestination::Path(path)) => {
+            check_destination(path, directory).map_err(|error| BuildError::invalid(error.to_string()))
+        }
+        Some(OutputDestination::Stdout) | None => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::cancel::Cancelled;
 use crate::result::SourceRange;
+use crate::words::in_words;
 
 /// Why a build failed: the reason, where in the Dockerfile, and what might help.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,8 +46,14 @@ impl From<Cancelled> for Failure {
 }
 
 impl Failure {
-    /// A failure that is its reason.
+    /// A failure that is its reason, in which the system's words are as Go has them.
     pub fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source_range: None, step: None, hint: None }
+        let reason = reason.into();
+        // What a step says is its own.
+        let reason = match kind {
+            FailureKind::Step(_) => reason,
+            _ => in_words(&reason).into_owned(),
+        };
+        Self { kind, reason, source_range: None, step: None, hint: None }
     }
 }

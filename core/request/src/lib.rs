@@ -6,6 +6,7 @@
 //! share them.
 
 mod cancel;
+mod destination;
 mod event;
 mod failure;
 mod features;
@@ -15,8 +16,10 @@ mod request;
 mod result;
 mod status;
 mod stream;
+mod words;
 
 pub use cancel::{Cancel, Cancelled, Listening};
+pub use destination::{DestinationError, NewFile, check_destination};
 pub use event::{Event, Log, Metadata, ProgressGroup, Stream, Vertex, VertexStatus, Warning};
 pub use failure::{Failure, FailureKind};
 pub use features::Features;
@@ -33,3 +36,4 @@ pub use request::{
 pub use result::{BuildFailure, BuildResult, SourceRange};
 pub use status::{SolveStatus, solve_status};
 pub use stream::{EventReceiver, EventSender, events};
+pub use words::{in_words, reason};

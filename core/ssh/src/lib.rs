@@ -115,14 +115,18 @@ impl Agent {
                 let paths: Vec<_> = forward.paths.iter().map(|path| path.to_string_lossy()).collect();
                 return Err(AgentError::Several(format!("{}={}", forward.id, paths.join(","))));
             }
-            let metadata = std::fs::metadata(path)
-                .map_err(|error| AgentError::Stat { path: path.clone(), reason: reason(&error) })?;
+            let metadata = std::fs::metadata(path).map_err(|error| AgentError::Stat {
+                path: path.clone(),
+                reason: rbx_request::reason(&error),
+            })?;
             if metadata.file_type().is_socket() {
                 socket = Some(path.clone());
                 continue;
             }
-            let text = keys::read(path)
-                .map_err(|error| AgentError::Read { path: path.clone(), reason: reason(&error) })?;
+            let text = keys::read(path).map_err(|error| AgentError::Read {
+                path: path.clone(),
+                reason: rbx_request::reason(&error),
+            })?;
             let key =
                 PrivateKey::parse(&text).map_err(|source| AgentError::Key { path: path.clone(), source })?;
             keys.push(key);
@@ -159,14 +163,6 @@ impl Agent {
         }
         Ok(())
     }
-}
-
-/// The system's words for an error as Go has them, in lower case and without its number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split_once(" (os error ").map_or(text.as_str(), |(reason, _)| reason);
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 async fn connect(path: &Path) -> io::Result<UnixStream> {

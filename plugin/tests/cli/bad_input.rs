@@ -38,7 +38,7 @@ fn what_is_no_dockerfile_is_said() {
     fs::remove_file(&dockerfile).unwrap();
     insta::assert_snapshot!(build(), @"ERROR: failed to build: failed to read dockerfile: open Dockerfile: no such file or directory");
     fs::create_dir(&dockerfile).unwrap();
-    insta::assert_snapshot!(build(), @"ERROR: failed to build: Is a directory: failed to read WORLD/context/Dockerfile");
+    insta::assert_snapshot!(build(), @"ERROR: failed to build: is a directory: failed to read WORLD/context/Dockerfile");
     fs::remove_dir(&dockerfile).unwrap();
     assert!(Command::new("mkfifo").arg(&dockerfile).status().unwrap().success());
     insta::assert_snapshot!(build(), @"ERROR: failed to build: not a regular file: failed to read WORLD/context/Dockerfile");
@@ -80,12 +80,12 @@ fn what_may_not_be_read_is_said() {
         fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     };
     only_root("context/secret");
-    insta::assert_snapshot!(refused(&world, &build()), @"ERROR: failed to build: Permission denied: failed to read /secret");
+    insta::assert_snapshot!(refused(&world, &build()), @"ERROR: failed to build: permission denied: failed to read /secret");
     // What the ignore file keeps out is not looked at; the store took no harm.
     world.write("context/.dockerignore", "secret\n");
     build().well();
     only_root("context/Dockerfile");
-    insta::assert_snapshot!(refused(&world, &build()), @"ERROR: failed to build: Permission denied: failed to read WORLD/context/Dockerfile");
+    insta::assert_snapshot!(refused(&world, &build()), @"ERROR: failed to build: permission denied: failed to read WORLD/context/Dockerfile");
     // Somebody else's store.
     let mut command = world.command(&program);
     world.write("context/Dockerfile", "FROM scratch\nCOPY . /\n");
@@ -94,7 +94,7 @@ fn what_may_not_be_read_is_said() {
     world.rbx(&["build", "context"]).well();
     command.uid(NOBODY).gid(NOBODY);
     insta::assert_snapshot!(refused(&world, &ran(&mut command)), @"
-    ERROR: failed to build: Permission denied: cannot create WORLD/store/v1
+    ERROR: failed to build: permission denied: cannot create WORLD/store/v1
     Hint: name a directory that can be written by RBX_ROOT
     ");
 }
@@ -115,12 +115,12 @@ fn a_store_that_cannot_be_written_is_said() {
     };
     fs::create_dir(&store).unwrap();
     insta::assert_snapshot!(refused(&world, &read_only(&store)), @"
-    ERROR: failed to build: Read-only file system: cannot create WORLD/store/v1
+    ERROR: failed to build: read-only file system: cannot create WORLD/store/v1
     Hint: name a directory that can be written by RBX_ROOT
     ");
     world.rbx(&["build", "context"]).well();
     insta::assert_snapshot!(refused(&world, &read_only(&store)), @"
-    ERROR: failed to build: Read-only file system: cannot make the lease WORLD/store/v1/leases/…
+    ERROR: failed to build: read-only file system: cannot make the lease WORLD/store/v1/leases/…
     Hint: name a directory that can be written by RBX_ROOT
     ");
     world.rbx(&["build", "context"]).well();

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode;
 use tonic::codegen::http;
 use tonic::{Status, Streaming};
 
-use super::fsutil::{MemoryFile, Root, Selection, reason, send, send_file};
+use super::fsutil::{MemoryFile, Root, Selection, send, send_file};
 use super::messages::{DiffCopy, MessageSender};
 
 /// The directories that a daemon may read, by name: `context`, `dockerfile`, and those of named contexts. Cheap to
@@ -31,7 +31,7 @@ enum Local {
 
 /// A directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: failed to open directory {}", reason(.error), .path.display())]
+#[error("{}: failed to open directory {}", rbx_request::reason(.error), .path.display())]
 pub struct LocalError {
     path: PathBuf,
     #[source]

@@ -6,7 +6,6 @@
 
 mod auth;
 mod content;
-mod file;
 mod fsutil;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -41,7 +40,7 @@ use routes::Routes;
 pub use auth::Auth;
 pub use content::Contents;
 pub use local::{LocalError, Locals};
-pub use output::{OpenPipe, Output, OutputError, Outputs, Pipe};
+pub use output::{OpenPipe, Output, Outputs, Pipe};
 pub use secrets::Secrets;
 pub use ssh::Ssh;
 pub use upload::Uploads;
@@ -205,12 +204,4 @@ fn header_value(text: &str) -> String {
         _ => format!("%{byte:02X}"),
     };
     text.bytes().map(escape).collect()
-}
-
-/// The system's words for an error as Go has them, in lower case and without its number.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split_once(" (os error ").map_or(text.as_str(), |(reason, _)| reason);
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }

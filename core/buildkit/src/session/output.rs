@@ -11,13 +11,12 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use prost::Message;
-use rbx_request::Stdout;
+use rbx_request::{DestinationError, NewFile, Stdout, check_destination, reason};
 use tokio::sync::mpsc;
 use tonic::codegen::http;
 use tonic::{Code, Status, Streaming};
 
-use super::file::NewFile;
-use super::fsutil::{Packet, Receiver, Root, reason};
+use super::fsutil::{Packet, Receiver, Root};
 use super::messages::{DiffCopy, MessageSender};
 
 /// Bytes that are handed on at once, about.
@@ -73,37 +72,16 @@ pub struct Pipe {
     pub done: BoxFuture<'static, Result<(), String>>,
 }
 
-/// An output cannot go where it should.
-#[derive(Debug, thiserror::Error)]
-pub enum OutputError {
-    /// A directory was expected.
-    #[error("destination directory {} is a file", .0.display())]
-    IsFile(PathBuf),
-    /// A file was expected.
-    #[error("destination file {} is a directory", .0.display())]
-    IsDirectory(PathBuf),
-    /// It cannot be looked at.
-    #[error("{}: invalid destination {}", reason(.1), .0.display())]
-    Unusable(PathBuf, #[source] io::Error),
-}
-
 impl Outputs {
     /// Outputs by the numbers of their exporters. What is in their way already is an error now.
-    pub fn new(outputs: impl IntoIterator<Item = (usize, Output)>) -> Result<Self, OutputError> {
+    pub fn new(outputs: impl IntoIterator<Item = (usize, Output)>) -> Result<Self, DestinationError> {
         let check = |(number, output): (usize, Output)| {
-            let (path, directory) = match &output {
-                Output::File(path) => (path, false),
-                Output::Directory { path, .. } => (path, true),
-                Output::Stdout(_) | Output::Pipe(_) => return Ok((number, output)),
-            };
-            match std::fs::metadata(path) {
-                Ok(found) if directory && !found.is_dir() => Err(OutputError::IsFile(path.clone())),
-                Ok(found) if !directory && found.is_dir() => Err(OutputError::IsDirectory(path.clone())),
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(OutputError::Unusable(path.clone(), error))
-                }
-                _ => Ok((number, output)),
+            match &output {
+                Output::File(path) => check_destination(path, false)?,
+                Output::Directory { path, .. } => check_destination(path, true)?,
+                Output::Stdout(_) | Output::Pipe(_) => {}
             }
+            Ok((number, output))
         };
         Ok(Self(Arc::new(outputs.into_iter().map(check).collect::<Result<_, _>>()?)))
     }
@@ -130,8 +108,10 @@ impl DiffCopy for Outputs {
             return Err(Status::unknown(format!("exporter {number} not found")));
         };
         match output {
-            Output::File(path) => write(incoming, move || NewFile::create(&path)).await,
-            Output::Stdout(stdout) => write(incoming, move || Ok(stdout)).await,
+            Output::File(path) => {
+                write(incoming, path.display().to_string(), move || NewFile::create(&path)).await
+            }
+            Output::Stdout(stdout) => write(incoming, "standard output".to_owned(), move || Ok(stdout)).await,
             Output::Pipe(open) => pipe(incoming, open(metadata(&headers))).await,
             Output::Directory { path, delete } => {
                 let at_once = headers.get("buildkit-exporter-multi-platform");
@@ -203,8 +183,6 @@ trait Sink: Send + 'static {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// All of them were written.
     fn finish(self) -> io::Result<()>;
-    /// What errors call it.
-    fn name(&self) -> String;
 }
 
 impl Sink for NewFile {
@@ -215,10 +193,6 @@ impl Sink for NewFile {
     fn finish(self) -> io::Result<()> {
         self.keep()
     }
-
-    fn name(&self) -> String {
-        self.path().display().to_string()
-    }
 }
 
 impl Sink for Stdout {
@@ -228,10 +202,6 @@ impl Sink for Stdout {
 
     fn finish(self) -> io::Result<()> {
         self.lock().unwrap_or_else(PoisonError::into_inner).flush()
-    }
-
-    fn name(&self) -> String {
-        "standard output".to_owned()
     }
 }
 
@@ -259,15 +229,16 @@ where
     }
 }
 
+/// Writes what arrives. Errors call the place `name`.
 async fn write<S: Sink>(
     incoming: Streaming<Bytes>,
+    name: String,
     open: impl FnOnce() -> io::Result<S> + Send + 'static,
 ) -> Result<(), Status> {
     on_thread(incoming, move |batches| {
-        let mut sink = open().map_err(|error| Status::unknown(super::fsutil::reason(&error)))?;
-        let name = sink.name();
         let failed =
             |error: io::Error| Status::unknown(format!("{}: failed to write {name}", reason(&error)));
+        let mut sink = open().map_err(failed)?;
         loop {
             match batches.blocking_recv() {
                 Some(Some(batch)) => {

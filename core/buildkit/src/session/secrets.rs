@@ -29,7 +29,7 @@ impl Secrets {
             SecretSource::Value(value) => value.clone(),
             SecretSource::File(path) => {
                 let failed = |error: std::io::Error| {
-                    let reason = super::reason(&error);
+                    let reason = rbx_request::reason(&error);
                     Status::unknown(format!("{reason}: failed to read secret {id} from {}", path.display()))
                 };
                 let file = tokio::fs::File::open(path).await.map_err(failed)?;

@@ -85,7 +85,7 @@ impl ssh_server::Ssh for Ssh {
             let _ = &serving;
             match chunk {
                 Ok(chunk) => Ok(BytesMessage { data: chunk.into() }),
-                Err(error) => Err(Status::unknown(super::reason(&error))),
+                Err(error) => Err(Status::unknown(rbx_request::reason(&error))),
             }
         });
         Ok(Response::new(answers.boxed()))

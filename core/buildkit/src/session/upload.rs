@@ -63,7 +63,7 @@ impl upload_server::Upload for Uploads {
             reader.ok_or_else(|| Status::unknown(format!("no http response from session for {id}")))?;
         let messages = ReaderStream::with_capacity(reader, CHUNK).map(|chunk| match chunk {
             Ok(chunk) => Ok(BytesMessage { data: chunk.into() }),
-            Err(error) => Err(Status::unknown(super::reason(&error))),
+            Err(error) => Err(Status::unknown(rbx_request::reason(&error))),
         });
         Ok(Response::new(messages.boxed()))
     }

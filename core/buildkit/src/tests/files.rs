@@ -106,10 +106,10 @@ async fn outputs_come_back_from_an_engine() {
     let (outcome, _) = build(&client, to(context.path(), &full), &Cancel::default()).await;
     let reason = outcome.unwrap_err().reason;
     assert!(reason.contains("no space left on device: failed to write /dev/full"), "{reason}");
-    let missing = [("oci", Output::File(out.path().join("missing/image.tar")))];
-    let (outcome, _) = build(&client, to(context.path(), &missing), &Cancel::default()).await;
-    let reason = outcome.unwrap_err().reason;
-    assert!(reason.contains("no such file or directory: failed to write"), "{reason}");
+    let missing = out.path().join("missing/image.tar");
+    let outputs = [("oci", Output::File(missing.clone()))];
+    build(&client, to(context.path(), &outputs), &Cancel::default()).await.0.unwrap();
+    assert!(missing.is_file());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use rbx_oci::{ANNOTATION_REF_NAME, Descriptor, Digest, Reference};
 use rbx_store::Store;
 
 use super::image::BuiltImage;
-use crate::error::{BuildError, plain};
+use crate::error::BuildError;
 
 /// The tag that an image without a name has in a layout directory, as buildx writes it: the next one replaces it.
 const UNNAMED: &str = "latest";
@@ -44,7 +44,9 @@ pub(crate) fn write_archive<W: Write>(
     name: &str,
     out: W,
 ) -> Result<W, BuildError> {
-    let failed = |error: io::Error| BuildError::failed(format!("{}: failed to write {name}", plain(&error)));
+    let failed = |error: io::Error| {
+        BuildError::failed(format!("{}: failed to write {name}", rbx_request::reason(&error)))
+    };
     let mut archive = ArchiveWriter::new(out, mtime).map_err(failed)?;
     // The members of a layer that was packed here carry their own checks.
     let packed: BTreeSet<Digest> = image

@@ -5,10 +5,9 @@ use std::sync::{Arc, PoisonError};
 
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_request::{BuildResult, Output, OutputDestination, OutputKind, Stdout};
+use rbx_request::{BuildResult, NewFile, Output, OutputDestination, OutputKind, Stdout};
 use serde_json::json;
 
-use super::NewFile;
 use super::archive::{write_archive, write_layout};
 use super::files::{write_directory, write_platform_directory, write_tar};
 use super::image::{BuiltImage, assemble, path_part, store_image};
@@ -132,7 +131,7 @@ impl Export<'_> {
                 let content = format!("{docker} {mtime} {} {listed}", names_key.join(","));
                 let written = Written::new(path, &content);
                 if !written.is_there(store) {
-                    let file = NewFile::create(path)?;
+                    let file = NewFile::create(path).map_err(|error| unwritable(path, &error))?;
                     let name = path.display().to_string();
                     let file = write_archive(store, &image, names, docker, mtime, &name, file)?;
                     file.keep().map_err(|error| unwritable(path, &error))?;
@@ -202,7 +201,7 @@ impl Export<'_> {
                     Ok(())
                 }
                 Some(OutputDestination::Path(path)) => {
-                    let mut file = NewFile::create(path)?;
+                    let mut file = NewFile::create(path).map_err(|error| unwritable(path, &error))?;
                     write_tar(&trees, epoch, &mut file)?;
                     file.keep().map_err(|error| unwritable(path, &error))
                 }

@@ -37,7 +37,8 @@ impl Written {
     }
 
     fn stamp(&self) -> Option<String> {
-        let found = std::fs::symlink_metadata(&self.path).ok()?;
+        // Behind a link is the file that was written; a device or a pipe keeps nothing.
+        let found = std::fs::metadata(&self.path).ok().filter(std::fs::Metadata::is_file)?;
         let (device, inode, size) = (found.dev(), found.ino(), found.size());
         let modified = (found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
         Some(format!("{device} {inode} {size} {modified:?} {}", self.content))

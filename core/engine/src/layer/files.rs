@@ -62,7 +62,7 @@ impl Files {
         let path = entry.path.clone();
         self.write(entry, content).map_err(|error| {
             let path = String::from_utf8_lossy(&path);
-            io::Error::new(error.kind(), format!("{}: {path:?}", crate::error::plain(&error)))
+            io::Error::new(error.kind(), format!("{}: {path:?}", rbx_request::reason(&error)))
         })
     }
 

@@ -10,6 +10,9 @@ const BUILDKIT: &[Row] =
 const CONTAINERD: &[Row] = &[Row::DockerContainerd];
 const GRAPH: &[Row] = &[Row::DockerGraph];
 
+/// Where the topic of failures is tried, and outputs can be archives.
+const DESTINATIONS: &[Row] = &[Row::Embedded, Row::DockerContainerd, Row::ContainerDind, Row::RemoteTls];
+
 pub(super) const LISTS: Lists = Lists { otherwise: OTHERWISE, omitted: OMITTED, explained: EXPLAINED };
 
 /// What ends otherwise on some rows.
@@ -83,12 +86,6 @@ const OTHERWISE: &[Otherwise] = &[
     },
     Otherwise {
         rows: EMBEDDED,
-        columns: &["destination-missing"],
-        verdict: Verdict::Fails(1, "failed to write {out}/absent/image.tar"),
-        reason: "the words are this engine's own",
-    },
-    Otherwise {
-        rows: EMBEDDED,
         columns: &["insecure"],
         verdict: Verdict::Fails(1, "security.insecure is not allowed"),
         reason: "the language is known, and what lacks is the entitlement",
@@ -131,7 +128,7 @@ const OMITTED: &[Omitted] = &[
     },
     Omitted {
         rows: GRAPH,
-        columns: &["destination-missing"],
+        columns: &["destination-unusable"],
         reason: "there is no archive, and which of two errors is said is of no use to anybody",
     },
     Omitted {
@@ -183,22 +180,10 @@ const EXPLAINED: &[Explained] = &[
         reason: "what the daemon fetches by itself is not sent to it",
     },
     Explained {
-        rows: &[
-            Row::DockerContainerd,
-            Row::ContainerBuildKit,
-            Row::ContainerDind,
-            Row::RemoteUnix,
-            Row::RemoteTls,
-        ],
-        columns: &["destination-missing"],
-        differences: &[
-            "words: ERROR: ",
-            "words: nothing | ERROR: ",
-            "words: nothing | ------",
-            "words: nothing |  > exporting",
-            "steps: nothing | ",
-        ],
-        reason: "errors begin with the reason; a destination is opened when there is something to write",
+        rows: DESTINATIONS,
+        columns: &["destination-unusable"],
+        differences: &["words: ERROR: ", "words: nothing | ERROR: "],
+        reason: "errors begin with the reason",
     },
     Explained {
         rows: BUILDKIT,

@@ -79,10 +79,10 @@ pub(super) const BUILDS: &[Build] = &[
         ..Build::DEFAULT
     },
     Build {
-        name: "destination-missing",
+        name: "destination-unusable",
         files: &[("Dockerfile", "FROM scratch\nCOPY own /\n"), ("own", "own\n")],
-        commands: &["build -o type=oci,dest={out}/absent/image.tar {context}"],
-        verdict: Verdict::Fails(1, "no such file or directory"),
+        commands: &["build -o type=oci,dest={context}/own/image.tar {context}"],
+        verdict: Verdict::Fails(1, "not a directory"),
         ..Build::DEFAULT
     },
     Build {

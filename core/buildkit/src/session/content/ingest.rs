@@ -254,5 +254,5 @@ fn absent(writer: &DirectoryWriter, expected: &str) -> Result<(), Status> {
 }
 
 fn failed(error: &std::io::Error) -> Status {
-    Status::unknown(super::super::reason(error))
+    Status::unknown(rbx_request::reason(error))
 }

@@ -94,7 +94,7 @@ impl Store {
         };
         opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Status::not_found(format!("content {digest}: not found")),
-            _ => Status::unknown(format!("{}: content {digest}", super::reason(&error))),
+            _ => Status::unknown(format!("{}: content {digest}", rbx_request::reason(&error))),
         })
     }
 
@@ -121,7 +121,7 @@ impl Store {
         let Self::Directory { writer, .. } = self else {
             return Err(Status::unimplemented("content of a layout cannot be listed"));
         };
-        let failed = |error: io::Error| Status::unknown(super::reason(&error));
+        let failed = |error: io::Error| Status::unknown(rbx_request::reason(&error));
         let mut blobs = writer.blobs().map_err(failed)?;
         blobs.sort_unstable();
         // One that is gone by now is not there.

@@ -30,7 +30,7 @@ pub(super) fn part((mut file, blob): (File, u64), offset: i64, size: i64) -> Res
     let rest = blob - offset;
     let left = u64::try_from(size).ok().filter(|size| (1..rest).contains(size)).unwrap_or(rest);
     let step = i64::try_from(offset).expect("it was one");
-    file.seek(SeekFrom::Current(step)).map_err(|error| Status::unknown(super::super::reason(&error)))?;
+    file.seek(SeekFrom::Current(step)).map_err(|error| Status::unknown(rbx_request::reason(&error)))?;
     Ok(Part { file, left, read: 0 })
 }
 
@@ -43,7 +43,7 @@ pub(super) fn messages(part: Part) -> Messages<ReadContentResponse> {
         blocking(move || {
             let size = part.left.min(CHUNK);
             let mut data = Vec::new();
-            let failed = |error: std::io::Error| Status::unknown(super::super::reason(&error));
+            let failed = |error: std::io::Error| Status::unknown(rbx_request::reason(&error));
             let count = (&mut part.file).take(size).read_to_end(&mut data).map_err(failed)? as u64;
             if count < size {
                 return Err(Status::data_loss("the content became shorter while it was read"));

@@ -23,7 +23,7 @@ pub(super) use packet::Packet;
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) use packet::{PacketKind, Stat};
 pub(super) use receive::Receiver;
-pub(super) use root::{Root, reason};
+pub(super) use root::Root;
 pub(super) use send::send;
 
 /// What of a tree is wanted, in the patterns of a request.

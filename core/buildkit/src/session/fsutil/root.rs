@@ -75,13 +75,5 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// What went wrong with a file, in the words that Go has for it, which are BuildKit's.
 pub(crate) fn go_error(operation: &str, path: &Path, error: &io::Error) -> String {
-    format!("{operation} {}: {}", path.display(), reason(error))
-}
-
-/// The reason alone, as Go writes it.
-pub(crate) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error ").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+    format!("{operation} {}: {}", path.display(), rbx_request::reason(error))
 }

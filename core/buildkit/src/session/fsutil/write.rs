@@ -6,12 +6,13 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rbx_request::reason;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::mode::{kind, permissions};
 use super::packet::{Stat, Xattr};
-use super::root::{Root, reason, split, to_path, within};
+use super::root::{Root, split, to_path, within};
 use crate::id::new_id;
 
 /// Bytes that may be remembered of a tree, in all: of each directory, link and waiting file what is said of it.

@@ -84,10 +84,12 @@ async fn files_appear_when_they_are_whole() {
     assert_eq!(names(&directory), ["elsewhere", "image.tar"]);
 
     stream(&self::outputs(Output::File("/dev/null".into())), parts()).await.unwrap();
-    let missing = self::outputs(Output::File(directory.path().join("no/where")));
-    let status = stream(&missing, parts()).await.unwrap_err();
-    let shown = directory.path().display();
-    assert_eq!(status.message(), format!("no such file or directory: failed to write {shown}/no/where"));
+    // As buildx does, it makes what is missing; what is no directory is in the way.
+    let [missing, shut] = ["no/where", "elsewhere/file"].map(|name| directory.path().join(name));
+    stream(&self::outputs(Output::File(missing.clone())), parts()).await.unwrap();
+    assert_eq!(fs::read(missing).unwrap().len(), 1_000_006);
+    let words = format!("not a directory: invalid destination {}", shut.display());
+    assert_eq!(Outputs::new([(0, Output::File(shut))]).unwrap_err().to_string(), words);
     let full = stream(&self::outputs(Output::File("/dev/full".into())), parts()).await.unwrap_err();
     assert_eq!(full.message(), "no space left on device: failed to write /dev/full");
 }

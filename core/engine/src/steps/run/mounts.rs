@@ -9,7 +9,7 @@ use rbx_store::{LayerId, PreparedTree, TempDir};
 
 use super::caches::{self, Caches};
 use crate::agent::Forward;
-use crate::error::{BuildError, plain};
+use crate::error::BuildError;
 use crate::layer::lower_directories;
 use crate::plan::{RunMount, RunMountKind, RunOperation};
 use crate::progress::Task;
@@ -132,7 +132,10 @@ impl Solver {
                     let (uid, gid) = (ids.user_or_root(*uid), ids.group_or_root(*gid));
                     let forward = Forward::start(agent.clone(), self.store.temp_dir()?, uid, gid, *mode)
                         .map_err(|error| {
-                            BuildError::failed(format!("{}: failed to listen for SSH", plain(&error)))
+                            BuildError::failed(format!(
+                                "{}: failed to listen for SSH",
+                                rbx_request::reason(&error)
+                            ))
                         })?;
                     let source = forward.path();
                     scratch.forwards.push(forward);

@@ -176,7 +176,7 @@ fn files_may_change_while_they_are_read(fixture: &mut Fixture) {
         fixture.dockerfile("FROM scratch\nCOPY . /x/\n");
         if let Err(error) = fixture.build() {
             let reason = error.to_string();
-            let told = ["the file changed while it was read", "No such file or directory"];
+            let told = ["the file changed while it was read", "no such file or directory"];
             assert!(told.iter().any(|told| reason.starts_with(told)), "{reason}");
             assert!(reason.contains(": failed to read /f"), "{reason}");
         }
@@ -195,7 +195,7 @@ fn paths_that_are_too_long_are_said(fixture: &mut Fixture) {
     }
     fixture.dockerfile("FROM scratch\nCOPY . /\n");
     let reason = refused(fixture);
-    assert!(reason.starts_with("File name too long: failed to read /ddd"), "{reason}");
+    assert!(reason.starts_with("file name too long: failed to read /ddd"), "{reason}");
     // What is not asked for does not matter.
     fixture.write("file", "file");
     fixture.dockerfile("FROM scratch\nCOPY file /\n");
@@ -210,7 +210,7 @@ fn what_is_no_dockerfile_is_said(fixture: &mut Fixture) {
     };
     assert_eq!(file(fixture, &path), "failed to read dockerfile: open Dockerfile: no such file or directory");
     std::fs::create_dir(&path).expect("a directory");
-    assert_eq!(file(fixture, &path), format!("Is a directory: failed to read {}", path.display()));
+    assert_eq!(file(fixture, &path), format!("is a directory: failed to read {}", path.display()));
     std::fs::remove_dir(&path).expect("the directory");
     rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a pipe");
     assert_eq!(file(fixture, &path), format!("not a regular file: failed to read {}", path.display()));
