@@ -73,6 +73,14 @@ pub enum DriverError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What answers has no `BuildKit`: an Engine of before its time, or something else that speaks an Engine's API.
+    #[error("BuildKit not supported by daemon: {cause}: {host}")]
+    NoBuildKit {
+        /// The address.
+        host: String,
+        /// What it answered.
+        cause: String,
+    },
     /// No daemon of `BuildKit` can be reached at an address.
     #[error("cannot connect to the builder: {cause}: {host}")]
     Unreachable {
@@ -110,6 +118,9 @@ pub enum DriverError {
     /// The image of a builder has neither of the daemons that build.
     #[error("the image has neither buildkitd nor dockerd: {0}")]
     NoDaemon(String),
+    /// Settings of `BuildKit` that an Engine has not.
+    #[error("an Engine in a container has nothing for: {0}: buildkitd.toml or flags of the builder")]
+    NotForEngines(String),
     /// The container of a builder does not start, or ends at once.
     #[error("{}", [std::slice::from_ref(reason), log.as_slice()].concat().join("\n  "))]
     NotStarted {
@@ -161,6 +172,13 @@ impl DriverError {
                 "choose another image with `--driver-opt image=`: one of BuildKit (moby/buildkit), or one with an \
                  Engine of its own (docker:dind), that the Engine has or can pull",
             ),
+            Self::NoBuildKit { .. } => Some(
+                "Docker Engine has it from 18.09 on, and Podman has none: `docker rbx create --driver docker-container` \
+                 makes a builder with it there, and `--builder embedded` builds without",
+            ),
+            Self::NotForEngines(_) => {
+                Some("leave it out, or choose an image of BuildKit with `--driver-opt image=moby/buildkit`")
+            }
             Self::Emulation { .. } => Some(
                 "install QEMU on this machine (sudo apt-get install qemu-user-static), or choose an image that has \
                  it with `--driver-opt qemu.image=`; `--driver-opt qemu.install=false` leaves it alone",

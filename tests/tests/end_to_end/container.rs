@@ -10,8 +10,8 @@ use rbx_tests::binfmt::Registered;
 use rbx_tests::builders::buildkit_image;
 use rbx_tests::dind::{BUILDKIT, DIND};
 
-use rbx_tests::{Engine, Image, Parts, Store, rbx_program};
-use serde_json::Value;
+use rbx_tests::{Engine, Image, Parts, Registry, Store, rbx_program};
+use serde_json::{Value, json};
 
 /// The tests of this module.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -124,8 +124,8 @@ fn the_tutorials_make_use_and_remove_builders() -> Result<(), String> {
     if left.trim().is_empty() { Ok(()) } else { Err(format!("left behind: {left}")) }
 }
 
-/// A tutorial's build on an Engine in a container, whose steps have the container's network; and again after the
-/// container was killed, with what is left of the first.
+/// A tutorial's build on an Engine in a container, whose steps have the container's network, and whose registries and
+/// rules are those of a `buildkitd.toml`; and again after the container was killed, with what is left of the first.
 fn an_engine_in_a_container_builds() -> Result<(), String> {
     const CONTAINER: &str = "buildx_buildkit_builds0";
     let world = World::new(Store::Containerd);
@@ -133,7 +133,7 @@ fn an_engine_in_a_container_builds() -> Result<(), String> {
     std::fs::create_dir(&context).map_err(|error| error.to_string())?;
     std::fs::write(
         context.join("Dockerfile"),
-        "FROM base AS steps\nRUN readlink /proc/self/ns/net >/own; head -c 16 /dev/urandom | od >/once\n\
+        "FROM mirrored.test/busybox AS steps\nRUN readlink /proc/self/ns/net >/own; head -c 16 /dev/urandom | od >/once\n\
          RUN --network=none readlink /proc/self/ns/net >/none\n\
          FROM steps\nCOPY greeting /\nRUN cp /greeting /copied\n",
     )
@@ -143,22 +143,40 @@ fn an_engine_in_a_container_builds() -> Result<(), String> {
         Ok::<_, String>(())
     };
     greet("first")?;
-    let base = Parts::locate().layout("busybox").display().to_string();
+    let registry = Registry::with_images();
+    let config = world.home.path().join("buildkitd.toml");
+    std::fs::write(
+        &config,
+        format!(
+            "[registry.\"mirrored.test\"]\nmirrors = [\"{}\"]\n[[worker.oci.gcpolicy]]\n\
+             filters = [\"type==source.local\"]\nkeepDuration = \"48h\"\nmaxUsedSpace = \"7GB\"\n",
+            registry.address()
+        ),
+    )
+    .map_err(|error| error.to_string())?;
     let platform = rbx_platform::Platform::host();
-    let build = format!(
-        "docker rbx build --progress=plain --platform {platform} --build-context base=oci-layout://{base}:latest \
-         --tag hello {}",
-        context.display()
-    );
+    let build =
+        format!("docker rbx build --progress=plain --platform {platform} --tag hello {}", context.display());
     let file = |name: &str| world.run(&format!("docker run --rm --network none hello cat /{name}"));
 
     world.run(&format!(
-        "docker rbx create --name builds --driver docker-container {QUIET},image=DIND --use"
+        "docker rbx create --name builds --driver docker-container {QUIET},image=DIND --use --buildkitd-config {}",
+        config.display()
     ))?;
     // It is booted by the build.
     let said = world.run(&format!("{build} --load"))?;
     expect(&said, "creating container buildx_buildkit_builds0")?;
     expect(&file("copied")?, "first")?;
+    let inspected = world.run("docker rbx inspect")?;
+    for words in ["type==source.local", "48h0m0", "7GiB"] {
+        expect(&inspected, words)?;
+    }
+    // No scanner would find a network.
+    let said = world.fail(&format!("{build} --sbom=true --output type=cacheonly"))?;
+    expect(
+        &said,
+        "ERROR: failed to build: SBOM attestations are not supported by the Engine in the container",
+    )?;
     let own = world.run(&format!("docker exec {CONTAINER} readlink /proc/self/ns/net"))?;
     if file("own")? != own || file("none")? == own {
         return Err(format!("steps are not in {own}: {}{}", file("own")?, file("none")?));
@@ -338,7 +356,7 @@ fn settings_that_changed_count_after_a_stop() -> Result<(), String> {
             "docker rbx create --name it --node n --driver docker-container {QUIET},image=DIND{more}"
         ))
     };
-    create("")?;
+    create(",memory=512m,cgroup-parent=/docker/buildx/own,restart-policy=on-failure:3")?;
     world.run("docker rbx inspect --bootstrap it")?;
     let before = world.containers()?;
     let said = create(",env.A=b")?;
@@ -347,6 +365,17 @@ fn settings_that_changed_count_after_a_stop() -> Result<(), String> {
     if world.containers()? != before {
         return Err("a container that runs is left alone".to_owned());
     }
+    let found = world.inspect("buildx_buildkit_n")?["host"].take();
+    for (field, wanted) in [
+        ("NetworkMode", "host".into()),
+        ("Memory", (512 << 20).into()),
+        ("CgroupParent", "/docker/buildx/own".into()),
+        ("RestartPolicy", json!({ "Name": "on-failure", "MaximumRetryCount": 3 })),
+    ] {
+        if found[field] != wanted {
+            return Err(format!("{field}: {} for {wanted}", found[field]));
+        }
+    }
     world.run("docker rbx stop it")?;
     expect(
         &world.run("docker rbx inspect --bootstrap it")?,
@@ -354,6 +383,14 @@ fn settings_that_changed_count_after_a_stop() -> Result<(), String> {
     )?;
     let found = world.inspect("buildx_buildkit_n")?;
     expect(&found["config"]["Env"].to_string(), "\"A=b\"")?;
+    // Whoever keeps the state finds it again, and whoever keeps the daemon has it running.
+    world.run("docker rbx rm --keep-state it")?;
+    expect(&world.run("docker volume ls --quiet")?, "buildx_buildkit_n_state")?;
+    expect(&create("")?, "it")?;
+    world.run("docker rbx inspect --bootstrap it")?;
+    world.run("docker rbx rm --keep-daemon it")?;
+    create("")?;
+    expect(&world.run("docker rbx inspect it")?, "Status:                running\n")?;
     // What is not running goes with the rest.
     world.run("docker rbx stop it")?;
     expect(&world.run("docker rbx rm --all-inactive --force")?, "it removed")?;
@@ -378,6 +415,14 @@ fn what_does_not_start_says_why() -> Result<(), String> {
         expect(after, words)?;
         world.run("docker rbx rm bad")?;
     }
+    let config = world.home.path().join("buildkitd.toml");
+    std::fs::write(&config, "[worker.oci]\nmax-parallelism = 4\n").map_err(|error| error.to_string())?;
+    let said = world.fail(&format!(
+        "docker rbx create --name told --bootstrap --buildkitd-config {} {QUIET},image=DIND",
+        config.display()
+    ))?;
+    expect(&said, "an Engine in a container has nothing for: worker.oci.max-parallelism: buildkitd.toml")?;
+    world.run("docker rbx rm told")?;
     let said =
         world.fail("docker rbx create --name odd --bootstrap --driver-opt network=missing,image=DIND")?;
     expect(&said, "network missing not found")

@@ -138,7 +138,18 @@ impl Flags {
 
 /// Refuses attestations where there is no index to hold them.
 pub(super) fn check_attestations(request: &BuildRequest, settings: &Settings) -> Result<(), Failure> {
-    let asked = request.attestations.iter().any(|attestation| attestation.enabled);
+    let mut asked = request.attestations.iter().filter(|attestation| attestation.enabled);
+    // Its scanner is a step of the front end's own, which can be given no other network than the daemon's default.
+    if settings.network == Network::Host && asked.clone().any(|attestation| attestation.kind == "sbom") {
+        let mut failure = invalid(format!(
+            "SBOM attestations are not supported by the Engine in the container of builder {:?}: it has no network \
+             for their scanner",
+            settings.builder
+        ));
+        failure.hint = Some("choose an image of BuildKit with `--driver-opt image=moby/buildkit`".to_owned());
+        return Err(failure);
+    }
+    let asked = asked.next().is_some();
     if asked && !settings.features.multi_platform {
         return Err(unsupported("Attestation", settings, "attestations"));
     }
@@ -248,6 +259,21 @@ mod tests {
 
     fn error(request: &BuildRequest, settings: &Settings) -> String {
         Flags::of(request, settings, None).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_scanner_needs_a_network() {
+        let told = |sbom: &str, network| {
+            let attestations = Attestation::parse_all::<&str>(&[], "mode=max", sbom).unwrap();
+            let request = BuildRequest { attestations, ..BuildRequest::default() };
+            check_attestations(&request, &Settings { network, ..settings() })
+        };
+        assert!(told("true", Network::Default).is_ok());
+        assert!(told("", Network::Host).is_ok());
+        assert!(told("false", Network::Host).is_ok());
+        let failure = told("generator=a", Network::Host).unwrap_err();
+        assert!(failure.reason.starts_with("SBOM attestations are not supported by"), "{failure}");
+        assert!(failure.hint.unwrap().contains("--driver-opt image="));
     }
 
     #[test]

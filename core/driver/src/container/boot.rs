@@ -15,7 +15,7 @@ use tar::{Builder, EntryType, Header};
 use tokio::time::{sleep, timeout_at};
 
 use super::create::SETTINGS;
-use super::daemon::{DAEMON_JSON, Daemon, daemon_json};
+use super::daemon::{DAEMON_JSON, Daemon, engine_files};
 use super::{ContainerDriver, image};
 use crate::error::DriverError;
 use crate::progress::Progress;
@@ -28,6 +28,8 @@ const OTHERS_TIME: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How many lines of a container's log are read, and bytes of them.
 const LOG: (&str, usize) = ("500", 64 << 10);
+/// The configuration of BuildKit among the files of a node.
+const BUILDKITD_TOML: &str = "buildkitd.toml";
 /// How many lines of it are shown.
 const SHOWN: usize = 12;
 
@@ -119,6 +121,10 @@ impl ContainerDriver {
         let credentials = self.surroundings.credentials.as_deref();
         let image = image::provide(&self.engine, &self.options.image, credentials, progress).await?;
         let daemon = image.daemon(&self.engine).await?;
+        if daemon == Daemon::Engine {
+            // What it cannot be told is said before it is there.
+            self.engine_files(None)?;
+        }
         let make = async {
             self.dial.forget();
             if self.create(&image, daemon).await? || !self.starts_by_itself().await? {
@@ -149,7 +155,7 @@ impl ContainerDriver {
             Daemon::Engine => {
                 let path = format!("/etc/{DAEMON_JSON}");
                 let own = image::read(engine, name, &path).await?;
-                vec![(DAEMON_JSON.to_owned(), daemon_json(own.as_deref(), &self.node.flags)?)]
+                self.engine_files(own.as_deref())?
             }
         };
         if !files.is_empty() {
@@ -163,6 +169,15 @@ impl ContainerDriver {
             }
             Err(error) => Err(engine.failure(error)),
         }
+    }
+
+    /// What an Engine gets: its configuration, and the certificates that are named in it.
+    fn engine_files(&self, image: Option<&[u8]>) -> Result<Vec<(String, Vec<u8>)>, DriverError> {
+        let toml = self.node.files.get(BUILDKITD_TOML).map(Vec::as_slice);
+        let mut files = engine_files(image, &self.node.flags, toml)?;
+        let certificates = self.node.files.iter().filter(|(name, _)| *name != BUILDKITD_TOML);
+        files.extend(certificates.map(|(name, content)| (format!("buildkit/{name}"), content.clone())));
+        Ok(files)
     }
 
     fn buildkit_files(&self) -> Vec<(String, Vec<u8>)> {

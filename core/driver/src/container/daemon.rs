@@ -3,6 +3,7 @@
 use bollard::models::ContainerInspectResponse;
 use serde_json::{Map, Value, json};
 
+use super::configuration::add_configuration;
 use crate::error::DriverError;
 
 /// The configuration of an Engine.
@@ -133,10 +134,15 @@ fn split(flags: &[String]) -> (Vec<String>, Vec<String>) {
     (entitlements, rest)
 }
 
-/// The configuration of an Engine in a container: that of its image, with what builds need. Images are kept by
-/// containerd, unless the image's configuration says otherwise: the other store builds for one platform at a time. Steps may have the
-/// network of the Engine's host, which is that of the container.
-pub(super) fn daemon_json(image: Option<&[u8]>, flags: &[String]) -> Result<Vec<u8>, DriverError> {
+/// The configuration of an Engine in a container, as files below `/etc`: that of its image, with what a `buildkitd.toml`
+/// says and what builds need. Images are kept by containerd, unless the image's configuration says otherwise: the other
+/// store builds for one platform at a time. Steps may have the network of the Engine's host, which is that of the
+/// container.
+pub(super) fn engine_files(
+    image: Option<&[u8]>,
+    flags: &[String],
+    buildkitd: Option<&[u8]>,
+) -> Result<Vec<(String, Vec<u8>)>, DriverError> {
     let wrong =
         |reason: String| DriverError::Refused(format!("{reason}: /etc/{DAEMON_JSON} of the builder's image"));
     let mut configuration = match image {
@@ -152,19 +158,41 @@ pub(super) fn daemon_json(image: Option<&[u8]>, flags: &[String]) -> Result<Vec<
     {
         fields.remove(field);
     }
+    let mut files = match buildkitd {
+        Some(text) => add_configuration(text, fields)?,
+        None => Vec::new(),
+    };
     let features = object(fields, "features").map_err(wrong)?;
     features.entry("containerd-snapshotter").or_insert(true.into());
     let granted = object(fields, "builder").and_then(|builder| object(builder, "entitlements"));
     let granted = granted.map_err(wrong)?;
-    let (entitlements, _) = split(flags);
+    let (entitlements, own) = split(flags);
+    let foreign: Vec<&str> = own.iter().map(String::as_str).filter(|flag| is_of_buildkit(flag)).collect();
+    if !foreign.is_empty() {
+        return Err(DriverError::NotForEngines(foreign.join(", ")));
+    }
     for name in [NETWORK].into_iter().chain(entitlements.iter().map(String::as_str)) {
         granted.insert(name.replace('.', "-"), true.into());
     }
-    Ok(configuration.to_string().into_bytes())
+    files.push((DAEMON_JSON.to_owned(), configuration.to_string().into_bytes()));
+    Ok(files)
+}
+
+/// Whether a flag is one of `buildkitd`'s that `dockerd` has not. Others it knows, or complains about.
+fn is_of_buildkit(flag: &str) -> bool {
+    const NAMES: [&str; 6] =
+        ["--addr", "--config", "--root", "--tlsdir", "--otel-socket-path", "--debugaddr"];
+    let name = flag.split('=').next().unwrap_or_default();
+    let is_worker =
+        ["--oci-", "--containerd-worker", "--save-cache-debug"].iter().any(|it| name.starts_with(it));
+    is_worker || NAMES.contains(&name)
 }
 
 /// The object under a name, which is made if there is none.
-fn object<'a>(fields: &'a mut Map<String, Value>, name: &str) -> Result<&'a mut Map<String, Value>, String> {
+pub(super) fn object<'a>(
+    fields: &'a mut Map<String, Value>,
+    name: &str,
+) -> Result<&'a mut Map<String, Value>, String> {
     let value = fields.entry(name).or_insert_with(|| json!({}));
     value.as_object_mut().ok_or_else(|| format!("{name} is not an object"))
 }
@@ -210,8 +238,10 @@ mod tests {
     #[test]
     fn an_engine_keeps_the_configuration_of_its_image() {
         let made = |image: Option<&str>, flags: &str| {
-            daemon_json(image.map(str::as_bytes), &words(flags))
-                .map_or_else(|error| error.to_string(), |json| String::from_utf8(json).unwrap())
+            engine_files(image.map(str::as_bytes), &words(flags), None).map_or_else(
+                |error| error.to_string(),
+                |files| String::from_utf8(files[0].1.clone()).unwrap(),
+            )
         };
         assert_eq!(
             made(None, ""),
@@ -226,6 +256,16 @@ mod tests {
             ),
             r#"{"registry-mirrors":["https://m"],"features":{"containerd-snapshotter":false,"a":true},"builder":{"entitlements":{"network-host":true,"security-insecure":true}}}"#
         );
+        assert_eq!(
+            made(None, "--debug --oci-worker-gc=false --root /a"),
+            "an Engine in a container has nothing for: --oci-worker-gc=false, --root: buildkitd.toml or flags of the \
+             builder"
+        );
+        let toml = b"insecure-entitlements = [\"security.insecure\"]\n[registry.\"a:1\"]\nhttp = true\n";
+        let files = engine_files(None, &[], Some(toml)).unwrap();
+        assert_eq!(files[0].0, "docker/certs.d/a:1/hosts.toml");
+        let json = String::from_utf8(files[1].1.clone()).unwrap();
+        assert!(json.contains(r#""entitlements":{"security-insecure":true,"network-host":true}"#), "{json}");
         let granting =
             r#"{"builder":{"gc":{},"entitlements":{"network-host":false,"security-insecure":true}}}"#;
         assert_eq!(

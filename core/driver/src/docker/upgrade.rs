@@ -22,6 +22,9 @@ use crate::error::DriverError;
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// How much is read of why it does not, in bytes.
 const REASON: usize = 4 << 10;
+/// What a server answers that knows no such path.
+const LACKS: [StatusCode; 3] =
+    [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
 /// gRPC, as Engines call it.
 const PROTOCOL: &str = "h2c";
 
@@ -45,7 +48,14 @@ impl EngineDial {
             within(ANSWER_TIME, upgrade(connection, path, headers)).await
         };
         opened.await.map_err(|error| {
-            io::Error::new(error.kind(), DriverError::connection(&self.host, Box::new(error)))
+            let answered = error.get_ref().and_then(|inner| inner.downcast_ref::<NotSwitched>());
+            let without = answered.filter(|answered| LACKS.contains(&answered.status));
+            let kind = error.kind();
+            let told = match without.map(ToString::to_string) {
+                Some(cause) => DriverError::NoBuildKit { host: self.host.clone(), cause },
+                None => DriverError::connection(&self.host, Box::new(error)),
+            };
+            io::Error::new(kind, told)
         })
     }
 }
@@ -61,6 +71,16 @@ impl Dial for EngineDial {
     ) -> BoxFuture<'a, Option<io::Result<Box<dyn Io>>>> {
         Box::pin(async { Some(self.open("/session", headers).await) })
     }
+}
+
+/// A server did not switch protocols.
+#[derive(Debug, thiserror::Error)]
+#[error("unable to upgrade to {protocol}, received {}{reason}", status.as_u16())]
+struct NotSwitched {
+    protocol: &'static str,
+    status: StatusCode,
+    /// What it says, after a colon.
+    reason: String,
 }
 
 /// Asks the Engine to speak gRPC from here on.
@@ -93,8 +113,7 @@ pub(crate) async fn switch(
     let status = response.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
         let reason = reason(response.into_body()).await;
-        let code = status.as_u16();
-        return Err(io::Error::other(format!("unable to upgrade to {protocol}, received {code}{reason}")));
+        return Err(io::Error::other(NotSwitched { protocol, status, reason }));
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(io::Error::other)?;
     // What drives the connection until then has nothing left to do.

@@ -293,7 +293,7 @@ async fn engines_that_will_not_speak_grpc() {
         ),
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 30\r\n\r\n{\"message\":\"page not found\"}\r\n",
-            "received 404: page not found",
+            "BuildKit not supported by daemon: unable to upgrade to h2c, received 404: page not found",
         ),
         (b"HTTP/1.1 200 OK\r\n\r\n", "received 200"),
         (b"SSH-2.0-OpenSSH_10.0\r\n", "error during connect: "),
