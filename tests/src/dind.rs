@@ -40,6 +40,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+# What an Engine that was killed leaves there, the next one would take itself for.
+rm -rf /var/run/docker /var/run/docker.pid
 mkdir -p /run/buildkit
 exec dockerd --host=unix:///run/buildkit/docker.sock --data-root=/var/lib/buildkit --bridge=none --iptables=false \
     --ip6tables=false --userland-proxy=false --feature=containerd-snapshotter=true

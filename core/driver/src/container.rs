@@ -10,7 +10,8 @@
 //!   Engine. It gets the configuration of its image with the containerd store turned on, and no bridge: builds ask for
 //!   its host's network, and so steps have that of the container, as they do in BuildKit's. Flags of the daemon are
 //!   those of `dockerd`; the entitlements among them, which are BuildKit's, become configuration, and so does a
-//!   `buildkitd.toml`. What an Engine has nothing for is an error. buildx knows nothing of such containers.
+//!   `buildkitd.toml`. What an Engine has nothing for is an error; the run of GitHub's Actions is in no provenance
+//!   there. buildx knows nothing of such containers.
 //!
 //! Which of both an image is for is told when the container is made: by what the image starts, else by the programs
 //! that it has. Which of both a container runs is told by the command that it was made with.

@@ -3,6 +3,8 @@
 //!
 //! `RBX_PROGRAM=buildx` holds buildx against the same expectations.
 
+mod containers;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -30,6 +32,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trials.push(trial("the_daemon_is_killed", row, the_daemon_is_killed));
         trials.push(trial("ctrl_c_once", row, ctrl_c_once));
         trials.push(trial("the_terminal_goes_away", row, the_terminal_goes_away));
+    }
+    for row in containers::ROWS {
+        trials.push(trial("the_container_is_taken_away", row, containers::the_container_is_taken_away));
     }
     // There a relay can be put between.
     for (name, test) in [
