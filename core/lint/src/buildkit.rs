@@ -68,7 +68,7 @@ pub fn buildkit(
     let end = error.map(|error| Turn::of_error(file, error));
     if end != Some(None) {
         let end = end.flatten();
-        for warning in walk(&Checked { file, evaluation, facts, stages }) {
+        for warning in walk(&Checked { file, evaluation, facts, stages, knows_bases: true }) {
             let Some(rule) = rule(warning.rule) else { continue };
             let found = &warning.found;
             if end.is_none_or(|end| warning.turn <= end)

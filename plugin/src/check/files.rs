@@ -10,7 +10,7 @@ use crate::env::Env;
 use crate::errors::CliError;
 
 /// Ends of names that are those of other files than Dockerfiles: ignore files, documents, templates, what editors leave.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "bak",
     "dockerignore",
     "erb",
@@ -21,6 +21,7 @@ const OTHERS: [&str; 14] = [
     "json",
     "md",
     "orig",
+    "rego",
     "rej",
     "swp",
     "template",
@@ -125,6 +126,7 @@ mod tests {
             "Dockerfiles",
             "Dockerfile.dockerignore",
             "Dockerfile.j2",
+            "Dockerfile.rego",
             "dockerfile.go",
             "Dockerfile~",
             "Dockerfile.x~",

@@ -35,6 +35,8 @@ pub(crate) struct Checked<'a> {
     pub(crate) evaluation: &'a Evaluation,
     pub(crate) facts: &'a Facts,
     pub(crate) stages: Stages<'a>,
+    /// Of a base image that is not among the facts, there is nothing to know.
+    pub(crate) knows_bases: bool,
 }
 
 /// The stages whose commands are checked.
@@ -49,7 +51,8 @@ pub(crate) enum Stages<'a> {
 
 impl<'a> Checked<'a> {
     pub(crate) fn of(view: &View<'a>, stages: Stages<'a>) -> Self {
-        Self { file: view.file, evaluation: view.evaluation, facts: view.facts, stages }
+        let (file, evaluation, facts) = (view.file, view.evaluation, view.facts);
+        Self { file, evaluation, facts, stages, knows_bases: false }
     }
 
     /// Every stage with its instructions, the `FROM` first.

@@ -4,7 +4,7 @@
 
 use rbx_dockerfile::{
     Base, Body, Command, Dockerfile, From, Instruction, NoteKind, Op, Source, Span, Stage, Step, Undefined,
-    clean_path, go_quoted, parse,
+    clean_path, go_quoted, parse, platform_arguments,
 };
 
 use super::{Checked, Places, RULE, Turn, Warning, respelt};
@@ -215,6 +215,9 @@ impl<'a> Walk<'a> {
     fn note(&mut self, place: &Place<'_>, note: &NoteKind) {
         match note {
             NoteKind::Undefined(undefined) => {
+                if !self.is_undefined(undefined) {
+                    return;
+                }
                 let found = self.undefined(undefined);
                 self.add(UNDEFINED, place, found);
             }
@@ -231,6 +234,28 @@ impl<'a> Walk<'a> {
             }
             NoteKind::Port(port) => self.port(place, port),
         }
+    }
+
+    /// Whether a variable is sure not to be there. An image of which nothing is known may set it; what it does not
+    /// set are the platform arguments, and what is near to a name that the file sets is more likely that.
+    fn is_undefined(&self, undefined: &Undefined) -> bool {
+        let mut root = self.stage;
+        while let Base::Stage(base) = root.base
+            && let Some(stage) = self.checked.evaluation.stages.get(base)
+        {
+            root = stage;
+        }
+        let is_known = match &root.base {
+            Base::Image(name) | Base::Context(name) => {
+                self.checked.facts.bases.contains_key(&(name.clone(), root.platform.clone()))
+            }
+            Base::Scratch | Base::Stage(_) | Base::Unresolved => true,
+        };
+        let platform = &self.stage.platform;
+        let is_automatic =
+            || platform_arguments(platform, platform).iter().any(|(name, _)| *name == undefined.name);
+        let is_mistyped = || undefined.nearest.as_ref().is_some_and(|nearest| nearest != "PATH");
+        self.checked.knows_bases || is_known || is_automatic() || is_mistyped()
     }
 
     fn undefined(&mut self, undefined: &Undefined) -> Found {

@@ -1,7 +1,7 @@
 //! What BuildKit warns of when it expands a `FROM`: `InvalidDefaultArgInFrom`, `UndefinedArgInFrom`,
 //! `RedundantTargetPlatform`, `FromPlatformFlagConstDisallowed`, `InvalidBaseImagePlatform`
 
-use rbx_dockerfile::{Base, Body, Instruction, Stage, Undefined, go_quoted};
+use rbx_dockerfile::{Base, Body, Instruction, Keyword, Stage, Undefined, go_quoted};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 
@@ -106,9 +106,12 @@ fn redundant(checked: &Checked<'_>, stage: &Stage, from: &Instruction) -> Option
         flag.value.as_ref().map_or("", |value| value.text.as_str())
     );
     let mut found = Found::new(flag.span, message);
+    // An ARG before may set it to the platform of this evaluation, and to no other's.
+    let file = checked.file;
+    let mut before = file.instructions.iter().take_while(|before| before.keyword != Keyword::From);
     found.fixes.push(Fix {
         title: "Remove the flag".to_owned(),
-        safe: true,
+        safe: !before.any(|before| before.span.slice(&file.text).contains(NAME)),
         edits: vec![place::without_flag(checked.file, flag)],
     });
     Some(found)

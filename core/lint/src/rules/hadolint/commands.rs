@@ -4,7 +4,7 @@ use rbx_dockerfile::{Base, Span};
 
 use super::USUAL;
 use super::called::{Called, calls, calls_of, once_for_each, steps};
-use crate::finding::{Edit, Fix, Severity, shown};
+use crate::finding::{Edit, Fix, shown};
 use crate::place;
 use crate::rule::{Check, Rule};
 use crate::shell::{Join, Run};
@@ -27,7 +27,6 @@ pub(crate) static RULES: &[Rule] = &[
     },
     Rule {
         name: "DL3004",
-        severity: Severity::Warning,
         summary: "sudo in a step",
         explanation: include_str!("../../../rules/hadolint/DL3004.md"),
         check: Check::Once(sudo),

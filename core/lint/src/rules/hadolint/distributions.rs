@@ -235,7 +235,8 @@ fn yum_asks(view: &View<'_>) -> Vec<Found> {
 }
 
 fn dnf_asks(view: &View<'_>) -> Vec<Found> {
-    asks(view, DNF)
+    // microdnf always assumes yes.
+    asks(view, &["dnf", "dnf5"])
 }
 
 fn cache(view: &View<'_>, programs: &[&str]) -> Vec<Found> {
