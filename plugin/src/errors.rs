@@ -1,6 +1,7 @@
 //! What ends a command early, and how it is told: words, order and exit codes are those of buildx.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use rbx_engine::BuildError;
 use rbx_request::{BuildFailure, Cancelled, FailureKind, SourceRange};
@@ -42,8 +43,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What might help.
     pub(crate) hint: Option<String>,
-    /// The place in a Dockerfile.
-    pub(crate) source: Option<SourceRange>,
+    /// The places in Dockerfiles, the innermost first.
+    pub(crate) sources: Vec<SourceRange>,
     /// The step that failed, as progress names it.
     pub(crate) step: Option<String>,
     /// What kind of failure it is, if it is a build's.
@@ -118,9 +119,12 @@ impl CliError {
                 Ok(1)
             }
             Self::Failed(failure) => {
-                if let Some(source) = &failure.source {
-                    let lines = [(source.first, source.last)];
-                    write!(out, "{}", rbx_progress::snippet(&source.file, &source.text, &lines))?;
+                // Places in one text are shown together.
+                let one = |left: &SourceRange, right: &SourceRange| Arc::ptr_eq(&left.text, &right.text);
+                for sources in failure.sources.chunk_by(one) {
+                    let lines: Vec<_> = sources.iter().map(|source| (source.first, source.last)).collect();
+                    let SourceRange { file, text, .. } = &sources[0];
+                    write!(out, "{}", rbx_progress::snippet(file, text, &lines))?;
                 }
                 writeln!(out, "ERROR: {}", tame(&failure.message))?;
                 if let Some(hint) = &failure.hint {
@@ -140,8 +144,8 @@ impl From<&CliError> for BuildFailure {
                 reason: tame(failure.message.strip_prefix(OF_BUILD).unwrap_or(&failure.message)),
                 hint: failure.hint.as_deref().map(tame),
                 step: failure.step.clone(),
-                file: failure.source.as_ref().map(|source| source.file.clone()),
-                lines: failure.source.as_ref().map(|source| (source.first, source.last)),
+                file: failure.sources.first().map(|source| source.file.clone()),
+                lines: failure.sources.first().map(|source| (source.first, source.last)),
                 cancelled: failure.kind == Some(FailureKind::Cancelled),
             },
         }
@@ -176,7 +180,7 @@ impl From<rbx_request::Failure> for CliError {
         Self::Failed(Box::new(Failure {
             message: error.reason,
             hint: error.hint,
-            source: error.source_range.map(|range| *range),
+            sources: error.source_range.map(|range| *range).into_iter().chain(error.more_ranges).collect(),
             step: error.step,
             kind: Some(error.kind),
             code: None,
@@ -234,6 +238,38 @@ mod tests {
     }
 
     #[test]
+    fn all_places_are_shown() {
+        let range = |text: &Arc<str>, line| SourceRange {
+            file: "Dockerfile".to_owned(),
+            text: text.clone(),
+            first: line,
+            last: line,
+        };
+        let [one, other] = ["FROM a\nRUN b\nFROM a\nRUN b\n", "RUN c"].map(Arc::from);
+        let failure = rbx_request::Failure {
+            source_range: Some(Box::new(range(&one, 2))),
+            more_ranges: vec![range(&one, 4), range(&other, 1)],
+            ..rbx_request::Failure::new(FailureKind::Failed, "no")
+        };
+        assert_snapshot!(report(&failure.into()), @r"
+        Dockerfile:2
+        --------------------
+           1 |     FROM a
+           2 | >>> RUN b
+           3 |     FROM a
+           4 | >>> RUN b
+           5 |     
+        --------------------
+        Dockerfile:1
+        --------------------
+           1 | >>> RUN c
+        --------------------
+        ERROR: failed to build: no
+        exit code 1
+        ");
+    }
+
+    #[test]
     fn the_place_comes_before_the_reason_and_the_hint_after() {
         let error = BuildError::from(rbx_request::Failure {
             kind: FailureKind::Invalid,
@@ -244,6 +280,7 @@ mod tests {
                 first: 2,
                 last: 2,
             })),
+            more_ranges: Vec::new(),
             step: Some("[2/2] COPY".to_owned()),
             hint: Some("stages have names".to_owned()),
         });

@@ -14,13 +14,15 @@ use crate::proto::rpc;
 const DETAILS: usize = 256;
 /// The longest Dockerfile that is taken.
 const SOURCE: usize = 4 << 20;
+/// The most ranges that are taken of one.
+const RANGES: usize = 256;
 
 /// What a daemon says about an error besides its message.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Details {
     /// The digest of the vertex that failed.
     pub(crate) vertex: Option<String>,
-    /// Where it is in the sources, the innermost first.
+    /// Where it is in the sources, the innermost first. Those that BuildKit tells of one text have one text.
     pub(crate) sources: Vec<SourceRange>,
     /// The subrequest that the frontend does not know.
     pub(crate) subrequest: Option<String>,
@@ -85,7 +87,9 @@ impl Details {
                 "errdefs.Vertex" => {
                     details.vertex = json(value).map(|vertex: Vertex| vertex.digest).or(details.vertex);
                 }
-                "errdefs.Source" => details.sources.extend(json(value).and_then(Source::into_range)),
+                "errdefs.Source" => {
+                    details.sources.extend(json(value).map(Source::into_ranges).unwrap_or_default());
+                }
                 "errdefs.Subrequest" => {
                     details.subrequest = json(value).map(|it: Named| it.name).or(details.subrequest);
                 }
@@ -105,23 +109,22 @@ fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Option<T> {
 }
 
 impl Source {
-    /// The file with the lines from the first to the last that is meant.
-    fn into_range(self) -> Option<SourceRange> {
-        let info = self.info?;
+    /// The file with the lines of each range.
+    fn into_ranges(self) -> Vec<SourceRange> {
+        let Some(info) = self.info else { return Vec::new() };
         let line = |position: Option<Position>| u32::try_from(position?.line).ok();
         let lines = self.ranges.into_iter().filter_map(|range| {
             let first = line(range.start)?;
             Some((first, line(range.end).unwrap_or(first).max(first)))
         });
-        let lines: Vec<(u32, u32)> = lines.collect();
-        let first = lines.iter().map(|(first, _)| *first).min()?;
-        let last = lines.iter().map(|(_, last)| *last).max()?;
         if info.data.len() > SOURCE {
-            return None;
+            return Vec::new();
         }
-        let text = BASE64_STANDARD.decode(info.data).ok()?;
+        let Ok(text) = BASE64_STANDARD.decode(info.data) else { return Vec::new() };
         let text: Arc<str> = String::from_utf8_lossy(&text).into();
-        Some(SourceRange { file: info.filename, text, first, last })
+        let range =
+            |(first, last)| SourceRange { file: info.filename.clone(), text: text.clone(), first, last };
+        lines.take(RANGES).map(range).collect()
     }
 }
 
@@ -153,10 +156,11 @@ mod tests {
             ("errdefs.Subrequest", r#"{"name":"frontend.lint"}"#),
             ("gatewayapi.ExitMessage", r#"{"Code":137}"#),
         ]);
-        let text = Arc::from("FROM a\nRUN b\n");
+        let text: Arc<str> = Arc::from("FROM a\nRUN b\n");
+        let range = |first, last| SourceRange { file: "d".to_owned(), text: text.clone(), first, last };
         let expected = Details {
             vertex: Some("sha256:a".to_owned()),
-            sources: vec![SourceRange { file: "d".to_owned(), text, first: 1, last: 2 }],
+            sources: vec![range(2, 2), range(1, 1)],
             subrequest: Some("frontend.lint".to_owned()),
             exit_code: Some(137),
         };

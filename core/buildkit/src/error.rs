@@ -119,8 +119,10 @@ impl Error {
             ErrorKind::Unreachable | ErrorKind::Silent | ErrorKind::Lost => FailureKind::Lost,
         };
         let step = self.details.vertex.as_deref().and_then(step);
+        let mut sources = self.details.sources.into_iter();
         Failure {
-            source_range: self.details.sources.into_iter().next().map(Box::new),
+            source_range: sources.next().map(Box::new),
+            more_ranges: sources.collect(),
             step,
             ..Failure::new(kind, self.reason)
         }

@@ -14,6 +14,8 @@ pub struct Failure {
     pub reason: String,
     /// The part of the Dockerfile it is about.
     pub source_range: Option<Box<SourceRange>>,
+    /// Other parts that it is about: of the same text, or of others, such as where one step stands in two places.
+    pub more_ranges: Vec<SourceRange>,
     /// The step that failed, as progress names it.
     pub step: Option<String>,
     /// What the user can do about it.
@@ -54,6 +56,6 @@ impl Failure {
             FailureKind::Step(_) => reason,
             _ => in_words(&reason).into_owned(),
         };
-        Self { kind, reason, source_range: None, step: None, hint: None }
+        Self { kind, reason, source_range: None, more_ranges: Vec::new(), step: None, hint: None }
     }
 }
