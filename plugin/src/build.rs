@@ -60,7 +60,6 @@ struct Job<'a> {
 
 fn build(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> {
     let (env, called) = (context.env, context.called);
-    let config_dir = called.config_dir(env);
     for warning in args.old.warnings() {
         warn(warning);
     }
@@ -69,7 +68,7 @@ fn build(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> 
     let selected = select(context, &args.common).map_err(with_hint)?;
     let debug = args.common.debug || context.common.debug || called.debug();
     let show = Show::new(args, env, &selected, debug)?;
-    let proxies = Proxies::read(config_dir.as_deref())?;
+    let proxies = Proxies::of(called, env)?;
     let target = Target { driver: selected.driver, default_load: selected.default_load() };
     let mut prepared = request::prepare(args, env, entries, &proxies, target, Box::new(io::stdin()))
         .map_err(CliError::of_build)?;

@@ -28,7 +28,7 @@ pub(crate) fn ls(context: &Context<'_>, args: &LsArgs) -> Result<ExitCode, CliEr
     let mut loaded = place.load(context, builders, args.timeout)?;
     loaded.sort_by_key(|builder| builder.error.is_some());
 
-    let proxies = Proxies::read(context.called.config_dir(context.env).as_deref())?.as_map();
+    let proxies = Proxies::of(context.called, context.env)?.as_map();
     let current = chosen.builder.name;
     let format = Format::new(&args.format, args.no_trunc)?;
     print(&format.write(&loaded, &current, &proxies)?)?;

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rbx_driver::docker::resolve_endpoint;
 use rbx_emulation::Registration;
 use rbx_engine::{Limits, Space};
 use rbx_oci::Reference;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::Called;
 use crate::env::Env;
 use crate::errors::CliError;
 use crate::version::VERSION;
@@ -131,11 +133,19 @@ struct RegistrySettings {
 }
 
 impl Proxies {
-    /// Reads those for any builder; none where there is no configuration.
-    pub(crate) fn read(config_dir: Option<&Path>) -> Result<Self, CliError> {
+    /// Those for the Engine that the user has chosen, which docker asks for whichever builder builds.
+    pub(crate) fn of(called: &Called, env: &Env) -> Result<Self, CliError> {
+        // Where it is is told by who needs to know.
+        let endpoint = resolve_endpoint(&called.endpoint(env)).ok();
+        Self::read(called.config_dir(env).as_deref(), endpoint.as_ref().map(|it| it.host.as_str()))
+    }
+
+    /// Reads those for the Engine at an address, or else those for any; none where there is no configuration.
+    fn read(config_dir: Option<&Path>, host: Option<&str>) -> Result<Self, CliError> {
         let Some(config_dir) = config_dir else { return Ok(Self::default()) };
         let mut config: DockerConfig = read_json(&config_dir.join("config.json"))?;
-        Ok(config.proxies.remove("default").unwrap_or_default())
+        let own = host.and_then(|host| config.proxies.remove(host));
+        Ok(own.or_else(|| config.proxies.remove("default")).unwrap_or_default())
     }
 
     /// Those that are set, as variables, in the way that buildx shows them of a node.
@@ -324,13 +334,17 @@ mod tests {
 
     #[test]
     fn proxies_are_arguments_unless_given() {
-        let text = r#"{"auths": {}, "proxies": {"default": {"httpProxy": "http://p", "noProxy": "x"}, "tcp://h": {}}}"#;
+        let text = r#"{"auths": {}, "proxies": {"default": {"httpProxy": "http://p", "noProxy": "x"},
+            "tcp://h": {"ftpProxy": "http://f"}}}"#;
         let directory = directory(&[("config.json", text)]);
         let mut args = BTreeMap::from([("No_Proxy".to_owned(), "mine".to_owned())]);
-        Proxies::read(Some(directory.path())).unwrap().add_to(&mut args);
+        let read = |host| Proxies::read(Some(directory.path()), host).unwrap();
+        read(Some("unix:///s")).add_to(&mut args);
         let args: Vec<_> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(args, ["HTTP_PROXY=http://p", "No_Proxy=mine", "http_proxy=http://p"]);
-        assert_eq!(Proxies::read(None).unwrap(), Proxies::default());
+        assert_eq!(read(None), read(Some("unix:///s")));
+        assert_eq!(read(Some("tcp://h")).as_map().to_string(), r#"{"FTP_PROXY":"http://f"}"#);
+        assert_eq!(Proxies::read(None, None).unwrap(), Proxies::default());
     }
 
     #[test]
