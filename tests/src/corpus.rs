@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use crate::binfmt::Untouched;
 use crate::compare::{self, Difference};
-use crate::{Image, Parts, Registry, Server, User, rbx, rbx_as};
+use crate::{Engine, Image, Parts, Registry, Server, User, rbx, rbx_as, rbx_program};
 
 /// For what a case is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +163,18 @@ impl Case {
         }
         self.judge(Platforms::Own, &outcome, "explained-one-id", "explained")
             .map_err(|report| with_output(&report, &output))
+    }
+
+    /// The same with docker-rbx as the client of an Engine's BuildKit, which goldens are made by: nothing may differ.
+    ///
+    /// # Errors
+    ///
+    /// What does.
+    pub fn check_on(&self, engine: &Engine, registry: &Registry) -> Result<(), String> {
+        let program = engine.command(&rbx_program());
+        let arguments = ["--builder=default", "--provenance=false"];
+        let (outcome, output) = Workspace::new().build(self, program, &arguments, registry);
+        self.judge(Platforms::Own, &outcome, "", "").map_err(|report| with_output(&report, &output))
     }
 
     /// Whether ids may matter to it: it has steps, or owners.

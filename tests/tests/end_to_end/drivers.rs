@@ -5,6 +5,7 @@
 mod arguments;
 mod cache;
 mod contexts;
+mod corpus;
 mod differences;
 mod failures;
 mod outputs;
@@ -43,6 +44,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         let builds: Vec<&Build> = TOPICS.iter().flat_map(|(_, builds)| *builds).collect();
         check_lists(&builds, &differences::LISTS).map_err(Failed::from)
     })];
+    let corpus = format!("drivers::{}::corpus", Row::DockerContainerd.name());
+    trials.push(Trial::test(corpus, || corpus::check().map_err(Failed::from)));
     for row in Row::ALL {
         // Its builder is slow to start, and each test may be a process of its own.
         if row.is_container() {
