@@ -5,6 +5,7 @@
 //! is done by whoever holds a snapshot.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(crate) struct Snapshot {
     pub(crate) configuration: Arc<Configuration>,
     /// What files are built for where nobody says it.
     pub(crate) default_platforms: Arc<[Platform]>,
+    /// Where it is kept what registries said.
+    pub(crate) registries: Option<PathBuf>,
     /// What is known of the repositories that documents are in.
     projects: Arc<Projects>,
     configs: Arc<Configs>,
@@ -141,9 +144,9 @@ struct Document {
 pub(crate) async fn own(
     mut inbox: mpsc::UnboundedReceiver<Message>,
     dirty: mpsc::UnboundedSender<Dirty>,
-    default_platforms: Vec<Platform>,
+    (default_platforms, registries): (Vec<Platform>, Option<PathBuf>),
 ) {
-    let mut documents = Documents::new(default_platforms);
+    let mut documents = Documents::new(default_platforms, registries);
     loop {
         let message = match documents.due() {
             Some(due) => tokio::time::timeout_at(due, inbox.recv()).await,
@@ -165,6 +168,7 @@ struct Documents {
     abilities: Abilities,
     configuration: Arc<Configuration>,
     default_platforms: Arc<[Platform]>,
+    registries: Option<PathBuf>,
     /// Read anew when a document is opened.
     projects: Arc<Projects>,
     configs: Arc<Configs>,
@@ -176,11 +180,12 @@ struct Documents {
 }
 
 impl Documents {
-    fn new(default_platforms: Vec<Platform>) -> Self {
+    fn new(default_platforms: Vec<Platform>, registries: Option<PathBuf>) -> Self {
         Self {
             abilities: Abilities::default(),
             configuration: Arc::default(),
             default_platforms: default_platforms.into(),
+            registries,
             projects: Arc::default(),
             configs: Arc::default(),
             open: HashMap::new(),
@@ -253,6 +258,7 @@ impl Documents {
                 abilities: self.abilities,
                 configuration: Arc::clone(&self.configuration),
                 default_platforms: Arc::clone(&self.default_platforms),
+                registries: self.registries.clone(),
                 projects: Arc::clone(&self.projects),
                 configs: Arc::clone(&self.configs),
                 failures: document.failures.clone(),

@@ -90,7 +90,7 @@ pub async fn serve(
 
     // Dropped at the end, and the tasks with it.
     let mut tasks = JoinSet::new();
-    tasks.spawn(own(inbox, to_publisher, surroundings.platforms.clone()));
+    tasks.spawn(own(inbox, to_publisher, (surroundings.platforms.clone(), surroundings.registries.clone())));
     let mut started = None;
     let build = LspService::build(|client| {
         tasks.spawn(publish(client.clone(), dirty));

@@ -28,6 +28,8 @@ pub struct Surroundings {
     pub docker_config: Option<PathBuf>,
     /// What files are built for where nobody says it; this machine's platform if it is empty.
     pub platforms: Vec<Platform>,
+    /// Where it is kept what registries said, if it is known: nobody is asked by the server.
+    pub registries: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -43,6 +45,11 @@ impl Surroundings {
         let config = variable("DOCKER_CONFIG").map(PathBuf::from).or(home);
         directories.extend(config.map(|config| config.join("cli-plugins")));
         directories.extend(PLUGINS.map(PathBuf::from));
+        let data = || {
+            let home = || Some(Path::new(&variable("HOME")?).join(".local/share"));
+            Some(variable("XDG_DATA_HOME").map(PathBuf::from).or_else(home)?.join("rbx"))
+        };
+        let store = variable("RBX_ROOT").map(PathBuf::from).or_else(data);
         let name = format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX);
         let default =
             variable("DOCKER_DEFAULT_PLATFORM").and_then(|value: OsString| value.into_string().ok());
@@ -51,6 +58,7 @@ impl Surroundings {
             candidates: directories.into_iter().map(|directory| directory.join(&name)).collect(),
             docker_config: None,
             platforms: default.and_then(|list| configuration::platforms(&[list]).ok()).unwrap_or_default(),
+            registries: store.map(|store| store.join("facts")),
         }
     }
 

@@ -1,10 +1,12 @@
 //! What is known of the world around a Dockerfile. Rules are handed it; nothing here asks anybody.
 
+mod bases;
 mod binary;
 mod wanted;
 
 use std::collections::BTreeMap;
 
+pub use bases::{BaseBuild, BaseImage, base_images};
 pub use binary::{Binary, Format};
 use rbx_dockerfile::{BaseFacts, Ignore};
 use rbx_platform::{Platform, best};

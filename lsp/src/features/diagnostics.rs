@@ -1,13 +1,15 @@
 //! What is wrong with a document.
 
 use rbx_dockerfile::Span;
-use rbx_lint::{Facts, Finding, Request, Severity, lint};
+use rbx_facts::Registries;
+use rbx_lint::{Facts, Finding, Request, Severity, lint, wanted_sources};
 use rbx_platform::Platform;
 use rbx_request::{parse_contexts, parse_pairs};
 use tower_lsp::ls_types::{
     Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, DiagnosticTag, Location, NumberOrString,
 };
 
+use crate::commands;
 use crate::documents::Snapshot;
 use crate::failures::Failure;
 use crate::platforms::names;
@@ -40,7 +42,21 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             .unwrap_or_default(),
         ..Request::new(snapshot.platforms().list, Platform::host())
     };
-    lint(snapshot.tree(), &request, &Facts::default())
+    lint(snapshot.tree(), &request, &facts(snapshot, &request))
+}
+
+/// What is known of the world: what registries said before, and the files beside the document.
+fn facts(snapshot: &Snapshot, request: &Request) -> Facts {
+    let mut facts = Facts::default();
+    let file = snapshot.tree();
+    Registries::new(None, snapshot.registries.clone()).recall(file, request, &mut facts);
+    if let Some(path) = commands::path(&snapshot.uri)
+        && let Some(directory) = path.parent()
+    {
+        // An ignore file that makes no sense is for builds to complain of.
+        facts.context = rbx_facts::context(directory, Some(&path), &wanted_sources(file, request)).ok();
+    }
+    facts
 }
 
 /// The findings in the order of the text, then what builds failed at.
