@@ -6,6 +6,7 @@ mod formats;
 mod parallel;
 mod project;
 mod rules;
+mod shellcheck;
 mod text;
 mod world;
 
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rbx_dockerfile::{Dockerfile, LineIndex, parse};
-use rbx_lint::{Config, Finding, Mended, Request, Severity, lint, mend};
+use rbx_lint::{Config, Facts, Finding, Mended, Request, Severity, lint, mend};
 use rbx_platform::Platform;
 use rbx_project::{Platforms, Projects, Said};
 use rbx_request::{parse_contexts, parse_pairs, parse_platforms};
@@ -26,6 +27,7 @@ use files::Source;
 use fix::Fixing;
 use formats::Format;
 use project::Asked;
+use shellcheck::ShellCheck;
 use world::World;
 
 /// Bytes of a Dockerfile that are read, at most: one more than the parser takes.
@@ -159,7 +161,8 @@ fn job(context: &Context<'_>, args: &CheckArgs, fixing: Fixing) -> Result<Job, C
         ..Request::new(Vec::new(), host)
     };
     let world = World::new(context, args)?;
-    Ok(Job { request, fixing, flag, environment, projects: Projects::default(), world })
+    let shellcheck = ShellCheck::find(env);
+    Ok(Job { request, fixing, flag, environment, projects: Projects::default(), world, shellcheck })
 }
 
 /// What is named in a file's comment and is no platform.
@@ -188,6 +191,8 @@ struct Job {
     environment: Vec<Platform>,
     projects: Projects,
     world: World,
+    /// What looks at scripts, where it is installed.
+    shellcheck: Option<ShellCheck>,
 }
 
 impl Job {
@@ -204,6 +209,14 @@ impl Job {
             .map_err(|error| format!("{}: failed to read {name}", rbx_request::reason(&error)))
             .and_then(|bytes| self.done(&bytes, &name, path, asked, &mut platforms));
         Checked { name, platforms, result }
+    }
+
+    /// Learns what shellcheck says of a file's scripts.
+    fn learn(&self, file: &Dockerfile, request: &Request, facts: &mut Facts) {
+        let program = self.shellcheck.as_ref();
+        if let Some(Err(reason)) = program.map(|program| program.learn(file, request, facts)) {
+            tell(&format!("WARNING: {reason}\n"));
+        }
     }
 
     /// Checks the bytes of a file, and fixes what is to be fixed.
@@ -229,7 +242,8 @@ impl Job {
         };
         *platforms = known(&file);
         let request = Request { platforms: platforms.list.clone(), ..asked.request.clone() };
-        let facts = self.world.facts(&file, &request, path);
+        let mut facts = self.world.facts(&file, &request, path);
+        self.learn(&file, &request, &mut facts);
         // Bytes that are no text would not be the same again.
         let unsafe_too = self.fixing.unsafe_too().filter(|_| text.as_bytes() == bytes);
         let mended = match unsafe_too {
@@ -237,6 +251,11 @@ impl Job {
             Some(unsafe_too) => mend(file, &request, &facts, unsafe_too),
         };
         let Mended { file, mut findings, fixed } = mended;
+        if fixed > 0 && self.shellcheck.is_some() {
+            // Scripts that were changed are others to it.
+            self.learn(&file, &request, &mut facts);
+            findings = lint(&file, &request, &facts);
+        }
         if request.settings.threshold.is_none_or(|least| Severity::Warning <= least) {
             let wrong = if fixed > 0 { known(&file) } else { platforms.clone() };
             findings.extend(no_platforms(&wrong));

@@ -13,6 +13,8 @@ use rbx_platform::{Platform, best};
 pub(crate) use wanted::{syntax_image, without_digest};
 pub use wanted::{wanted_images, wanted_sources};
 
+use crate::shellcheck::ScriptComment;
+
 /// What is known of the world around a Dockerfile. What is not in it is not known.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -25,6 +27,8 @@ pub struct Facts {
     pub context: Option<ContextFacts>,
     /// What builds.
     pub builder: Option<BuilderFacts>,
+    /// What shellcheck says of the texts that [`wanted_scripts`](crate::wanted_scripts) names.
+    pub scripts: BTreeMap<String, Vec<ScriptComment>>,
 }
 
 /// What a registry has under a name.

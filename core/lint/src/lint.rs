@@ -11,6 +11,7 @@ use crate::rule::{Check, Rule, rules};
 use crate::rules::buildkit::{self, Stages};
 use crate::settings::Settings;
 use crate::shell::Scripts;
+use crate::shellcheck;
 use crate::silence::{ARGUMENT, Silence};
 use crate::view::{Found, View, in_play, other_platforms, users};
 
@@ -144,6 +145,19 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
                 if !silence.covers_by(file, rule, found.span, found.comments) {
                     let severity = found.severity.filter(|_| !is_set(rule)).unwrap_or(*severity);
                     for platform in on {
+                        all.add(Some(rule), severity, platform, found.clone());
+                    }
+                }
+            }
+        }
+        if number == 0 {
+            for (rule, found) in shellcheck::found(&view) {
+                let Some(severity) = request.settings.severity(rule) else { continue };
+                let severity = found.severity.filter(|_| !is_set(rule)).unwrap_or(severity);
+                let raised = silence.errors && severity <= Severity::Warning;
+                let severity = if raised { Severity::Error } else { severity };
+                if !silence.covers(file, rule, found.span) {
+                    for platform in &platforms {
                         all.add(Some(rule), severity, platform, found.clone());
                     }
                 }

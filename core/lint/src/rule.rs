@@ -6,6 +6,7 @@ use rbx_dockerfile::nearest;
 
 use crate::finding::Severity;
 use crate::rules::all;
+use crate::shellcheck;
 use crate::view::{Found, View};
 
 /// A rule.
@@ -37,18 +38,21 @@ pub enum Family {
     Platform,
     /// The rules that hadolint numbers.
     Hadolint,
+    /// What shellcheck finds in scripts. Its rules have its numbers, and are not among [`rules`].
+    ShellCheck,
 }
 
 impl Family {
     /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::BuildKit, Self::Platform, Self::Hadolint];
+    pub const ALL: [Self; 4] = [Self::BuildKit, Self::Platform, Self::Hadolint, Self::ShellCheck];
 
-    /// `buildkit`, `platform` or `hadolint`.
+    /// `buildkit`, `platform`, `hadolint` or `shellcheck`.
     pub fn name(self) -> &'static str {
         match self {
             Self::BuildKit => "buildkit",
             Self::Platform => "platform",
             Self::Hadolint => "hadolint",
+            Self::ShellCheck => "shellcheck",
         }
     }
 }
@@ -98,7 +102,9 @@ impl Rule {
 
     /// Whether that is its name, or another name of it.
     pub fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.aliases.contains(&name)
+        self.name == name
+            || self.aliases.contains(&name)
+            || self.family == Family::ShellCheck && name == Family::ShellCheck.name()
     }
 }
 
@@ -112,9 +118,9 @@ pub fn rules() -> &'static [&'static Rule] {
     &RULES
 }
 
-/// The rule of that name.
+/// The rule of that name. `SC2086` is one of shellcheck's, and `shellcheck` stands for all of those.
 pub fn rule(name: &str) -> Option<&'static Rule> {
-    rules().iter().copied().find(|rule| rule.is_called(name))
+    rules().iter().copied().find(|rule| rule.is_called(name)).or_else(|| shellcheck::rule(name))
 }
 
 /// The name of a rule that may be meant by one that no rule has.

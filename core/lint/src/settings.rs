@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::finding::Severity;
-use crate::rule::Rule;
+use crate::rule::{Family, Rule};
 
 /// What a user wants of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,8 @@ impl Settings {
         let level = |rule: &Rule| {
             if names.iter().any(|name| rule.is_called(name)) { Level::On } else { Level::Off }
         };
-        let levels = crate::rules().iter().map(|rule| (rule.name.to_owned(), level(rule)));
+        let all = crate::rules().iter().copied().chain(crate::rule(Family::ShellCheck.name()));
+        let levels = all.map(|rule| (rule.name.to_owned(), level(rule)));
         Self { levels: levels.collect(), threshold: None, ..Self::default() }
     }
 
@@ -90,9 +91,15 @@ impl Settings {
         self.threshold.is_none_or(|least| severity <= least)
     }
 
+    /// What is said of a rule, or of all that are shellcheck's.
+    fn level(&self, rule: &Rule) -> Option<&Level> {
+        let of_family = || self.levels.get(rule.family.name()).filter(|_| rule.family == Family::ShellCheck);
+        self.levels.get(rule.name).or_else(of_family)
+    }
+
     /// Whether the severity of a rule is the user's choice.
     pub(crate) fn sets_severity(&self, rule: &Rule) -> bool {
-        matches!(self.levels.get(rule.name), Some(Level::At(_)))
+        matches!(self.level(rule), Some(Level::At(_)))
     }
 
     /// Whether a rule is to be asked by the user's choice.
@@ -102,7 +109,7 @@ impl Settings {
 
     /// How bad the findings of a rule are; `None` where it is not asked.
     pub(crate) fn severity(&self, rule: &Rule) -> Option<Severity> {
-        match self.levels.get(rule.name) {
+        match self.level(rule) {
             Some(Level::Off) => None,
             Some(Level::On) => Some(rule.severity),
             Some(Level::At(severity)) => Some(*severity),

@@ -19,7 +19,7 @@ mod word;
 pub(crate) use call::{Arguments, Call};
 pub(crate) use model::{Assignment, Command, Context, Expansion, Join, Part, Program, Redirection, Word};
 pub(crate) use reads::{Otherwise, reads};
-pub(crate) use script::{Purpose, Run, Scripts, runs};
+pub(crate) use script::{Purpose, Run, Script, Scripts, runs};
 
 #[cfg(test)]
 mod tests;

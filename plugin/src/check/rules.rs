@@ -17,7 +17,7 @@ pub(super) fn settings(args: &CheckArgs) -> Result<Settings, CliError> {
         settings.levels.extend(list.iter().map(|rule| (rule.name.to_owned(), level)));
     };
     if !args.select.is_empty() {
-        set(rules(), Level::Off);
+        set(&meant("all")?, Level::Off);
         for name in names(&args.select) {
             set(&meant(name)?, Level::On);
         }
@@ -62,9 +62,10 @@ fn severity(name: &str) -> Result<Severity, CliError> {
 /// The rules that a name stands for: that of a rule, of a family, or `all`.
 fn meant(name: &str) -> Result<Vec<&'static Rule>, CliError> {
     if name == "all" {
-        return Ok(rules().to_vec());
+        return Ok(rules().iter().copied().chain(rule(Family::ShellCheck.name())).collect());
     }
-    if let Some(family) = Family::ALL.into_iter().find(|family| family.name() == name) {
+    let mut families = Family::ALL.into_iter().filter(|family| *family != Family::ShellCheck);
+    if let Some(family) = families.find(|family| family.name() == name) {
         return Ok(rules().iter().copied().filter(|rule| rule.family == family).collect());
     }
     Ok(vec![one(name)?])
@@ -96,7 +97,7 @@ pub(super) fn explain(name: &str) -> Result<String, CliError> {
     let mut text = String::new();
     for family in Family::ALL {
         let of_family: Vec<_> = rules().iter().filter(|rule| rule.family == family).collect();
-        if of_family.is_empty() {
+        if of_family.is_empty() && family != Family::ShellCheck {
             continue;
         }
         let space = if text.is_empty() { "" } else { "\n" };
@@ -119,6 +120,7 @@ fn about(family: Family) -> &'static str {
         Family::BuildKit => "what BuildKit checks",
         Family::Platform => "what goes wrong on some platforms only",
         Family::Hadolint => "what hadolint has numbers for",
+        Family::ShellCheck => "what shellcheck finds in scripts, where it is installed: SC1000 and others",
     }
 }
 

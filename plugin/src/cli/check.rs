@@ -22,7 +22,8 @@ Registries are asked with --online only; what they said is good for a day. Files
 the context are looked at where the Dockerfile is, or in the PATH given with --file.
 
 RULE is the name of a rule or another name of it, a family ("buildkit", "platform",
-"hadolint") or "all". Severities are "error", "warning", "info" and "style".
+"hadolint", "shellcheck") or "all". Severities are "error", "warning", "info" and
+"style". From "info" on, shellcheck looks at scripts of RUN where it is installed.
 
 Exit codes:
   0   nothing was found that is as bad as --severity, or all of it was fixed

@@ -96,7 +96,7 @@ fn apts<'a>(view: &'a View<'_>, actions: &'a [&str]) -> impl Iterator<Item = Apt
 
 fn unpinned(view: &View<'_>) -> Vec<Found> {
     let is_pinned = |name: &str| {
-        name.contains(['=', '/', '*', '{']) || has_extension(name, "deb") || name.ends_with(['-', '+', '^'])
+        name.contains(['=', '/', '*', '{']) || has_extension(name, "deb") || name.ends_with(['-', '^'])
     };
     let found = apts(view, &["install"])
         .filter_map(|apt| apt.called.unpinned(apt.operands(), is_pinned, "name=version"));
