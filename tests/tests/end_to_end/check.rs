@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("check::platform_flag_on_stage_of_a_step", || {
             FLAG_ON_STAGE_OF_A_STEP.check_emulated().map_err(Failed::from)
         }),
+        Trial::test("check::scripts_by_shellcheck", || scripts_by_shellcheck().map_err(Failed::from)),
         Trial::test("check::what_is_silent_is_right", || what_is_silent_is_right().map_err(Failed::from)),
     ]
 }
@@ -411,6 +412,40 @@ fn what_is_silent_is_right() -> Result<(), String> {
             work.compare(&images, file, contents)
                 .map_err(|error| format!("{builder:?}: {error}\n{dockerfile}"))?;
         }
+    }
+    Ok(())
+}
+
+/// The shellcheck of this machine looks at scripts, in the shells that run them, and its fixes are made in their places.
+fn scripts_by_shellcheck() -> Result<(), String> {
+    const TEXT: &str = "FROM a\nARG b\nRUN c && \\\n    # d\n    ls $b\nSHELL [\"/bin/bash\", \"-c\"]\nRUN <<E\n[[ a = \"$e\" ]]\nE\n";
+    let parts = Parts::locate();
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = directory.path().join("Dockerfile");
+    fs::write(&path, TEXT).map_err(|error| error.to_string())?;
+    let check = |args: &[&str]| -> Result<Vec<String>, String> {
+        let mut command = rbx(&parts, directory.path());
+        let output =
+            command.args(["check", "--select=shellcheck", "--format=github"]).args(args).arg(&path).output();
+        let output = output.map_err(|error| error.to_string())?;
+        if !output.stderr.is_empty() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.lines().filter(|line| line.starts_with("::")).map(str::to_owned).collect())
+    };
+    let has = |found: &[String], line: &str, name: &str| {
+        found.iter().any(|it| it.contains(&format!("line={line},")) && it.contains(name))
+    };
+    let found = check(&[])?;
+    // The variable of the ARG is set, the other is not; and bash has its tests.
+    if !has(&found, "5", "SC2086") || !has(&found, "8", "SC2154") || found.len() != 2 {
+        return Err(format!("shellcheck is said to find {found:#?}"));
+    }
+    let left = check(&["--fix", "--unsafe-fixes"])?;
+    let fixed = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    if fixed != TEXT.replace("$b", "\"$b\"") || left.len() != 1 {
+        return Err(format!("what is fixed is {fixed:?}, and this is left: {left:#?}"));
     }
     Ok(())
 }

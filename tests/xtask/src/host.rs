@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::run::{self, Outcome};
 
 /// Debian packages, each with what it is for.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("attr", "extended attributes in tests"),
     ("busybox-static", "steps in tests"),
     ("ca-certificates", "TLS"),
@@ -19,6 +19,7 @@ const PACKAGES: [(&str, &str); 15] = [
     ("openssh-client", "SSH agents and keys in tests"),
     ("openssl", "certificates of test registries"),
     ("runc", "the Engine's runtime"),
+    ("shellcheck", "scripts of Dockerfiles in tests"),
     ("socat", "remote BuildKit endpoints in tests"),
     ("tini", "the first process of containers that want one"),
     ("uidmap", "rootless builds"),
