@@ -104,6 +104,12 @@ impl Case {
         cases
     }
 
+    /// Its Dockerfile and its arguments.
+    pub(crate) fn text_and_args(&self) -> (String, Vec<String>) {
+        let read = |name| fs::read_to_string(self.directory.join(name)).unwrap_or_default();
+        (read("Dockerfile"), read("args").lines().map(str::to_owned).collect())
+    }
+
     /// Builds this case with docker-rbx and with BuildKit (or reads what that built before) and compares.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ pub(crate) fn make_debian(directory: &Path) {
 }
 
 /// Every image's configuration by the image's name.
-fn configurations() -> BTreeMap<&'static str, Value> {
+pub(crate) fn configurations() -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
         ("busybox", json!({ "Env": [PATH], "Cmd": ["sh"] })),
         (

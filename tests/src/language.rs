@@ -10,7 +10,9 @@
 //! - `accepted`, `refused: ERROR` or `marked: LINES`, if docker-rbx is to do otherwise than this BuildKit, or to mark
 //!   other lines; the prose says why.
 //!
-//! The lines that BuildKit marks as wrong are marked by docker-rbx, too; where it marks none, docker-rbx may.
+//! The lines that BuildKit marks as wrong are marked by docker-rbx, too; where it marks none, docker-rbx may. What
+//! BuildKit's own checks warn of is the same; `older: REASON` says why this BuildKit has other warnings than
+//! docker-rbx. Of the Dockerfiles of the corpus, the checks are compared as well.
 //!
 //! BuildKit checks a snippet without building it (`--call=check`), and what it says is kept with the parts
 //! (`language/`), so the Engine runs only when a topic is new or changed. docker-rbx builds it, or, if there is a `RUN`
@@ -29,13 +31,16 @@ use rbx_platform::Platform;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::corpus::without_wrappings;
+use crate::checks;
+use crate::corpus::{Case, without_wrappings};
 use crate::{Engine, Parts, Registry, Store, rbx};
 
 /// Changes when verdicts kept before are of no use.
-const RECIPE: &str = "language 1";
+const RECIPE: &str = "language with checks 2";
 /// The files of the context.
 const FILES: [&str; 5] = ["a", "b", "c", "d/a", "d/b"];
+/// What stays out of the context.
+const IGNORED: &str = "ignored\n";
 
 /// What a builder says of a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub struct Snippet {
     text: String,
     /// What docker-rbx says, if that is not what this BuildKit says.
     otherwise: Option<Otherwise>,
+    /// Its checks are not those of this BuildKit.
+    older: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +83,8 @@ pub struct Topic {
     pub name: String,
     /// Its snippets, in order.
     pub snippets: Vec<Snippet>,
+    /// Nothing is asked but what BuildKit's checks find.
+    checks_only: bool,
 }
 
 impl Topic {
@@ -95,11 +104,56 @@ impl Topic {
                 let text = fs::read_to_string(&path).expect("a topic is text");
                 let snippets =
                     read_topic(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                Self { name, snippets }
+                Self { name, snippets, checks_only: false }
             })
             .collect();
+        topics.push(Self::of_corpus());
+        topics.push(Self::of_rules());
         topics.sort_by(|left, right| left.name.cmp(&right.name));
         topics
+    }
+
+    /// The Dockerfiles of the corpus that need no other contexts.
+    fn of_corpus() -> Self {
+        let snippet = |case: Case| {
+            let (text, mut args) = case.text_and_args();
+            if args.iter().any(|arg| arg.starts_with("--build-context")) {
+                return None;
+            }
+            args.retain(|arg| ["--build-arg=", "--target="].iter().any(|flag| arg.starts_with(flag)));
+            Some(Snippet { name: case.name, args, text, otherwise: None, older: false })
+        };
+        let snippets = Case::all().into_iter().filter_map(snippet).collect();
+        Self { name: "corpus".to_owned(), snippets, checks_only: true }
+    }
+
+    /// The cases of the rules that are BuildKit's checks. Those that need to know something are left out.
+    fn of_rules() -> Self {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/lint/tests/rules/buildkit");
+        let mut paths: Vec<_> = fs::read_dir(directory)
+            .expect("the rules have cases")
+            .map(|entry| entry.expect("the cases can be read").path())
+            .collect();
+        paths.sort();
+        let mut all = Vec::new();
+        for path in paths {
+            let rule = path.file_stem().expect("a listed path has a name").to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).expect("cases are text");
+            for (case, (snippet, rest)) in read_cases(&text) {
+                if rest.contains("```facts") || rest.lines().any(|line| line.starts_with("platforms: ")) {
+                    continue;
+                }
+                let args = rest.lines().filter_map(|line| line.strip_prefix("arg: "));
+                all.push(Snippet {
+                    name: format!("{rule}: {case}"),
+                    args: args.map(|arg| format!("--build-arg={arg}")).collect(),
+                    text: checks::on_busybox(&pictured(snippet.trim_end_matches('\n'))),
+                    otherwise: None,
+                    older: rest.lines().any(|line| line.starts_with("older: ")),
+                });
+            }
+        }
+        Self { name: "rules".to_owned(), snippets: all, checks_only: true }
     }
 
     /// Asks docker-rbx and BuildKit (or reads what that said before) about every snippet.
@@ -113,7 +167,13 @@ impl Topic {
         let work = Work::new();
         let mut report = String::new();
         for snippet in &self.snippets {
-            let theirs = &verdicts[&snippet.name];
+            let (theirs, warnings) = &verdicts[&snippet.name];
+            if let Err(difference) = snippet.judge_checks(theirs, warnings, self.name == "corpus") {
+                let _ = writeln!(report, "{}: {difference}", snippet.name);
+            }
+            if self.checks_only {
+                continue;
+            }
             let ours = work.ask_rbx(&parts, snippet, theirs);
             if let Err(difference) = snippet.judge(theirs, &ours) {
                 let _ = writeln!(report, "{}: {difference}", snippet.name);
@@ -122,12 +182,12 @@ impl Topic {
         if report.is_empty() { Ok(()) } else { Err(report) }
     }
 
-    /// What BuildKit says of each snippet.
+    /// What BuildKit says of each snippet, and what it warns of.
     ///
     /// # Panics
     ///
     /// If no Engine can be run.
-    pub fn verdicts(&self, parts: &Parts) -> BTreeMap<String, Verdict> {
+    fn verdicts(&self, parts: &Parts) -> BTreeMap<String, (Verdict, Vec<String>)> {
         let directory = parts.directory().join("language");
         fs::create_dir_all(&directory).expect("a directory for verdicts can be made");
         let path = |topic: &Self| directory.join(format!("{}-{}", topic.name, topic.key(parts)));
@@ -146,7 +206,12 @@ impl Topic {
         let text = fs::read_to_string(path(self)).expect("verdicts can be read");
         let list: Vec<Value> = serde_json::from_str(&text).expect("verdicts are a list");
         let names = self.snippets.iter().map(|snippet| snippet.name.clone());
-        names.zip(list.iter().map(Verdict::read)).collect()
+        let read = |kept: &Value| {
+            let warnings = kept["warnings"].as_array().into_iter().flatten();
+            let warnings = warnings.filter_map(|text| Some(text.as_str()?.to_owned())).collect();
+            (Verdict::read(kept), warnings)
+        };
+        names.zip(list.iter().map(read)).collect()
     }
 
     /// Names everything that BuildKit's verdicts depend on.
@@ -171,14 +236,17 @@ fn ask_buildkit(topics: &[Topic]) -> Vec<Vec<Value>> {
     let (engine, registry) = (Engine::start(Store::Containerd), Registry::with_images());
     let ask = |work: &Work, snippet: &Snippet| {
         let text = snippet.text.replace("registry.test", registry.address());
-        let output = work.build(engine.buildx(), &text, &snippet.args, &["--call=check"]);
+        let output = work.build(engine.buildx(), &text, &snippet.args, &["--call=check,format=json"]);
+        let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        // The warnings before an error have lines, too; and it exits with 1 for warnings alone.
-        match said.rfind("\nERROR: ") {
-            Some(at) => Verdict::of_error(&said[at + 1..], registry.address()).write(),
-            None if said.contains("Check complete") => Verdict::Accepted.write(),
+        let verdict = match said.rfind("\nERROR: ") {
+            Some(at) => Verdict::of_error(&said[at + 1..], registry.address()),
+            None if answer.is_some() => Verdict::Accepted,
             None => panic!("{}: {said}", snippet.name),
-        }
+        };
+        let mut kept = verdict.write();
+        kept["warnings"] = checks::theirs(&answer.unwrap_or_default(), registry.address()).into();
+        kept
     };
     let snippets: Vec<&Snippet> = topics.iter().flat_map(|topic| &topic.snippets).collect();
     let verdicts: Vec<OnceLock<Value>> = snippets.iter().map(|_| OnceLock::new()).collect();
@@ -202,6 +270,40 @@ fn ask_buildkit(topics: &[Topic]) -> Vec<Vec<Value>> {
 }
 
 impl Snippet {
+    /// Whether BuildKit's checks find the same, and for the same reason nothing more.
+    fn judge_checks(&self, theirs: &Verdict, warnings: &[String], error_too: bool) -> Result<(), String> {
+        let value = |name: &str| {
+            let flag = format!("--{name}=");
+            let values = self.args.iter().filter_map(move |arg| arg.strip_prefix(&flag));
+            values.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let pair =
+            |text: String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let (host, target) = (Platform::host(), value("target"));
+        // BuildKit checks for its own platform, whatever it is asked.
+        let scope = Scope {
+            target_platform: &host,
+            build_platform: &host,
+            build_args: &value("build-arg").into_iter().filter_map(pair).collect(),
+            target: target.first().map(String::as_str),
+            named_contexts: &BTreeSet::new(),
+            bases: &BTreeMap::new(),
+        };
+        let (ours, error) = checks::ours(&self.text, &scope, IGNORED);
+        match (checks::difference(warnings, &ours), self.older) {
+            (None, false) | (Some(_), true) => {}
+            (None, true) => return Err("this BuildKit is not too old for it".to_owned()),
+            (Some(difference), false) => return Err(difference),
+        }
+        match theirs {
+            Verdict::Refused { error: wanted, .. } if error_too && error.as_ref() != Some(wanted) => {
+                Err(format!("checks say {error:?}, not {wanted:?}"))
+            }
+            Verdict::Accepted if error_too && error.is_some() => Err(format!("checks say {error:?}")),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the verdict of docker-rbx is as it should be.
     ///
     /// # Errors
@@ -262,7 +364,7 @@ impl Verdict {
 
     fn write(&self) -> Value {
         match self {
-            Self::Accepted => Value::Null,
+            Self::Accepted => json!({}),
             Self::Refused { error, lines } => json!({ "error": error, "lines": lines }),
         }
     }
@@ -282,6 +384,8 @@ impl Work {
     fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("rbx-language-").tempdir();
         let work = Self(directory.expect("a temporary directory can be made"));
+        fs::create_dir_all(work.path().join("context")).expect("a context can be made");
+        fs::write(work.path().join("context/.dockerignore"), IGNORED).expect("an ignore file can be written");
         for name in FILES {
             let path = work.path().join("context").join(name);
             fs::create_dir_all(path.parent().expect("a path below the context"))
@@ -369,6 +473,16 @@ fn evaluated(snippet: &Snippet) -> Verdict {
     }
 }
 
+/// The cases of a rule by their headings: the Dockerfile, and what stands around it.
+fn read_cases(text: &str) -> impl Iterator<Item = (&str, (&str, String))> {
+    text.split("\n## ").skip(1).filter_map(|case| {
+        let (title, rest) = case.split_once('\n')?;
+        let (before, rest) = rest.split_once("```dockerfile\n")?;
+        let (dockerfile, after) = rest.split_once("```\n")?;
+        Some((title, (dockerfile, format!("{before}{after}"))))
+    })
+}
+
 fn read_topic(text: &str) -> Result<Vec<Snippet>, String> {
     let mut snippets: Vec<Snippet> = Vec::new();
     let mut lines = text.lines();
@@ -378,7 +492,8 @@ fn read_topic(text: &str) -> Result<Vec<Snippet>, String> {
                 return Err(format!("two snippets are named {name:?}"));
             }
             let name = name.to_owned();
-            snippets.push(Snippet { name, args: Vec::new(), text: String::new(), otherwise: None });
+            let (args, text) = (Vec::new(), String::new());
+            snippets.push(Snippet { name, args, text, otherwise: None, older: false });
             continue;
         }
         let Some(snippet) = snippets.last_mut() else { continue };
@@ -387,6 +502,8 @@ fn read_topic(text: &str) -> Result<Vec<Snippet>, String> {
         } else if line == "```dockerfile" {
             let code: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
             snippet.text = pictured(&code.join("\n"));
+        } else if line.starts_with("older: ") {
+            snippet.older = true;
         } else if line == "accepted" {
             snippet.otherwise = Some(Otherwise::Accepted);
         } else if let Some(error) = line.strip_prefix("refused: ") {
@@ -449,8 +566,13 @@ mod tests {
 
     #[test]
     fn differences_must_be_meant_and_there() {
-        let mut snippet =
-            Snippet { name: "a".to_owned(), args: Vec::new(), text: String::new(), otherwise: None };
+        let mut snippet = Snippet {
+            name: "a".to_owned(),
+            args: Vec::new(),
+            text: String::new(),
+            otherwise: None,
+            older: false,
+        };
         let (no, accepted) = (refused("no", &[1]), Verdict::Accepted);
         assert_eq!(snippet.judge(&no, &no), Ok(()));
         assert!(snippet.judge(&no, &accepted).is_err());

@@ -10,6 +10,7 @@
 pub mod binfmt;
 pub mod builders;
 mod buildkit_socket;
+mod checks;
 mod command;
 pub mod compare;
 pub mod corpus;

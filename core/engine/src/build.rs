@@ -6,11 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rbx_dockerfile::{Base, BaseFacts, Evaluation, From, Ignore, Op, Scope, Severity, Span};
+use rbx_dockerfile::{
+    Base, BaseFacts, Diagnostic, Evaluation, From, Ignore, Moment, Op, Scope, Severity, Span,
+};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{
-    BuildRequest, Cancel, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource, Stdout,
+    BuildRequest, CallAnswer, Cancel, Event, EventSender, MAX_SECRET_LEN, Output, OutputKind, SecretSource,
+    Stdout,
 };
 use rbx_sandbox::Rights;
 use rbx_source::Http;
@@ -18,12 +21,13 @@ use rbx_ssh::Agent;
 use rbx_store::Lease;
 
 use crate::cdi::Devices;
+use crate::checks::Checks;
 use crate::emulation::{self, Commands, Emulation};
 use crate::engine::{Engine, Outcome};
 use crate::entitlements::DeviceGrants;
 use crate::error::BuildError;
 use crate::export::Export;
-use crate::features::wants_index;
+use crate::features::{Called, wants_index};
 use crate::fetch::Fetcher;
 use crate::image::{Image, Images};
 use crate::limits;
@@ -35,6 +39,7 @@ use crate::progress::Task;
 use crate::resolv_conf::ResolvConf;
 use crate::solve::{ContextSlot, Settings, Solver};
 use crate::source::{Source, read_text};
+use crate::targets;
 
 /// Rounds of reading base images whose triggers name further images.
 const TRIGGER_ROUNDS: usize = 16;
@@ -58,22 +63,39 @@ impl Build<'_> {
         let context = MainContext::find(self.request, &fetcher, self.events).await?;
         let source = Source::load(self.request, &context, &fetcher, self.events).await?;
         let epoch = self.epoch()?;
+        let platforms = self.platforms();
+        let mut checks = Checks::of_build();
+        let planned = self.plan(&source, &context, &platforms, epoch, &mut checks).await;
+        checks.tell(&source, self.events);
+        let (plan, commands) = planned?;
+        if let Some(error) = checks.error() {
+            return Err(error);
+        }
+        let emulation = self.emulation(commands).await?;
+        self.finish(plan, emulation, &context, &source, fetcher, epoch, agents, stdout).await
+    }
+
+    /// Finds out what is to be done for each platform.
+    async fn plan(
+        &self,
+        source: &Source,
+        context: &MainContext,
+        platforms: &[Platform],
+        epoch: Option<i64>,
+        checks: &mut Checks,
+    ) -> Result<(Plan, Commands), BuildError> {
         let host = Platform::host();
-        let platforms: Vec<Platform> = if self.request.platforms.is_empty() {
-            vec![host.clone()]
-        } else {
-            self.request.platforms.clone()
-        };
         let mut plan = Plan::new(wants_index(self.request, platforms.len())?);
         let mut images = BTreeMap::new();
         let mut commands = Commands::default();
-        for platform in &platforms {
-            let evaluation = self.cancel.unless(self.evaluate(&source, platform, &host, &mut images)).await?;
+        for platform in platforms {
+            let evaluate = self.evaluate(source, platform, &host, &mut images, checks);
+            let evaluation = self.cancel.unless(evaluate).await?;
             let runs_on = emulation::platforms(&evaluation, &images);
-            commands.add(&evaluation, &runs_on, platform, plan.index, &source);
+            commands.add(&evaluation, &runs_on, platform, plan.index, source);
             let mut planner = Planner::new(
                 self.request,
-                &context,
+                context,
                 &source.file,
                 &source.name,
                 &source.text,
@@ -86,11 +108,26 @@ impl Build<'_> {
             );
             planner.plan(&mut plan)?;
         }
-        let emulation = self.emulation(commands).await?;
+        Ok((plan, commands))
+    }
+
+    /// Does what is to be done.
+    #[expect(clippy::too_many_arguments, reason = "one value for each thing a plan is solved with")]
+    async fn finish(
+        &self,
+        mut plan: Plan,
+        emulation: Emulation,
+        context: &MainContext,
+        source: &Source,
+        fetcher: Arc<Fetcher>,
+        epoch: Option<i64>,
+        agents: BTreeMap<String, Arc<Agent>>,
+        stdout: &Stdout,
+    ) -> Result<Outcome, BuildError> {
         self.engine.prepare_for(&plan)?;
         let devices = self.devices(&mut plan)?;
         let settings = self.settings(&fetcher, devices, agents)?;
-        let solver = Arc::new(self.solver(plan, &context, &source, fetcher, epoch, settings, emulation)?);
+        let solver = Arc::new(self.solver(plan, context, source, fetcher, epoch, settings, emulation)?);
         let built = solver.solve().await;
         solver.save_contexts()?;
         let built = built?;
@@ -104,6 +141,43 @@ impl Build<'_> {
         });
         let (result, image) = exported.await.map_err(BuildError::failed)??;
         Ok(Outcome { result, image, _lease: self.lease.clone() })
+    }
+
+    /// What it is built for.
+    fn platforms(&self) -> Vec<Platform> {
+        match self.request.platforms.as_slice() {
+            [] => vec![Platform::host()],
+            platforms => platforms.to_vec(),
+        }
+    }
+
+    /// Answers a call.
+    pub(crate) async fn call(&self, called: Called) -> Result<CallAnswer, BuildError> {
+        let fetcher = Arc::new(self.fetcher()?);
+        let context = MainContext::find(self.request, &fetcher, self.events).await?;
+        let source = Source::load(self.request, &context, &fetcher, self.events).await?;
+        match called {
+            Called::Targets => match source.file.first_error() {
+                Some(error) => Err(source.error(error)),
+                None => Ok(targets::answer(&source)),
+            },
+            Called::Lint => {
+                let host = Platform::host();
+                let mut checks = Checks::alone(self.request.target.is_none());
+                let mut images = BTreeMap::new();
+                for platform in &self.platforms() {
+                    let made = checks.count();
+                    let evaluate = self.evaluate(&source, platform, &host, &mut images, &mut checks);
+                    let ended = self.cancel.unless(evaluate).await;
+                    self.cancel.check()?;
+                    // What is wrong with the Dockerfile is in the answer.
+                    if checks.count() == made {
+                        drop(ended?);
+                    }
+                }
+                Ok(checks.answer(&source))
+            }
+        }
     }
 
     /// Finds out how the commands of every platform are run, and says so.
@@ -265,6 +339,7 @@ impl Build<'_> {
         platform: &Platform,
         host: &Platform,
         images: &mut BTreeMap<(String, Platform), Arc<Image>>,
+        checks: &mut Checks,
     ) -> Result<Evaluation, BuildError> {
         let named: BTreeSet<String> = self.request.named_contexts.keys().cloned().collect();
         for _ in 0..TRIGGER_ROUNDS {
@@ -286,11 +361,23 @@ impl Build<'_> {
                 bases: &bases,
             };
             let evaluation = rbx_dockerfile::evaluate(&source.file, &scope);
-            if let Some(error) = evaluation.diagnostics.iter().find(|it| it.severity == Severity::Error) {
-                return Err(source.error(error));
-            }
-            let missing = self.missing_images(&evaluation, images)?;
+            let errors = evaluation.diagnostics.iter().filter(|it| it.severity == Severity::Error);
+            let error = source.file.first_error().or(errors.into_iter().next());
+            // Checks are made with all that is known of base images, where BuildKit would have come to these.
+            let by_command = |error: &Diagnostic| matches!(error.moment, Moment::Command { .. });
+            let missing = if error.is_none_or(|error| checks.alone && by_command(error)) {
+                self.missing_images(&evaluation, images, checks.all_stages)?
+            } else {
+                Vec::new()
+            };
+            let check = |checks: &mut Checks, images: &BTreeMap<_, _>, bases| {
+                checks.make(source, &evaluation, platform, &self.request.build_args, bases, images);
+            };
             if missing.is_empty() {
+                check(checks, images, bases.clone());
+                if let Some(error) = error {
+                    return Err(source.error(error));
+                }
                 for warning in evaluation.diagnostics.iter().filter(|it| it.severity == Severity::Warning) {
                     self.events.send(Event::Warning(source.warning(warning)));
                 }
@@ -298,7 +385,14 @@ impl Build<'_> {
             }
             for (name, platform, range) in missing {
                 let range = range.map(|span| source.range(span));
-                let image = self.resolve(&name, &platform).await.map_err(|error| error.at(range))?;
+                let image = match self.resolve(&name, &platform).await.map_err(|error| error.at(range)) {
+                    Ok(image) => image,
+                    Err(error) => {
+                        check(checks, images, bases.clone());
+                        checks.stop_at_base(&error);
+                        return Err(error);
+                    }
+                };
                 images.insert((name, platform), Arc::new(image));
             }
         }
@@ -310,6 +404,7 @@ impl Build<'_> {
         &self,
         evaluation: &Evaluation,
         known: &BTreeMap<(String, Platform), Arc<Image>>,
+        all_stages: bool,
     ) -> Result<Vec<(String, Platform, Option<Span>)>, BuildError> {
         let mut missing: Vec<(String, Platform, Option<Span>)> = Vec::new();
         let mut need = |name: &str, platform: &Platform, span| -> Result<(), BuildError> {
@@ -324,7 +419,7 @@ impl Build<'_> {
             }
             Ok(())
         };
-        for stage in evaluation.stages.iter().filter(|stage| stage.reachable) {
+        for stage in evaluation.stages.iter().filter(|stage| all_stages || stage.reachable) {
             if let Base::Image(name) | Base::Context(name) = &stage.base {
                 need(name, &stage.platform, stage.span)?;
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_request::{BuildRequest, BuildResult, Cancel, EventSender, OutputDestination, Stdout};
+use rbx_request::{BuildRequest, BuildResult, CallAnswer, Cancel, EventSender, OutputDestination, Stdout};
 use rbx_sandbox::{Helper, Rights, SandboxError};
 use rbx_store::{Lease, Limits, Store};
 
@@ -125,6 +125,24 @@ impl Engine {
             let elsewhere = paths.into_iter().any(|path| about(path));
             if elsewhere { error } else { error.hint_if_disk_is_full() }
         })
+    }
+
+    /// Answers a call (`--call`) in the place of a build: BuildKit's checks, for every platform that is asked for, or
+    /// the stages.
+    ///
+    /// # Errors
+    ///
+    /// If it is another call, if the Dockerfile cannot be read, or, of stages, if it makes no sense.
+    pub async fn call(
+        &self,
+        name: &str,
+        request: &BuildRequest,
+        events: &EventSender,
+        cancel: &Cancel,
+    ) -> Result<CallAnswer, BuildError> {
+        let called = features::called(name)?;
+        let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
+        Build { engine: self, request, events, cancel, lease: Arc::new(lease) }.call(called).await
     }
 
     /// Whether [`Storage::collect`](crate::Storage::collect) would have something to do, as far as that can be told

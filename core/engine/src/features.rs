@@ -9,11 +9,10 @@ use crate::export::{ImageOptions, Placement, boolean, is_annotation, platform_sp
 
 /// Refuses a request that asks for what this engine does not have.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
-    let asked: [(bool, &str, &str); 4] = [
+    let asked: [(bool, &str, &str); 3] = [
         (!request.cache_from.is_empty(), "--cache-from", "imported caches"),
         (!request.cache_to.is_empty(), "--cache-to", "exported caches"),
         (request.attestations.iter().any(|it| it.enabled), "--attest", "attestations"),
-        (request.call.is_some(), "--call", "other calls than build"),
     ];
     for (asked, flag, feature) in asked {
         if asked {
@@ -29,6 +28,24 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
         }
     }
     Ok(())
+}
+
+/// What is called for in the place of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// BuildKit's checks.
+    Lint,
+    /// The stages.
+    Targets,
+}
+
+/// Finds out what is called for.
+pub(crate) fn called(name: &str) -> Result<Called, BuildError> {
+    match name {
+        "lint" => Ok(Called::Lint),
+        "targets" => Ok(Called::Targets),
+        other => Err(missing(&format!("--call={other}"), "other calls than build, check and targets")),
+    }
 }
 
 fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildError> {

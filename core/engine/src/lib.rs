@@ -7,6 +7,7 @@
 mod agent;
 mod build;
 mod cdi;
+mod checks;
 mod config;
 mod context;
 mod draft;
@@ -36,6 +37,7 @@ mod solve;
 mod source;
 mod steps;
 mod storage;
+mod targets;
 mod tree;
 
 pub use engine::{Config, Engine, Outcome, Steps};

@@ -34,7 +34,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads and parses what a request names, with its ignore file.
+    /// Reads and parses what a request names, with its ignore file. Errors of the language are left for later.
     pub(crate) async fn load(
         request: &BuildRequest,
         context: &MainContext,
@@ -54,9 +54,6 @@ impl Source {
             ignore: load_ignore(context, events, beside.as_deref())?,
         };
         source.check_syntax(request)?;
-        if let Some(error) = source.file.first_error() {
-            return Err(source.error(error));
-        }
         Ok(source)
     }
 

@@ -27,6 +27,8 @@ pub struct CheckWarning {
     pub message: String,
     /// The first and the last line that BuildKit points at, from 1.
     pub lines: (u32, u32),
+    /// BuildKit says it before it looks for base images.
+    pub before_bases: bool,
 }
 
 /// Why a Dockerfile cannot be built.
@@ -75,7 +77,8 @@ pub fn buildkit(
                 && !silence.covers_by(file, rule, found.span, found.comments)
             {
                 let lines = file.line_index.lines_of(warning.place);
-                warnings.push(CheckWarning { rule, message: warning.found.message, lines });
+                let before_bases = warning.turn < Turn::Bases;
+                warnings.push(CheckWarning { rule, message: warning.found.message, lines, before_bases });
             }
         }
     }

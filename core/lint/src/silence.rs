@@ -36,6 +36,8 @@ pub(crate) struct Silence {
     pub(crate) errors: bool,
     /// Rules that are asked whatever comments say of experimental ones.
     wanted: Vec<&'static str>,
+    /// Rules have no names but their own.
+    exact: bool,
 }
 
 /// Of which instruction BuildKit reads the comments before it says what a check of its has found.
@@ -82,12 +84,17 @@ impl Names {
     fn has(&self, rule: &Rule) -> bool {
         self.all || self.list.iter().any(|name| rule.is_called(name))
     }
+
+    /// Whether a rule is named by its own name, if that is what counts.
+    fn has_as(&self, rule: &Rule, exact: bool) -> bool {
+        if exact { self.all || self.list.iter().any(|name| rule.name == name) } else { self.has(rule) }
+    }
 }
 
 impl Silence {
     /// Reads the comments of a file that BuildKit knows, or in the place of that on top the build argument.
     pub(crate) fn of_buildkit(file: &Dockerfile, argument: Option<&str>) -> Self {
-        let mut silence = Self::default();
+        let mut silence = Self { exact: true, ..Self::default() };
         match buildkit::of_file(file, argument) {
             Ok(check) => {
                 silence.errors = check.errors;
@@ -105,7 +112,7 @@ impl Silence {
 
     /// Reads the comments of a file, other programs' only where they shall count.
     pub(crate) fn new(file: &Dockerfile, argument: Option<&str>, settings: &Settings) -> Self {
-        let mut silence = Self::of_buildkit(file, argument);
+        let mut silence = Self { exact: false, ..Self::of_buildkit(file, argument) };
         let wanted = crate::rules().iter().filter(|rule| settings.wants_rule(rule));
         silence.wanted = wanted.map(|rule| rule.name).collect();
         if settings.inline_ignores {
@@ -167,9 +174,10 @@ impl Silence {
         let mut checks = std::iter::once(&self.check).chain(check);
         let by_buildkit = if is_experimental(rule) {
             // Nothing else says anything of these to BuildKit.
-            !self.wanted.contains(&rule.name) && !checks.any(|check| check.experimental.has(rule))
+            !self.wanted.contains(&rule.name)
+                && !checks.any(|check| check.experimental.has_as(rule, self.exact))
         } else {
-            checks.any(|check| check.skipped.has(rule))
+            checks.any(|check| check.skipped.has_as(rule, self.exact))
         };
         by_buildkit
             || self.file.has(rule)

@@ -33,7 +33,7 @@ pub use request::{
     AddHost, ArchiveStream, Attestation, BuildRequest, CacheEntry, ContextSource, DockerfileSource, Network,
     NoCache, Output, OutputDestination, OutputKind, Secret, SecretSource, SshForward, Stdout, Ulimit,
 };
-pub use result::{BuildFailure, BuildResult, SourceRange};
+pub use result::{BuildFailure, BuildResult, CallAnswer, SourceRange};
 pub use status::{SolveStatus, solve_status};
 pub use stream::{EventReceiver, EventSender, events};
 pub use words::{in_words, reason};

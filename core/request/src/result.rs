@@ -33,6 +33,17 @@ pub struct BuildResult {
     pub notes: Vec<String>,
 }
 
+/// What a builder answered to `--call`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// The answer as JSON.
+    pub json: Option<String>,
+    /// The answer as people read it.
+    pub text: Option<String>,
+    /// What the program is to end with: of `check`, 1 if something was found.
+    pub status: i32,
+}
+
 /// Why a build failed, as a program that started it reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rbx_buildkit::build::CallAnswer;
-use rbx_request::Call;
+use rbx_request::{Call, CallAnswer};
 use serde::Deserialize;
 
 use crate::errors::CliError;

@@ -353,7 +353,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// The Dockerfile as the user named it.
-fn dockerfile_name(job: &Job<'_>) -> String {
+pub(super) fn dockerfile_name(job: &Job<'_>) -> String {
     match job.args.file.as_deref().filter(|file| !file.is_empty()) {
         Some("-") => "stdin".to_owned(),
         Some(file) => file.to_owned(),

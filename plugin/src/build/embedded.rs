@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use rbx_engine::{BuildError, Config, Engine, Limits, LogLimits, Outcome, Steps};
 use rbx_oci::Reference;
-use rbx_request::{EventSender, Stdout};
+use rbx_request::{BuildResult, Call, CallAnswer, EventSender, Metadata, Stdout};
 use rbx_sandbox::{Rights, SandboxError};
 use rbx_source::GitConfig;
 
+use super::calls;
+use super::daemon::dockerfile_name;
 use super::interrupt::Interrupt;
 use super::load::{self, Found, Loaded};
 use super::request::Prepared;
@@ -44,7 +46,7 @@ pub(super) fn build(job: Job<'_>) -> Result<ExitCode, CliError> {
     if due {
         collection::start(context, &store, debug);
     }
-    ended.map(|()| ExitCode::SUCCESS)
+    ended
 }
 
 /// All that one build needs.
@@ -61,7 +63,7 @@ struct Build<'a> {
 
 impl Build<'_> {
     /// Builds, and finds out whether the store is to be collected after that.
-    async fn run(self, due: &mut bool) -> Result<(), CliError> {
+    async fn run(self, due: &mut bool) -> Result<ExitCode, CliError> {
         let Self { job, store, registry, git, steps, emulation, limits, rights } = self;
         let (context, prepared) = (job.context, &job.prepared);
         let interrupt = Interrupt::listen(context.env)?;
@@ -76,6 +78,9 @@ impl Build<'_> {
         let config =
             Config { root: store.clone(), registry, git, steps, emulation, threads, log_limits, rights };
         let engine = Arc::new(Engine::open(config)?);
+        if let Some(call) = &prepared.call {
+            return answer(&job, &engine, call, &interrupt).await;
+        }
 
         let (events, receiver) = rbx_request::events();
         let display = job.show.start(receiver);
@@ -92,8 +97,44 @@ impl Build<'_> {
         if let Some(why) = &loaded.left_out {
             job.show.note(&kept(context, prepared, &store, why));
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Answers what is called for in the place of a build.
+async fn answer(
+    job: &Job<'_>,
+    engine: &Engine,
+    call: &Call,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, CliError> {
+    let request = &job.prepared.request;
+    let (events, receiver) = rbx_request::events();
+    let display = job.show.start(receiver);
+    let answered = tokio::select! {
+        done = engine.call(&call.name, request, &events, interrupt.engine()) => done.map_err(CliError::from),
+        () = interrupt.overdue() => Err(BuildError::cancelled().into()),
+    };
+    events.end();
+    let summary = display.await.unwrap_or_default();
+    job.show.warnings(&summary);
+    let answer = answered?;
+    job.finish(
+        &summary,
+        BuildResult { metadata: metadata(&answer), ..BuildResult::default() },
+        &Loaded::default(),
+    )?;
+    let printed = calls::print(call, &answer, &dockerfile_name(job))?;
+    crate::cli::print(&printed.text)?;
+    printed.ended.map(ExitCode::from)
+}
+
+/// What files of metadata have of an answer, as with `BuildKit`.
+fn metadata(answer: &CallAnswer) -> Metadata {
+    let json = answer.json.as_deref().and_then(|json| serde_json::from_str(json).ok());
+    let text = answer.text.clone().map(Into::into);
+    let parts = [("result.json", json), ("result.txt", text), ("version", Some("1.0.0".into()))];
+    parts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
 /// The part of a build that progress is shown of.

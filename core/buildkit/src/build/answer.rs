@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rbx_oci::Descriptor;
-use rbx_request::{BuildResult, Metadata};
+use rbx_request::{BuildResult, CallAnswer, Metadata};
 use serde_json::Value;
 
 /// Keys of exporters' and frontends' answers.
@@ -20,24 +20,12 @@ const RESULT_STATUS: &str = "result.statuscode";
 const MESSAGE: &str = "frontend.result.inlinemessage";
 
 /// What a frontend answered to `--call`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CallAnswer {
-    /// The answer as JSON.
-    pub json: Option<String>,
-    /// The answer as people read it.
-    pub text: Option<String>,
-    /// What the program is to end with: of `check`, 1 if something was found.
-    pub status: i32,
-}
-
-impl CallAnswer {
-    pub(super) fn of(answered: &HashMap<String, Vec<u8>>) -> Self {
-        let text = |key| answered.get(key).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        Self {
-            json: text(RESULT_JSON),
-            text: text(RESULT_TEXT),
-            status: text(RESULT_STATUS).and_then(|status| status.trim().parse().ok()).unwrap_or_default(),
-        }
+pub(super) fn call(answered: &HashMap<String, Vec<u8>>) -> CallAnswer {
+    let text = |key| answered.get(key).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    CallAnswer {
+        json: text(RESULT_JSON),
+        text: text(RESULT_TEXT),
+        status: text(RESULT_STATUS).and_then(|status| status.trim().parse().ok()).unwrap_or_default(),
     }
 }
 
@@ -130,12 +118,12 @@ mod tests {
             (RESULT_TEXT.to_owned(), bytes("fine")),
             (RESULT_STATUS.to_owned(), bytes("1")),
         ]);
-        let call = CallAnswer::of(&answered);
+        let call = call(&answered);
         assert_eq!(
             (call.json.as_deref(), call.text.as_deref(), call.status),
             (Some(r#"{"warnings":[]}"#), Some("fine"), 1)
         );
-        assert_eq!(CallAnswer::of(&HashMap::new()), CallAnswer::default());
+        assert_eq!(super::call(&HashMap::new()), CallAnswer::default());
         let metadata = result(&HashMap::new(), Some(&answered), false).metadata;
         assert!(metadata[RESULT_JSON]["warnings"].is_array());
     }

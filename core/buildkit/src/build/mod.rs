@@ -55,7 +55,6 @@ use caches::Caches;
 use exports::{Exports, Target};
 use inputs::{CONTEXT, DOCKERFILE, DOCKERFILE_NAME, Inputs, Local};
 
-pub use answer::CallAnswer;
 pub use settings::{CacheSecrets, Load, MetadataProvenance, Settings, Vcs};
 
 /// The label by which an Engine's worker says the address of its host.
@@ -75,7 +74,7 @@ pub struct Built {
     /// The image's digests, and everything exporters answered.
     pub result: BuildResult,
     /// The frontend's answer, if the request was a call.
-    pub call: Option<CallAnswer>,
+    pub call: Option<rbx_request::CallAnswer>,
     /// The id under which the daemon's history has the build.
     pub reference: String,
     /// Images that are in the Engine and still to be pushed by it, since its `BuildKit` cannot.
@@ -153,7 +152,7 @@ pub async fn build(
             .metadata
             .extend(history::provenance(client, &reference, settings.provenance, events, cancel).await?);
     }
-    Ok(Built { result, call: answered.map(CallAnswer::of), reference, pushes: exports.pushes })
+    Ok(Built { result, call: answered.map(answer::call), reference, pushes: exports.pushes })
 }
 
 /// What the session is called in the daemon's log.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use rbx_dockerfile::{Body, Comment, Dockerfile, FromBody, Instruction, Span, Word};
+use rbx_dockerfile::{Body, Comment, Dockerfile, FromBody, Instruction, Keyword, Span, Word};
 
 use super::{Checked, RULE, Turn, Warning, replace};
 use crate::finding::{Edit, Fix};
@@ -14,6 +14,7 @@ use crate::view::Found;
 
 const EMPTY: &str = "NoEmptyContinuation";
 const MAINTAINER: &str = "MaintainerDeprecated";
+const DEPRECATED: &str = "Maintainer instruction is deprecated in favor of using label";
 const STAGE: &str = "StageNameCasing";
 const AS: &str = "FromAsCasing";
 const DESCRIPTION: &str = "InvalidDefinitionDescription";
@@ -90,6 +91,11 @@ pub(super) fn walk(checked: &Checked<'_>, all: &mut Vec<Warning>) {
                 let found = maintainer(file, instruction, author);
                 all.push(Warning::new(MAINTAINER, turn(false), instruction.span, found));
             }
+            // It is deprecated before anything is wrong with it.
+            _ if instruction.keyword == Keyword::Maintainer => {
+                let found = Found::new(instruction.keyword_span, DEPRECATED);
+                all.push(Warning::new(MAINTAINER, turn(false), instruction.span, found));
+            }
             _ => {}
         }
     }
@@ -117,8 +123,7 @@ fn empty(file: &Dockerfile, instruction: &Instruction) -> Option<Warning> {
 }
 
 fn maintainer(file: &Dockerfile, instruction: &Instruction, author: &Word) -> Found {
-    let message = "Maintainer instruction is deprecated in favor of using label";
-    let mut found = Found::new(instruction.keyword_span, message);
+    let mut found = Found::new(instruction.keyword_span, DEPRECATED);
     let mut value = String::new();
     for c in author.text.chars() {
         // The author is not expanded, a label is.
