@@ -266,11 +266,11 @@ jobs:
 
     #[test]
     fn hostile_workflows_end_soon() {
-        let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for (from, to) in "abcdefghi".chars().zip("bcdefghij".chars()) {
+        let lines = "abcdefghi".chars().zip("bcdefghij".chars()).map(|(from, to)| {
             let list = vec![format!("*{from}"); 9].join(", ");
-            bomb.push_str(&format!("{to}: &{to} [{list}]\n"));
-        }
+            format!("{to}: &{to} [{list}]\n")
+        });
+        let bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned() + &lines.collect::<String>();
         assert_eq!(shown(&bomb), "");
         assert_eq!(shown(&"[".repeat(100_000)), "");
         assert_eq!(shown(&format!("jobs: {}", "{a: ".repeat(50_000))), "");

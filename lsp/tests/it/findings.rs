@@ -253,7 +253,8 @@ async fn flags_of_builds_count() {
         "buildFlags": ["--build-context=bin-arm64=docker-image://x", "--build-arg", "BASE=nothing/"],
     });
     client.initialize_with(json!({ "capabilities": {}, "initializationOptions": options })).await;
-    let text = "# check=skip=InvalidDefaultArgInFrom\nARG BASE\nFROM ${BASE} AS bin-amd64\nFROM bin-${TARGETARCH}\n";
+    let text =
+        "# check=skip=InvalidDefaultArgInFrom\nARG BASE\nFROM ${BASE} AS bin-amd64\nFROM bin-${TARGETARCH}\n";
     client.open(text).await;
     assert_eq!(list(&client.published().await), "");
     let without = json!({ "settings": { "rbx": { "buildFlags": [] } } });
