@@ -451,9 +451,9 @@ fn hints_are_given_once() -> Result<(), String> {
     let work = Work::new(
         None,
         "FROM base AS deps\nRUN echo deps\nFROM deps AS build\nRUN echo build > /made\n\
-         FROM --platform=linux/arm64 base AS fixed\nRUN echo fixed > /fixed\n\
+         FROM --platform=linux/arm64 base AS fixed-arm64\nRUN echo fixed > /fixed\n\
          FROM base AS runtime\nRUN echo runtime\n\
-         FROM runtime\nCOPY --from=build /made /\nCOPY --from=fixed /fixed /\nRUN true\n",
+         FROM runtime\nCOPY --from=build /made /\nCOPY --from=fixed-arm64 /fixed /\nRUN true\n",
     );
     let said = work.succeed("linux/arm64,linux/riscv64", &["--output=type=cacheonly"])?;
     let last = said.split_once(" 1 warning found").map(|(_, last)| last.trim_end());

@@ -254,6 +254,12 @@ const EXPLAINED: &[Explained] = &[
     },
     Explained {
         rows: EMBEDDED,
+        columns: &["check-json"],
+        differences: &["seen 0: .sources[0].definition"],
+        reason: "no daemon has been asked for the Dockerfile, so no definition says where it is from",
+    },
+    Explained {
+        rows: EMBEDDED,
         columns: &["none"],
         differences: &["words: nothing | WARNING: No output specified with embedded driver."],
         reason: "nothing goes to an Engine that has no name",
