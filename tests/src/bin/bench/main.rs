@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a developer's command line tool")]
 
 mod daemon;
+mod lint;
 mod measure;
 mod memory;
 mod report;

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::measure::{Bench, Sample, Side};
-use crate::workload;
+use crate::{lint, workload};
 
 /// One row of the table.
 pub(crate) struct Row {
@@ -32,7 +32,7 @@ pub(crate) struct Row {
 }
 
 /// Every row: starting up, then the design's budget from top to bottom.
-pub(crate) const ROWS: [Row; 26] = [
+pub(crate) const ROWS: [Row; 28] = [
     Row {
         key: "help",
         title: "--help",
@@ -52,6 +52,22 @@ pub(crate) const ROWS: [Row; 26] = [
         title: "plugin metadata",
         budget: None,
         sample: |it, side, _| it.run(side, &["docker-cli-plugin-metadata"]),
+        ..START
+    },
+    Row {
+        key: "check-50",
+        title: "check of 50 lines, for two platforms (BuildKit: for one)",
+        budget: Some(5.0),
+        prepare: |bench| lint::context(bench, 50),
+        sample: lint::check,
+        ..START
+    },
+    Row {
+        key: "check-5000",
+        title: "check of 5,000 lines",
+        budget: Some(40.0),
+        prepare: |bench| lint::context(bench, 5_000),
+        sample: lint::check,
         ..START
     },
     Row {
