@@ -26,8 +26,8 @@ impl Words {
                 }
                 // Hints are this program's own.
                 None if without_colours(line).is_empty() || line.starts_with("Hint: ") => {}
-                // What Go's library writes when a session ends before it began; it depends on who is faster.
-                None if line.contains(" http2: server: error reading preface ") => {}
+                // What Go's library logs when a session ends; it depends on who is faster.
+                None if line.contains(" http2: server") => {}
                 None => words.said.push(plain(line)),
             }
         }
