@@ -12,6 +12,7 @@ mod images;
 mod labels;
 mod languages;
 mod layers;
+mod managers;
 mod shells;
 mod users;
 

@@ -1,10 +1,11 @@
 //! `apt-get`: DL3008, DL3009, DL3014, DL3015, DL3027
 
 use super::USUAL;
-use super::called::{Called, calls, has_extension, once_for_each, removes};
+use super::called::{calls, has_extension, once_for_each, removes};
+use super::managers::{Manager, managers};
 use crate::finding::{Fix, Severity, shown};
 use crate::rule::{Check, Rule};
-use crate::shell::{Arguments, Word};
+use crate::shell::Arguments;
 use crate::view::{Found, View};
 
 const LISTS: &str = "/var/lib/apt/lists";
@@ -48,58 +49,36 @@ pub(crate) static RULES: &[Rule] = &[
     },
 ];
 
-/// A call of `apt-get` or `apt`.
-struct Apt<'a> {
-    called: Called<'a>,
-    arguments: Arguments<'a>,
-    /// `install`, for one.
-    action: &'a Word,
+/// Calls of `apt-get` and `apt`.
+fn apts<'a>(view: &'a View<'_>, actions: &'a [&str]) -> impl Iterator<Item = Manager<'a>> {
+    const WITH_VALUE: &[&str] = &[
+        "-t",
+        "--target-release",
+        "--default-release",
+        "-o",
+        "--option",
+        "-c",
+        "--config-file",
+        "-a",
+        "--host-architecture",
+        "-P",
+        "--build-profiles",
+    ];
+    managers(view, &["apt", "apt-get"], actions, WITH_VALUE)
 }
 
-impl<'a> Apt<'a> {
-    /// What comes after the action.
-    fn operands(&self) -> &[&'a Word] {
-        self.arguments.operands.get(1..).unwrap_or_default()
-    }
-
-    /// Whether an option of the configuration is set on the command line.
-    fn configures(&self, name: &str) -> bool {
-        let options = self.arguments.options.iter();
-        let mut values = options.filter(|(option, ..)| option == "-o" || option == "--option");
-        values.any(|(_, value, _)| value.is_some_and(|value| value.to_ascii_lowercase().contains(name)))
-    }
-}
-
-fn apts<'a>(view: &'a View<'_>, actions: &'a [&str]) -> impl Iterator<Item = Apt<'a>> {
-    calls(view).filter(|called| matches!(called.call.name, "apt" | "apt-get")).filter_map(|called| {
-        let arguments = called.call.read(&[
-            "-t",
-            "--target-release",
-            "--default-release",
-            "-o",
-            "--option",
-            "-c",
-            "--config-file",
-            "-a",
-            "--host-architecture",
-            "-P",
-            "--build-profiles",
-        ]);
-        let action = *arguments.operands.first()?;
-        action.literal().is_some_and(|action| actions.contains(&action)).then_some(Apt {
-            called,
-            arguments,
-            action,
-        })
-    })
+/// Whether an option of the configuration is set on the command line.
+fn configures(arguments: &Arguments<'_>, name: &str) -> bool {
+    let options = arguments.options.iter();
+    let mut values = options.filter(|(option, ..)| option == "-o" || option == "--option");
+    values.any(|(_, value, _)| value.is_some_and(|value| value.to_ascii_lowercase().contains(name)))
 }
 
 fn unpinned(view: &View<'_>) -> Vec<Found> {
     let is_pinned = |name: &str| {
         name.contains(['=', '/', '*', '{']) || has_extension(name, "deb") || name.ends_with(['-', '^'])
     };
-    let found = apts(view, &["install"])
-        .filter_map(|apt| apt.called.unpinned(apt.operands(), is_pinned, "name=version"));
+    let found = apts(view, &["install"]).filter_map(|apt| apt.unpinned(is_pinned, "name=version"));
     found.collect()
 }
 
@@ -117,21 +96,27 @@ fn asks(view: &View<'_>) -> Vec<Found> {
     if view.file.text.to_ascii_lowercase().contains("assume-yes") {
         return Vec::new();
     }
+    let answers = [
+        "-y",
+        "--yes",
+        "--assume-yes",
+        "--assume-no",
+        "-s",
+        "--simulate",
+        "--just-print",
+        "--dry-run",
+        "--recon",
+        "--no-act",
+        "-d",
+        "--download-only",
+        "--print-uris",
+        "-h",
+        "--help",
+    ];
     let found = apts(view, &["install"]).filter_map(|apt| {
-        let arguments = &apt.arguments;
-        let quiet = arguments.count(&["-q", "--quiet"]) >= 2
-            || arguments.option(&["-q", "--quiet"]).is_some_and(|(_, value)| value == Some("2"));
-        let answered = arguments.has(&["-y", "--yes", "--assume-yes", "--assume-no"])
-            || arguments.has(&["-s", "--simulate", "--just-print", "--dry-run", "--recon", "--no-act"])
-            || arguments.has(&["-d", "--download-only", "--print-uris", "-h", "--help"]);
-        // What is piped in may be the answers.
-        if quiet || answered || arguments.unsure || apt.called.has_input() {
-            return None;
-        }
-        let message = format!("{} install asks before it goes on, and nobody answers", apt.called.call.name);
-        let mut found = apt.called.found(message);
-        found.fixes.extend(apt.called.with_option(apt.action, "-y", true));
-        Some(found)
+        let quiet = apt.arguments.count(&["-q", "--quiet"]) >= 2
+            || apt.arguments.option(&["-q", "--quiet"]).is_some_and(|(_, value)| value == Some("2"));
+        if quiet { None } else { apt.asks(&answers, "-y") }
     });
     found.collect()
 }
@@ -142,7 +127,7 @@ fn recommended(view: &View<'_>) -> Vec<Found> {
     }
     let found = apts(view, &["install"]).filter_map(|apt| {
         let told = apt.arguments.has(&["--no-install-recommends", "--install-recommends"])
-            || apt.configures("apt::install-recommends");
+            || configures(&apt.arguments, "apt::install-recommends");
         if told || apt.arguments.unsure || apt.operands().is_empty() || !view.in_image(apt.called.run.stage) {
             return None;
         }

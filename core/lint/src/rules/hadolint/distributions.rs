@@ -2,10 +2,11 @@
 //! DL3037 (zypper), DL3038, DL3040, DL3041 (dnf)
 
 use super::USUAL;
-use super::called::{Called, calls, does, has_extension, once_for_each, removes};
+use super::called::{does, has_extension, once_for_each, removes};
+use super::managers::{Manager, managers};
 use crate::finding::Severity;
 use crate::rule::{Check, Rule};
-use crate::shell::{Arguments, Run, Word};
+use crate::shell::Run;
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
@@ -101,48 +102,6 @@ pub(crate) static RULES: &[Rule] = &[
 const YUM: &[&str] = &["yum"];
 const DNF: &[&str] = &["dnf", "dnf5", "microdnf"];
 
-/// A call of a package manager.
-struct Manager<'a> {
-    called: Called<'a>,
-    arguments: Arguments<'a>,
-    /// `install`, for one.
-    action: &'a Word,
-}
-
-impl<'a> Manager<'a> {
-    /// What comes after the action.
-    fn operands(&self) -> &[&'a Word] {
-        self.arguments.operands.get(1..).unwrap_or_default()
-    }
-
-    /// A finding if none of these options answers what it asks.
-    fn asks(&self, answers: &[&str], fix: &str) -> Option<Found> {
-        if self.arguments.has(answers) || self.arguments.unsure || self.called.has_input() {
-            return None;
-        }
-        let action = self.action.prefix();
-        let message =
-            format!("{} {action} asks before it goes on, and nobody answers", self.called.call.name);
-        let mut found = self.called.found(message);
-        found.fixes.extend(self.called.with_option(self.action, fix, true));
-        Some(found)
-    }
-}
-
-fn managers<'a>(
-    view: &'a View<'_>,
-    programs: &'a [&str],
-    actions: &'a [&str],
-    with_value: &'a [&str],
-) -> impl Iterator<Item = Manager<'a>> {
-    calls(view).filter(|called| programs.contains(&called.call.name)).filter_map(|called| {
-        let arguments = called.call.read(with_value);
-        let action = *arguments.operands.first()?;
-        let is_meant = action.literal().is_some_and(|action| actions.contains(&action));
-        is_meant.then_some(Manager { called, arguments, action })
-    })
-}
-
 /// `apk add`
 fn apks<'a>(view: &'a View<'_>) -> impl Iterator<Item = Manager<'a>> {
     const WITH_VALUE: &[&str] = &[
@@ -170,7 +129,7 @@ fn apk_unpinned(view: &View<'_>) -> Vec<Found> {
             || has_extension(name, "apk")
             || name.starts_with(['!', '.'])
     };
-    let found = apks(view).filter_map(|apk| apk.called.unpinned(apk.operands(), is_pinned, "name=version"));
+    let found = apks(view).filter_map(|apk| apk.unpinned(is_pinned, "name=version"));
     found.collect()
 }
 
@@ -273,7 +232,7 @@ fn unpinned(view: &View<'_>, programs: &[&str]) -> Vec<Found> {
         version || name.contains(['=', '<', '>', '/', '*', '{', '@']) || has_extension(name, "rpm")
     };
     let found = yums(view, programs, &["install", "reinstall"])
-        .filter_map(|yum| yum.called.unpinned(yum.operands(), is_pinned, "name-version"));
+        .filter_map(|yum| yum.unpinned(is_pinned, "name-version"));
     found.collect()
 }
 
@@ -347,7 +306,7 @@ fn zypper_cache(view: &View<'_>) -> Vec<Found> {
 fn zypper_unpinned(view: &View<'_>) -> Vec<Found> {
     let is_pinned =
         |name: &str| name.contains(['=', '<', '>', '/', '*', '{', ':']) || has_extension(name, "rpm");
-    let found = zyppers(view, &["in", "install"])
-        .filter_map(|zypper| zypper.called.unpinned(zypper.operands(), is_pinned, "name=version"));
+    let found =
+        zyppers(view, &["in", "install"]).filter_map(|zypper| zypper.unpinned(is_pinned, "name=version"));
     found.collect()
 }

@@ -2,9 +2,10 @@
 
 use super::USUAL;
 use super::called::{Called, calls, does, has_extension, once_for_each};
+use super::managers::{Manager, managers};
 use crate::finding::shown;
 use crate::rule::{Check, Rule};
-use crate::shell::{Arguments, Word};
+use crate::shell::Word;
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
@@ -52,14 +53,8 @@ pub(crate) static RULES: &[Rule] = &[
     },
 ];
 
-/// `pip install`: the words after `install`, and that word.
-struct Pip<'a> {
-    called: Called<'a>,
-    arguments: Arguments<'a>,
-    action: &'a Word,
-}
-
-fn pips<'a>(view: &'a View<'_>) -> impl Iterator<Item = Pip<'a>> {
+/// `pip install`
+fn pips<'a>(view: &'a View<'_>) -> impl Iterator<Item = Manager<'a>> {
     const WITH_VALUE: &[&str] = &[
         "-r",
         "--requirement",
@@ -118,9 +113,7 @@ fn pips<'a>(view: &'a View<'_>) -> impl Iterator<Item = Pip<'a>> {
             }
             _ => return None,
         };
-        let arguments = Arguments::read(words, WITH_VALUE);
-        let action = *arguments.operands.first()?;
-        action.is("install").then_some(Pip { called, arguments, action })
+        Manager::read(called, words, &["install"], WITH_VALUE)
     })
 }
 
@@ -133,11 +126,10 @@ fn pip_unpinned(view: &View<'_>) -> Vec<Found> {
     let is_pinned = |name: &str| {
         name.contains(['=', '<', '>', '~', '!', '@', '/', ':']) || name.starts_with('.') || is_archive(name)
     };
-    let found = pips(view).filter(|pip| !pip.arguments.has(&["-c", "--constraint"])).filter_map(|pip| {
-        let packages = pip.arguments.operands.get(1..).unwrap_or_default();
-        pip.called.unpinned(packages, is_pinned, "name==version")
-    });
-    found.collect()
+    pips(view)
+        .filter(|pip| !pip.arguments.has(&["-c", "--constraint"]))
+        .filter_map(|pip| pip.unpinned(is_pinned, "name==version"))
+        .collect()
 }
 
 fn is_archive(name: &str) -> bool {
@@ -189,13 +181,9 @@ fn npm_unpinned(view: &View<'_>) -> Vec<Found> {
             || name.starts_with(['.', '/', '~'])
             || ["tgz", "gz", "tar"].iter().any(|extension| has_extension(name, extension))
     };
-    let found = calls(view).filter(|called| called.call.name == "npm").filter_map(|called| {
-        let arguments = called.call.read(WITH_VALUE);
-        let (action, packages) = arguments.operands.split_first()?;
-        let installs = ["install", "i", "add"].iter().any(|name| action.is(name));
-        if installs { called.unpinned(packages, is_pinned, "name@version") } else { None }
-    });
-    found.collect()
+    managers(view, &["npm"], &["install", "i", "add"], WITH_VALUE)
+        .filter_map(|npm| npm.unpinned(is_pinned, "name@version"))
+        .collect()
 }
 
 fn gem_unpinned(view: &View<'_>) -> Vec<Found> {
@@ -224,13 +212,11 @@ fn gem_unpinned(view: &View<'_>) -> Vec<Found> {
         // After `--` are options of what builds it.
         let words = called.call.arguments;
         let end = words.iter().position(|word| word.is("--")).unwrap_or(words.len());
-        let arguments = Arguments::read(words.get(..end)?, WITH_VALUE);
-        let (action, packages) = arguments.operands.split_first()?;
-        let installs = action.is("install") || action.is("i");
-        if !installs || arguments.has(&["-v", "--version", "-g", "--file"]) {
+        let gem = Manager::read(called, words.get(..end)?, &["install", "i"], WITH_VALUE)?;
+        if gem.arguments.has(&["-v", "--version", "-g", "--file"]) {
             return None;
         }
-        called.unpinned(packages, is_pinned, "name:version")
+        gem.unpinned(is_pinned, "name:version")
     });
     found.collect()
 }
