@@ -27,7 +27,7 @@ mod urls;
 
 use rbx_dockerfile::Instruction;
 
-use crate::rule::Rule;
+use crate::rule::{Family, Rule};
 
 pub(crate) static RULES: &[&[Rule]] = &[
     arg_default::RULES,
@@ -53,6 +53,9 @@ pub(crate) static RULES: &[&[Rule]] = &[
     urls::RULES,
 ];
 
+/// What these rules have in common.
+const RULE: Rule = Rule { family: Family::Platform, enabled: true, ..Rule::NONE };
+
 /// Whether an instruction's text, heredocs included, has a variable of that name in it.
 fn mentions(instruction: &Instruction, text: &str, name: &str) -> bool {
     let heredocs = instruction.heredocs.iter().map(|heredoc| heredoc.content.slice(text));
@@ -61,10 +64,5 @@ fn mentions(instruction: &Instruction, text: &str, name: &str) -> bool {
 
 /// Whether `$name` or `${name` stands in a text.
 fn has_variable(text: &str, name: &str) -> bool {
-    text.match_indices('$').any(|(at, _)| {
-        let rest = &text[at + 1..];
-        let rest = rest.strip_prefix('{').unwrap_or(rest);
-        rest.strip_prefix(name)
-            .is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
-    })
+    site::variables(text).any(|known| known == name)
 }

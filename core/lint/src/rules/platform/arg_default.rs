@@ -4,20 +4,18 @@ use std::collections::HashMap;
 
 use rbx_dockerfile::{ArgBody, Base, Body, Instruction, Keyword, Op, Span, Stage, Word};
 
-use super::{has_variable, mentions};
+use super::{RULE, has_variable, mentions};
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "platform-arg-default",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "A default replaces the value that TARGETARCH and its like have by themselves",
     explanation: include_str!("../../../rules/platform/platform-arg-default.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

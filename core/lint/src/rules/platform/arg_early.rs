@@ -2,22 +2,20 @@
 
 use rbx_dockerfile::{Body, Instruction, Keyword, Span, Stage};
 
-use super::{has_variable, mentions};
+use super::{RULE, has_variable, mentions};
 use crate::finding::{Edit, Fix, Related, Severity};
 use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::shell::{Call, Command, Run};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "arg-too-early",
-    family: Family::Platform,
     severity: Severity::Info,
-    enabled: true,
     summary: "ARG TARGETARCH or its like makes steps run once per platform that are the same for all",
     explanation: include_str!("../../../rules/platform/arg-too-early.md"),
     check: Check::Once(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

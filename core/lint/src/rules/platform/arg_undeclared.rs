@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use rbx_dockerfile::{Body, Instruction, Keyword, Span, Stage, Step};
 
+use super::RULE;
 use super::selector;
 use crate::finding::{Fix, Related, Severity, shown};
 use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::shell::{self, Otherwise, Purpose, Run};
 use crate::view::{Found, View};
 
@@ -17,13 +18,11 @@ const MAX_RELATED: usize = 20;
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "platform-arg-undeclared",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "RUN reads TARGETARCH or its like in a stage that does not declare it",
     explanation: include_str!("../../../rules/platform/platform-arg-undeclared.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {
@@ -142,7 +141,6 @@ fn wrong_reads<'a>(
 
 /// One finding for each variable, at its first read.
 fn report(view: &View<'_>, wrong: Vec<Wrong<'_>>, what: &str) -> Vec<Found> {
-    let Some(rule) = crate::rule::rule("platform-arg-undeclared") else { return Vec::new() };
     let mut all: Vec<(&'static str, Found)> = Vec::new();
     let mut last: Option<(Span, bool)> = None;
     for wrong in wrong {
@@ -150,7 +148,7 @@ fn report(view: &View<'_>, wrong: Vec<Wrong<'_>>, what: &str) -> Vec<Found> {
         let own = wrong.run.instruction.span;
         let silent = match last {
             Some((span, silent)) if span == own => silent,
-            _ => view.silence.covers(view.file, rule, own),
+            _ => view.silence.covers(view.file, &RULES[0], own),
         };
         last = Some((own, silent));
         if silent {

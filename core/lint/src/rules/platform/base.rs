@@ -3,9 +3,10 @@
 
 use rbx_dockerfile::{Base, Body, From, Instruction, Op, Span, Stage};
 
+use super::RULE;
 use crate::facts::{ImageFacts, accepts, without_digest};
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 /// Platforms that a message lists, at most.
@@ -16,43 +17,35 @@ const DIGEST_SHOWN: usize = 19;
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "base-missing-platform",
-        family: Family::Platform,
         severity: Severity::Error,
-        enabled: true,
         summary: "An image is not built for this platform",
         explanation: include_str!("../../../rules/platform/base-missing-platform.md"),
         check: Check::EachPlatform(missing),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "base-silent-fallback",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "A base image is taken that is for another platform",
         explanation: include_str!("../../../rules/platform/base-silent-fallback.md"),
         check: Check::EachPlatform(fallback),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "base-digest-single-arch",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "A base image is pinned to the digest of one platform's image",
         explanation: include_str!("../../../rules/platform/base-digest-single-arch.md"),
         check: Check::EachPlatform(single),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "base-config-mismatch",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "An index lists a base image for another platform than the image is for",
         explanation: include_str!("../../../rules/platform/base-config-mismatch.md"),
         check: Check::EachPlatform(mismatch),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 
@@ -87,11 +80,10 @@ fn missing(view: &View<'_>) -> Vec<Found> {
             all.push(found);
         }
     }
-    for (stage, instructions) in view.stages() {
+    for (stage, _) in view.stages() {
         // What copies take files from is of the stage's platform, too. Triggers stand in no instruction of this file.
         for step in stage.steps.iter().filter(|step| !step.on_build) {
-            let at = instructions.partition_point(|instruction| instruction.span.start < step.span.start);
-            let Some(instruction) = instructions.get(at) else { continue };
+            let Some(instruction) = view.file.instruction_at(step.span.start) else { continue };
             match &step.op {
                 Op::Copy(copy) => {
                     if let (From::Image(name), Some(flag)) = (&copy.from, instruction.flag("from")) {

@@ -8,20 +8,19 @@ use rbx_dockerfile::{
 };
 use rbx_platform::Platform;
 
+use super::RULE;
+use super::site::Site;
 use crate::finding::{Edit, Fix, Related, Severity, shown};
-use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "cache-mount-shared-arch",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "Several platforms share a cache that should be for one",
     explanation: include_str!("../../../rules/platform/cache-mount-shared-arch.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 /// Other mounts that are pointed out, at most.
@@ -56,25 +55,23 @@ fn check(view: &View<'_>) -> Vec<Found> {
     if view.evaluations.len() < 2 || !view.file.text.contains("cache") {
         return Vec::new();
     }
-    view.stages().filter_map(|(stage, instructions)| in_stage(view, stage, instructions)).collect()
+    view.stages().filter_map(|(stage, _)| in_stage(view, stage)).collect()
 }
 
 /// One finding for a stage: one declaration mends all its mounts.
-fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction]) -> Option<Found> {
-    let rule = crate::rule::rule("cache-mount-shared-arch")?;
+fn in_stage(view: &View<'_>, stage: &Stage) -> Option<Found> {
     let mut shared: Vec<Shared<'_>> = Vec::new();
     for (number, step) in stage.steps.iter().enumerate().filter(|(_, step)| !step.on_build) {
         let Op::Run(run) = &step.op else { continue };
         if !run.mounts.iter().any(|mount| mount.kind == MountKind::Cache) {
             continue;
         }
-        let at = instructions.partition_point(|instruction| instruction.span.start < step.span.start);
-        let Some(instruction) = instructions.get(at) else { continue };
+        let Some(instruction) = view.file.instruction_at(step.span.start) else { continue };
         let flags = instruction.flags.iter().filter(|flag| flag.name.text == "mount" && flag.value.is_some());
         for (index, (mount, flag)) in run.mounts.iter().zip(flags).enumerate() {
             if is_shared(view, stage, (number, step), (index, mount))
                 && let Some(harm) = harm(mount, run)
-                && !view.silence.covers(view.file, rule, instruction.span)
+                && !view.silence.covers(view.file, &RULES[0], instruction.span)
             {
                 shared.push(Shared { mount, flag, instruction, step, number, harm });
             }
@@ -186,14 +183,8 @@ fn fix(view: &View<'_>, stage: &Stage, shared: &[Shared<'_>]) -> Option<Fix> {
         let _ = write!(text, "${name}");
         text
     });
-    let undeclared: Vec<&str> =
-        names.iter().copied().filter(|name| first.step.run_env.get(name).is_none()).collect();
-    let mut edits = Vec::new();
-    if !undeclared.is_empty() {
-        let arg = place::in_case_of(view.file, first.instruction, "ARG");
-        let line = format!("{arg} {}", undeclared.join(" "));
-        edits.push(place::line_before(view.file, first.instruction, &line));
-    }
+    let site = Site { stage, instruction: first.instruction, step: first.step };
+    let mut edits: Vec<Edit> = site.declare(view, &names).into_iter().collect();
     for it in shared {
         edits.push(name_with(view, it, &suffix)?);
     }

@@ -1,24 +1,23 @@
 //! `context-binary-arch`
 
-use rbx_dockerfile::{Base, Body, Copy, From, Instruction, Op, Source, Span, Stage, Step, Word};
+use rbx_dockerfile::{Base, Body, Copy, From, Op, Source, Span, Stage, Word};
 use rbx_platform::Platform;
 
+use super::RULE;
 use super::architectures::spelled;
+use super::site::Site;
 use crate::facts::{Binary, ContextFile, Format, SourceFacts, source_name};
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "context-binary-arch",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "A program is copied that this platform does not run",
     explanation: include_str!("../../../rules/platform/context-binary-arch.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 /// Directories that are for programs which are run.
@@ -30,8 +29,7 @@ const DATA: [&str; 6] = ["debug", "elf", "exe", "ko", "o", "dll"];
 struct Copied<'a> {
     source: &'a SourceFacts,
     word: &'a Word,
-    instruction: &'a Instruction,
-    step: &'a Step,
+    site: Site<'a>,
     copy: &'a Copy,
 }
 
@@ -40,11 +38,11 @@ fn check(view: &View<'_>) -> Vec<Found> {
     if !view.facts.context.as_ref().is_some_and(|context| context.sources.values().any(has_programs)) {
         return Vec::new();
     }
-    view.stages().flat_map(|(stage, instructions)| in_stage(view, stage, instructions)).collect()
+    view.stages().flat_map(|(stage, _)| in_stage(view, stage)).collect()
 }
 
-fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction]) -> Vec<Found> {
-    let copied = copied(view, stage, instructions);
+fn in_stage(view: &View<'_>, stage: &Stage) -> Vec<Found> {
+    let copied = copied(view, stage);
     // A stage may run on one platform and make files for another.
     let suits = |file: &ContextFile| {
         let runs = |platform: &Platform| file.binary.as_ref().is_some_and(|binary| runs(binary, platform));
@@ -81,13 +79,12 @@ fn in_stage(view: &View<'_>, stage: &Stage, instructions: &[Instruction]) -> Vec
     all
 }
 
-fn copied<'a>(view: &View<'a>, stage: &'a Stage, instructions: &'a [Instruction]) -> Vec<Copied<'a>> {
+fn copied<'a>(view: &View<'a>, stage: &'a Stage) -> Vec<Copied<'a>> {
     let Some(context) = &view.facts.context else { return Vec::new() };
     let mut all = Vec::new();
     for step in stage.steps.iter().filter(|step| !step.on_build) {
         let Op::Copy(copy) = &step.op else { continue };
-        let at = instructions.partition_point(|instruction| instruction.span.start < step.span.start);
-        let Some(instruction) = instructions.get(at) else { continue };
+        let Some(instruction) = view.file.instruction_at(step.span.start) else { continue };
         let (Body::Copy(files) | Body::Add(files)) = &instruction.body else { continue };
         if copy.from != From::Context {
             continue;
@@ -96,7 +93,7 @@ fn copied<'a>(view: &View<'a>, stage: &'a Stage, instructions: &'a [Instruction]
         for (source, word) in copy.sources.iter().zip(words) {
             let Source::Path(path) = source else { continue };
             if let (None, Some(source)) = (source.remote(), context.sources.get(&source_name(path))) {
-                all.push(Copied { source, word, instruction, step, copy });
+                all.push(Copied { source, word, site: Site { stage, instruction, step }, copy });
             }
         }
     }
@@ -146,10 +143,7 @@ fn by_platform(view: &View<'_>, copied: &Copied<'_>, binary: &Binary) -> Option<
     }
     let at = |offset: usize| Some(copied.word.span.start + u32::try_from(offset).ok()?);
     let span = Span { start: at(found.start)?, end: at(end)? };
-    let mut edits = vec![Edit { span, text: "$TARGETARCH".to_owned() }];
-    if copied.step.run_env.get("TARGETARCH").is_none() {
-        let arg = place::in_case_of(view.file, copied.instruction, "ARG");
-        edits.insert(0, place::line_before(view.file, copied.instruction, &format!("{arg} TARGETARCH")));
-    }
+    let mut edits: Vec<Edit> = copied.site.declare(view, &["TARGETARCH"]).into_iter().collect();
+    edits.push(Edit { span, text: "$TARGETARCH".to_owned() });
     Some(Fix { title: "Take the file by $TARGETARCH".to_owned(), safe: false, edits })
 }

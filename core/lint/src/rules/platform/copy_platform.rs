@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use rbx_dockerfile::{Body, Dockerfile, Flag, Instruction, Keyword, Span, Stage};
 
+use super::RULE;
 use crate::finding::{Edit, Fix, Severity, shown};
 use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 /// Names that are tried for a new stage, at most.
@@ -14,13 +15,11 @@ const MAX_NAMES: usize = 100;
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "copy-platform-flag",
-    family: Family::Platform,
     severity: Severity::Error,
-    enabled: true,
     summary: "COPY and ADD have no --platform",
     explanation: include_str!("../../../rules/platform/copy-platform-flag.md"),
     check: Check::Once(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

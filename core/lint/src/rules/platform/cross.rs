@@ -5,45 +5,40 @@ use std::collections::HashMap;
 
 use rbx_dockerfile::{Base, Body, From, Op};
 
+use super::RULE;
 use super::go::declare;
 use super::site::{Site, any_of, is_for, is_for_others, runs, sites, taken};
 use crate::arch;
 use crate::finding::{Fix, Related, Severity, shown};
 use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::shell::{Call, Command, Run};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "copy-across-platforms",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A program is copied from a stage of another platform, where nothing cross-compiles",
         explanation: include_str!("../../../rules/platform/copy-across-platforms.md"),
         check: Check::EachPlatform(copies),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "uname-in-build-stage",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A stage of the build's platform asks itself for the architecture, and means the image's",
         explanation: include_str!("../../../rules/platform/uname-in-build-stage.md"),
         check: Check::EachPlatform(questions),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "xx-needs-targetplatform",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "A command of xx is used where it cannot know the platform",
         explanation: include_str!("../../../rules/platform/xx-needs-targetplatform.md"),
         check: Check::EachPlatform(helpers),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 

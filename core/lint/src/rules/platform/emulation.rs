@@ -2,32 +2,29 @@
 
 use rbx_dockerfile::{Base, Span, Stage};
 
+use super::RULE;
 use super::site::{is_native, stages, taken};
 use crate::finding::{Edit, Fix, Severity};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::shell::{Call, Command, Run};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "emulated-heavy-run",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A stage compiles under emulation, where it could compile for another platform natively",
         explanation: include_str!("../../../rules/platform/emulated-heavy-run.md"),
         check: Check::EachPlatform(heavy),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "qemu-known-bad",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A step is known to crash under emulation",
         explanation: include_str!("../../../rules/platform/qemu-known-bad.md"),
         check: Check::EachPlatform(bad),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 

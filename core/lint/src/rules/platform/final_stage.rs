@@ -3,20 +3,19 @@
 use rbx_dockerfile::Base;
 use rbx_platform::Platform;
 
+use super::RULE;
 use crate::finding::{Fix, Related, Severity, shown};
 use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "final-stage-build-platform",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "The image has files of another platform, because of its stage's --platform",
     explanation: include_str!("../../../rules/platform/final-stage-build-platform.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

@@ -3,20 +3,19 @@
 use rbx_dockerfile::{Base, Body, Stage, expand};
 use rbx_platform::Platform;
 
+use super::RULE;
 use crate::finding::{Edit, Fix, Related, Severity, shown};
 use crate::place;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "platform-flag-on-stage",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "FROM --platform is ignored where the base is a stage",
     explanation: include_str!("../../../rules/platform/platform-flag-on-stage.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

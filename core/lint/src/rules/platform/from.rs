@@ -5,42 +5,37 @@ use std::ops::Range;
 use rbx_dockerfile::{Base, Body, Span, Stage, Word};
 use rbx_platform::Platform;
 
+use super::RULE;
 use super::site::{is_for, stages};
 use crate::arch::{self, Arch};
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "arch-prefixed-base",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "A base image's name is that of an image for another architecture",
         explanation: include_str!("../../../rules/platform/arch-prefixed-base.md"),
         check: Check::EachPlatform(|view| each(view, prefixed)),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "const-platform-in-context",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A stage is always built for one platform, whatever the image's or the machine's is",
         explanation: include_str!("../../../rules/platform/const-platform-in-context.md"),
         check: Check::EachPlatform(|view| each(view, constant)),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "platform-string",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "A platform is written in a way that no image has",
         explanation: include_str!("../../../rules/platform/platform-string.md"),
         check: Check::Once(strings),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 

@@ -4,43 +4,38 @@ use std::collections::BTreeSet;
 
 use rbx_dockerfile::{Body, Keyword, Op, Span};
 
+use super::RULE;
 use super::site::{Site, any_of, asks_itself, is_for, runs, sites, stages, taken};
 use crate::arch;
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::shell::{Command, Part, Run, Word};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "goarch-const",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "Go builds for one architecture, whatever the image's is",
         explanation: include_str!("../../../rules/platform/goarch-const.md"),
         check: Check::EachPlatform(constant),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "goarch-missing",
-        family: Family::Platform,
         severity: Severity::Warning,
-        enabled: true,
         summary: "Go builds for the machine that builds, not for the image",
         explanation: include_str!("../../../rules/platform/goarch-missing.md"),
         check: Check::EachPlatform(missing),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "variant-ignored",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "Go builds for a newer ARM than the image's",
         explanation: include_str!("../../../rules/platform/variant-ignored.md"),
         check: Check::EachPlatform(variant),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 

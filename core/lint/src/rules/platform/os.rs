@@ -2,20 +2,19 @@
 
 use rbx_dockerfile::{Base, Body, Keyword, Stage};
 
+use super::RULE;
 use super::site::sites;
 use crate::finding::{Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "os-mismatch",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "An image or an instruction is for another operating system than the stage's",
     explanation: include_str!("../../../rules/platform/os-mismatch.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

@@ -4,48 +4,43 @@ use std::ops::Range;
 
 use rbx_dockerfile::Keyword;
 
+use super::RULE;
 use super::site::{Piece, Site, asks_itself, is_for, names_its_own, runs, sites};
 use crate::arch::{self, Arch, Hit};
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::shell::{Call, Command, Join, Run};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "apt-arch-const",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A package or a source of packages is one of another architecture",
         explanation: include_str!("../../../rules/platform/apt-arch-const.md"),
         check: Check::EachPlatform(constant),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "pkg-absent-on-arch",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A package is installed that the distribution does not have for this architecture",
         explanation: include_str!("../../../rules/platform/pkg-absent-on-arch.md"),
         check: Check::EachPlatform(absent),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "foreign-dpkg-arch",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "Packages for i386 are enabled on an architecture that does not run them",
         explanation: include_str!("../../../rules/platform/foreign-dpkg-arch.md"),
         check: Check::EachPlatform(foreign),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 
 /// Ends of names of packages: Debian's, and others'.
-const PACKAGES: [&str; 2] = [".deb", ".rpm"];
+pub(super) const PACKAGES: [&str; 2] = [".deb", ".rpm"];
 
 /// Something of an architecture in a piece of text.
 struct Spelled<'a> {

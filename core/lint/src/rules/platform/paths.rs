@@ -4,32 +4,29 @@ use std::ops::Range;
 
 use rbx_dockerfile::{From, Keyword, Op};
 
+use super::RULE;
 use super::site::{Piece, Site, asks_itself, chain, instructions_of, is_for, names_its_own, sites};
 use crate::arch::{self, Arch, Style};
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "multiarch-libdir",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A path of libraries is one of another architecture",
         explanation: include_str!("../../../rules/platform/multiarch-libdir.md"),
         check: Check::EachPlatform(libraries),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "java-home-arch",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A directory of Java is one of another architecture",
         explanation: include_str!("../../../rules/platform/java-home-arch.md"),
         check: Check::EachPlatform(java),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 

@@ -2,8 +2,9 @@
 
 use rbx_dockerfile::{Base, Body, Stage, StageOutline};
 
+use super::RULE;
 use crate::finding::{Related, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 /// Official images whose names end like a platform's: what is no stage may be one of them.
@@ -12,13 +13,11 @@ const OFFICIAL: [&str; 8] =
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "stage-selector-missing",
-    family: Family::Platform,
     severity: Severity::Error,
-    enabled: true,
     summary: "FROM picks a stage by platform, and has none for this one",
     explanation: include_str!("../../../rules/platform/stage-selector-missing.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

@@ -4,21 +4,19 @@ use rbx_dockerfile::{Base, Body, Evaluation, From, Op, Source, Span, Stage};
 use rbx_platform::Platform;
 
 use super::architectures::{runs, spelled};
-use super::{has_variable, mentions};
+use super::{RULE, has_variable, mentions};
 use crate::finding::{Edit, Fix, Related, Severity, shown};
 use crate::lint::platforms_of;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "stage-selector-variant",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "FROM picks one stage for several variants of an architecture",
     explanation: include_str!("../../../rules/platform/stage-selector-variant.md"),
     check: Check::EachPlatform(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 /// Variables that tell variants apart.

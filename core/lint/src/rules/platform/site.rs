@@ -39,11 +39,11 @@ pub(super) fn stages<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a Stage, &'
 
 /// The instructions that do something, triggers of bases excluded.
 pub(super) fn sites<'a>(view: &View<'a>) -> impl Iterator<Item = Site<'a>> {
-    stages(view).flat_map(|(stage, instructions)| {
-        stage.steps.iter().filter(|step| !step.on_build).filter_map(move |step| {
-            let index = instructions.partition_point(|it| it.span.start < step.span.start);
-            let instruction = instructions.get(index).filter(|it| it.span.start == step.span.start)?;
-            Some(Site { stage, instruction, step })
+    let file = view.file;
+    stages(view).flat_map(move |(stage, _)| {
+        let steps = stage.steps.iter().filter(|step| !step.on_build);
+        steps.filter_map(move |step| {
+            Some(Site { stage, instruction: file.instruction_at(step.span.start)?, step })
         })
     })
 }
@@ -202,11 +202,7 @@ pub(super) fn is_for(view: &View<'_>, stage: &Stage, wanted: arch::Arch) -> bool
 
 /// A stage and those that it is built on, the uppermost first; so many that no file with a sense has more.
 pub(super) fn chain<'v>(view: &'v View<'_>, stage: &'v Stage) -> impl Iterator<Item = &'v Stage> {
-    let below = |stage: &&'v Stage| match stage.base {
-        Base::Stage(base) => view.evaluation.stages.get(base),
-        _ => None,
-    };
-    std::iter::successors(Some(stage), below).take(MAX_CHAIN)
+    view.lineage(stage).take(MAX_CHAIN)
 }
 
 /// The instructions of a stage.
@@ -217,6 +213,7 @@ pub(super) fn instructions_of<'a>(view: &View<'a>, stage: &Stage) -> &'a [Instru
     let more = rest.iter().skip(1).position(|it| it.keyword == Keyword::From);
     rest.get(..more.map_or(rest.len(), |more| more + 1)).unwrap_or_default()
 }
+
 /// The scripts of `RUN` in stages that are built for the platform.
 pub(super) fn runs<'v, 'a>(view: &'v View<'a>) -> impl Iterator<Item = &'v shell::Run<'a>> {
     stages(view).flat_map(|(stage, _)| view.runs_of(stage)).filter(|run| run.step.is_some())

@@ -1,20 +1,19 @@
 //! `syntax-digest-single-arch`
 
+use super::RULE;
 use super::base::{pin_index, short};
 use crate::facts::{ImageFacts, accepts, syntax_image};
 use crate::finding::Severity;
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
     name: "syntax-digest-single-arch",
-    family: Family::Platform,
     severity: Severity::Warning,
-    enabled: true,
     summary: "The front end is pinned to the digest of one platform's image",
     explanation: include_str!("../../../rules/platform/syntax-digest-single-arch.md"),
     check: Check::Once(check),
-    ..Rule::NONE
+    ..RULE
 }];
 
 fn check(view: &View<'_>) -> Vec<Found> {

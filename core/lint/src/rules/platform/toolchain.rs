@@ -4,33 +4,30 @@ use std::collections::BTreeSet;
 
 use rbx_dockerfile::{Body, Keyword, Span};
 
+use super::RULE;
 use super::site::{Site, asks_itself, is_for, names_its_own, runs, sites};
 use crate::arch::{self, Arch};
 use crate::finding::{Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::shell::{Command, Run, Word};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "toolchain-target-const",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A compiler or package manager is told one architecture, whatever the image's is",
         explanation: include_str!("../../../rules/platform/toolchain-target-const.md"),
         check: Check::EachPlatform(targets),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "cpu-level",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "Code is made for a CPU that not every machine of the platform has",
         explanation: include_str!("../../../rules/platform/cpu-level.md"),
         check: Check::EachPlatform(levels),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 

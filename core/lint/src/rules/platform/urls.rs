@@ -7,35 +7,33 @@ use std::ops::Range;
 use rbx_dockerfile::{Body, Keyword, Span, Word};
 use rbx_platform::Platform;
 
+use super::RULE;
 use super::address::{Address, Assigned, Expanded, addresses, assigned};
+use super::packages::PACKAGES;
 use super::site::{
     Piece, Site, asks_itself, is_about_platforms, is_for, names_its_own, pieces, sites, variables,
 };
 use crate::arch::{self, Hit, Style};
 use crate::finding::{Edit, Fix, Severity, shown};
-use crate::rule::{Check, Family, Rule};
+use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[
     Rule {
         name: "hardcoded-arch-url",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A file is fetched that is for another architecture",
         explanation: include_str!("../../../rules/platform/hardcoded-arch-url.md"),
         check: Check::EachPlatform(hardcoded),
-        ..Rule::NONE
+        ..RULE
     },
     Rule {
         name: "arch-spelling",
-        family: Family::Platform,
         severity: Severity::Info,
-        enabled: true,
         summary: "A file is fetched under another spelling of the architecture than it has",
         explanation: include_str!("../../../rules/platform/arch-spelling.md"),
         check: Check::EachPlatform(misspelled),
-        ..Rule::NONE
+        ..RULE
     },
 ];
 
@@ -44,9 +42,6 @@ const ELSEWHERE: [&str; 18] = [
     "-elf", "android", "apple", "darwin", "freebsd", "macos", "mingw", "msvc", "osx", "qemu", "windows",
     "win32", "win64", ".diff", ".exe", ".git", ".msi", ".patch",
 ];
-
-/// Ends of files that `apt-arch-const` looks for.
-const PACKAGES: [&str; 2] = [".deb", ".rpm"];
 
 fn hardcoded(view: &View<'_>) -> Vec<Found> {
     if !view.file.text.contains("://") {
