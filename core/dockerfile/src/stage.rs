@@ -62,6 +62,17 @@ pub struct Evaluation {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Evaluation {
+    /// A stage and those below it, down to the one that stands on no stage.
+    pub fn lineage<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
+        std::iter::successors(Some(stage), |stage| match stage.base {
+            // A base always comes before.
+            Base::Stage(base) if base < stage.index => self.stages.get(base),
+            _ => None,
+        })
+    }
+}
+
 /// What a stage depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageOutline {

@@ -26,6 +26,13 @@ pub(crate) fn without_flag(file: &Dockerfile, flag: &Flag) -> Edit {
     Edit { span: Span { start: flag.span.start, end }, text: String::new() }
 }
 
+/// Takes an instruction away, with its lines.
+pub(crate) fn without_lines(file: &Dockerfile, instruction: Span) -> Option<Edit> {
+    let (first, last) = file.line_index.lines_of(instruction);
+    let span = file.line_index.span_of(first)?.join(file.line_index.span_of(last)?);
+    Some(Edit { span, text: String::new() })
+}
+
 /// `word` in the case of an instruction's keyword.
 pub(crate) fn in_case_of(file: &Dockerfile, instruction: &Instruction, word: &str) -> String {
     let keyword = instruction.keyword_span.slice(&file.text);

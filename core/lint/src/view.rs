@@ -160,11 +160,7 @@ impl<'a> View<'a> {
 
     /// A stage and those below it, down to the one that stands on no stage.
     pub(crate) fn lineage(&self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
-        std::iter::successors(Some(stage), |stage| match stage.base {
-            // A base always comes before.
-            Base::Stage(base) if base < stage.index => self.evaluation.stages.get(base),
-            _ => None,
-        })
+        self.evaluation.lineage(stage)
     }
 
     /// The stage that the image is made of, unless another is asked for.

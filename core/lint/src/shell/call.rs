@@ -107,6 +107,11 @@ impl<'a> Call<'a> {
         Some(at)
     }
 
+    /// The first argument that is no option.
+    pub(crate) fn operand(&self) -> Option<&'a Word> {
+        self.arguments.iter().find(|word| !word.prefix().starts_with('-'))
+    }
+
     /// The arguments told apart. `with_value` are the options that have a word after them, as they are written:
     /// `-t`, `--target-release`.
     pub(crate) fn read(&self, with_value: &[&str]) -> Arguments<'a> {

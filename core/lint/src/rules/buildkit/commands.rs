@@ -239,12 +239,7 @@ impl<'a> Walk<'a> {
     /// Whether a variable is sure not to be there. An image of which nothing is known may set it; what it does not
     /// set are the platform arguments, and what is near to a name that the file sets is more likely that.
     fn is_undefined(&self, undefined: &Undefined) -> bool {
-        let mut root = self.stage;
-        while let Base::Stage(base) = root.base
-            && let Some(stage) = self.checked.evaluation.stages.get(base)
-        {
-            root = stage;
-        }
+        let root = self.checked.evaluation.lineage(self.stage).last().unwrap_or(self.stage);
         let is_known = match &root.base {
             Base::Image(name) | Base::Context(name) => {
                 self.checked.facts.bases.contains_key(&(name.clone(), root.platform.clone()))

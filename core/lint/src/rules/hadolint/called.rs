@@ -32,8 +32,7 @@ pub(super) fn calls_of<'a>(run: &'a Run<'a>) -> impl Iterator<Item = Called<'a>>
 impl<'a> Called<'a> {
     /// A finding at the program's name and its first operand.
     pub(super) fn found(&self, message: impl Into<String>) -> Found {
-        let end = self.call.arguments.iter().find(|word| !word.prefix().starts_with('-'));
-        let end = end.unwrap_or(self.call.word).range.end;
+        let end = self.call.operand().unwrap_or(self.call.word).range.end;
         Found::new(self.run.script.span(&(self.call.word.range.start..end)), message)
     }
 

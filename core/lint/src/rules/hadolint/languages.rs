@@ -229,8 +229,7 @@ fn yarn_cache(view: &View<'_>) -> Vec<Found> {
         view.in_image(run.stage) && !(mounted || mentioned || does(run, &["yarn"], &["clean"]))
     });
     let installs = |called: &Called<'_>| {
-        let action = called.call.arguments.iter().find(|word| !word.prefix().starts_with('-'));
-        called.call.name == "yarn" && action.is_some_and(|word| word.is("install"))
+        called.call.name == "yarn" && called.call.operand().is_some_and(|word| word.is("install"))
     };
     let found = calls(view).filter(|called| installs(called) && stays(called.run));
     found.map(|called| called.found("yarn install leaves what it fetched in the image")).collect()

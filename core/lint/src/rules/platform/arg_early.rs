@@ -1,12 +1,12 @@
 //! `arg-too-early`
 
-use rbx_dockerfile::{Body, Instruction, Keyword, Span, Stage};
+use rbx_dockerfile::{Body, Instruction, Keyword, Stage};
 
 use super::{RULE, has_variable, mentions};
-use crate::finding::{Edit, Fix, Related, Severity};
+use crate::finding::{Fix, Related, Severity};
 use crate::place;
 use crate::rule::{Check, Rule};
-use crate::shell::{Call, Command, Run};
+use crate::shell::{Call, Command, Run, Word};
 use crate::view::{Found, View};
 
 pub(crate) static RULES: &[Rule] = &[Rule {
@@ -79,15 +79,12 @@ fn moved(view: &View<'_>, arg: &Instruction, user: &Instruction) -> Option<Fix> 
     if !file.comments_of(arg).is_empty() {
         return None;
     }
-    let (first, last) = file.line_index.lines_of(arg.span);
-    let start = file.line_index.span_of(first)?.start;
-    let end = file.line_index.span_of(last)?.end;
+    let removal = place::without_lines(file, arg.span)?;
     let text = arg.span.slice(&file.text).to_owned();
     // A byte order mark, or a word in front, stays where it is.
-    let is_alone = file.text.get(start as usize..arg.span.start as usize)?.trim().is_empty();
+    let is_alone = file.text.get(removal.span.start as usize..arg.span.start as usize)?.trim().is_empty();
     let insertion = place::line_before(file, user, &text);
-    let removal = Edit { span: Span { start, end }, text: String::new() };
-    (is_alone && end <= insertion.span.start).then(|| Fix {
+    (is_alone && removal.span.end <= insertion.span.start).then(|| Fix {
         title: "Move it to where it is used".to_owned(),
         safe: false,
         edits: vec![removal, insertion],
@@ -116,10 +113,8 @@ fn is_costly(run: &Run<'_>) -> bool {
 
 /// Whether a call fetches what is the same for every platform.
 fn cost(call: &Call<'_>) -> bool {
-    let has = |words: &[&str]| {
-        let first = call.arguments.iter().find(|word| !word.prefix().starts_with('-'));
-        first.and_then(|word| word.literal()).is_some_and(|word| words.contains(&word))
-    };
+    let has =
+        |words: &[&str]| call.operand().and_then(Word::literal).is_some_and(|word| words.contains(&word));
     match call.name {
         "apk" => has(&["add"]),
         "apt" | "apt-get" | "dnf" | "microdnf" | "pip" | "pip3" | "yum" => has(&["install"]),

@@ -3,7 +3,8 @@
 
 use rbx_dockerfile::{Body, CommandLine, Dockerfile, Instruction, Span, Word};
 
-use crate::finding::{Edit, Fix};
+use crate::finding::Fix;
+use crate::place;
 use crate::rules::buildkit::replace;
 use crate::view::Found;
 
@@ -78,10 +79,8 @@ pub(super) fn array(mut found: Found, file: &Dockerfile, own: Option<&Instructio
     found
 }
 
-/// Takes an instruction away, with its lines.
+/// Takes an instruction away.
 pub(super) fn removed(file: &Dockerfile, instruction: Span) -> Option<Fix> {
-    let (first, last) = file.line_index.lines_of(instruction);
-    let span = file.line_index.span_of(first)?.join(file.line_index.span_of(last)?);
-    let edits = vec![Edit { span, text: String::new() }];
+    let edits = vec![place::without_lines(file, instruction)?];
     Some(Fix { title: "Remove the one that is not used".to_owned(), safe: false, edits })
 }
