@@ -86,36 +86,37 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     let argument = request.build_args.get(ARGUMENT).map(String::as_str);
     let silence = Silence::new(file, argument, &request.settings);
     let scripts = Scripts::new(file);
+    let raised = |severity: Severity| {
+        if silence.errors && severity <= Severity::Warning { Severity::Error } else { severity }
+    };
     let severity = |rule: &Rule| {
         let asked = || silence.asks(rule) && !request.settings.levels.contains_key(rule.name);
         let severity = request.settings.severity(rule).or_else(|| asked().then_some(rule.severity))?;
-        let raised = silence.errors && severity <= Severity::Warning;
-        Some(if raised { Severity::Error } else { severity })
-            .filter(|severity| request.settings.wants(*severity))
+        Some(raised(severity)).filter(|severity| request.settings.wants(*severity))
     };
-    let is_set = |rule: &Rule| silence.errors || request.settings.sets_severity(rule);
     let asked: Vec<(&'static Rule, Severity)> =
         rules().iter().filter_map(|rule| Some((*rule, severity(rule)?))).collect();
 
     let mut all = Findings { platforms: &platforms, list: Vec::new(), known: HashMap::new() };
     for diagnostic in &file.diagnostics {
-        let severity = severity_of(diagnostic);
-        let found = found(file, diagnostic);
-        for platform in &platforms {
-            all.add(None, severity, platform, found.clone());
-        }
+        all.add(None, severity_of(diagnostic), &platforms, &found(file, diagnostic));
     }
     if let Some(invalid) = &silence.invalid {
         let found = Found::new(invalid.span.unwrap_or_default(), invalid.message.clone());
-        for platform in &platforms {
-            all.add(None, Severity::Error, platform, found.clone());
-        }
+        all.add(None, Severity::Error, &platforms, &found);
     }
+    let take = |all: &mut Findings<'_>, rule: &'static Rule, severity, on: &[Platform], found: &Found| {
+        if !silence.covers_by(file, rule, found.span, found.comments) {
+            let is_set = silence.errors || request.settings.sets_severity(rule);
+            all.add(Some(rule), found.severity.filter(|_| !is_set).unwrap_or(severity), on, found);
+        }
+    };
     for (number, ((platform, evaluation), in_play)) in
         platforms.iter().zip(&evaluations).zip(&in_play).enumerate()
     {
+        let this = std::slice::from_ref(platform);
         for diagnostic in &evaluation.diagnostics {
-            all.add(None, severity_of(diagnostic), platform, found(file, diagnostic));
+            all.add(None, severity_of(diagnostic), this, &found(file, diagnostic));
         }
         let view = View::new(
             (file, request, facts),
@@ -127,39 +128,25 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             &scripts,
         );
         let stages = if request.target.is_some() { Stages::These(in_play) } else { Stages::All };
-        let checks_wanted = asked.iter().any(|(rule, _)| matches!(rule.check, Check::BuildKit));
         let mut checks = HashMap::new();
-        if checks_wanted {
+        if asked.iter().any(|(rule, _)| matches!(rule.check, Check::BuildKit)) {
             checks = buildkit::found(&buildkit::Checked::of(&view, stages));
         }
         for (rule, severity) in &asked {
             let (found, on) = match rule.check {
                 Check::Once(check) if number == 0 => (check(&view), &platforms[..]),
                 Check::Once(_) => continue,
-                Check::EachPlatform(check) => (check(&view), std::slice::from_ref(platform)),
-                Check::BuildKit => {
-                    (checks.remove(rule.name).unwrap_or_default(), std::slice::from_ref(platform))
-                }
+                Check::EachPlatform(check) => (check(&view), this),
+                Check::BuildKit => (checks.remove(rule.name).unwrap_or_default(), this),
             };
-            for found in found {
-                if !silence.covers_by(file, rule, found.span, found.comments) {
-                    let severity = found.severity.filter(|_| !is_set(rule)).unwrap_or(*severity);
-                    for platform in on {
-                        all.add(Some(rule), severity, platform, found.clone());
-                    }
-                }
+            for found in &found {
+                take(&mut all, rule, *severity, on, found);
             }
         }
         if number == 0 {
             for (rule, found) in shellcheck::found(&view) {
-                let Some(severity) = request.settings.severity(rule) else { continue };
-                let severity = found.severity.filter(|_| !is_set(rule)).unwrap_or(severity);
-                let raised = silence.errors && severity <= Severity::Warning;
-                let severity = if raised { Severity::Error } else { severity };
-                if !silence.covers(file, rule, found.span) {
-                    for platform in &platforms {
-                        all.add(Some(rule), severity, platform, found.clone());
-                    }
+                if let Some(severity) = request.settings.severity(rule) {
+                    take(&mut all, rule, raised(severity), &platforms, &found);
                 }
             }
         }
@@ -199,12 +186,15 @@ struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    fn add(&mut self, rule: Option<&'static Rule>, severity: Severity, platform: &Platform, found: Found) {
+    /// Adds what is true on these platforms.
+    fn add(&mut self, rule: Option<&'static Rule>, severity: Severity, on: &[Platform], found: &Found) {
         let name = rule.map_or("", |rule| rule.name);
         let index = *self.known.entry((name, found.span, found.message.clone())).or_insert(self.list.len());
         if let Some(known) = self.list.get_mut(index) {
-            if known.platforms.last() != Some(platform) {
-                known.platforms.push(platform.clone());
+            for platform in on {
+                if !known.platforms.contains(platform) {
+                    known.platforms.push(platform.clone());
+                }
             }
             known.severity = known.severity.min(severity);
             return;
@@ -212,12 +202,12 @@ impl Findings<'_> {
         self.list.push(Finding {
             rule,
             severity,
-            message: found.message,
+            message: found.message.clone(),
             span: found.span,
-            related: found.related,
-            platforms: vec![platform.clone()],
+            related: found.related.clone(),
+            platforms: on.to_vec(),
             fine_on: Vec::new(),
-            fixes: found.fixes,
+            fixes: found.fixes.clone(),
         });
     }
 
