@@ -1,14 +1,14 @@
 //! The files in which projects say how their Dockerfiles are checked.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use rbx_lint::{Config, FileConfig};
 
-use crate::projects::plain;
+use crate::projects::{plain, text};
 
 /// Bytes of such a file that are read, at most.
 const MAX_BYTES: u64 = 1 << 20;
@@ -66,7 +66,7 @@ impl Configs {
         if let Some(known) = read.get(path).filter(|known| known.stamp == stamp) {
             return known.config.clone();
         }
-        let config = text(path).map_err(failed).and_then(|text| {
+        let config = text(path, MAX_BYTES).map_err(failed).and_then(|text| {
             Config::parse(path, &text).map(Arc::new).map_err(|error| {
                 let hint = error.hint.as_ref().map(|hint| format!("\n{hint}")).unwrap_or_default();
                 error.in_file(path) + &hint
@@ -79,15 +79,6 @@ impl Configs {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_BYTES} bytes")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

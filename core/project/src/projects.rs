@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -84,7 +84,7 @@ impl Project {
         paths.sort();
         let mut found = Vec::new();
         for path in paths.iter().take(MOST) {
-            let Some(text) = read(path) else { continue };
+            let Ok(text) = text(path, LONGEST) else { continue };
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             found.extend(builds(&text).into_iter().map(|build| (format!("{WORKFLOWS}/{name}"), build)));
         }
@@ -92,12 +92,14 @@ impl Project {
     }
 }
 
-fn read(path: &Path) -> Option<String> {
-    let file = File::open(path).ok()?;
-    let length = file.metadata().ok().filter(fs::Metadata::is_file)?.len();
+/// The text of a file that has no more bytes than `most`.
+pub(crate) fn text(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text).ok()?;
-    (length <= LONGEST).then_some(text)
+    File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {most} bytes")));
+    }
+    Ok(text)
 }
 
 /// A path without `.` and `..`, as it is written; `None` where it leaves what it is in.
