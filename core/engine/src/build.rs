@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rbx_dockerfile::{
     Base, BaseFacts, Diagnostic, Evaluation, From, Ignore, Moment, Op, Scope, Severity, Span,
 };
+use rbx_lint::base_facts;
 use rbx_oci::Reference;
 use rbx_platform::Platform;
 use rbx_request::{
@@ -344,7 +345,7 @@ impl Build<'_> {
         let named: BTreeSet<String> = self.request.named_contexts.keys().cloned().collect();
         for _ in 0..TRIGGER_ROUNDS {
             let mut bases: BTreeMap<(String, Platform), BaseFacts> =
-                images.iter().map(|(key, image)| (key.clone(), facts(image))).collect();
+                images.iter().map(|(key, image)| (key.clone(), base_facts(&image.config))).collect();
             for (name, value) in &self.request.named_contexts {
                 if NamedContext::parse(name, value).is_ok_and(|context| !context.is_image()) {
                     // As BuildKit: what has no configuration has at least this.
@@ -478,18 +479,6 @@ fn ignore_of(directory: &Path) -> Result<Ignore, BuildError> {
         Some(bytes) => Ignore::parse(&bytes)
             .map_err(|error| BuildError::invalid(format!("{error}: failed to read {}", path.display()))),
         None => Ok(Ignore::none()),
-    }
-}
-
-fn facts(image: &Image) -> BaseFacts {
-    let run = &image.config.config;
-    let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    BaseFacts {
-        env: run.variables(),
-        working_dir: filled(&run.working_dir),
-        user: filled(&run.user),
-        shell: Some(run.shell.clone()).filter(|shell| !shell.is_empty()),
-        on_build: run.on_build.clone(),
     }
 }
 

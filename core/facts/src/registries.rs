@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use rbx_dockerfile::{BaseFacts, Dockerfile};
-use rbx_lint::{Facts, ImageFacts, IndexEntry, Request, wanted_images};
+use rbx_lint::{Facts, ImageFacts, IndexEntry, Request, base_facts, wanted_images};
 use rbx_oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Reference};
 use rbx_platform::Platform;
 use rbx_registry::{Client, RegistryError};
@@ -279,16 +279,4 @@ fn entries(index: &Index) -> Vec<IndexEntry> {
         config: None,
     };
     index.manifests.iter().filter(is_image).take(MAX_ENTRIES).map(entry).collect()
-}
-
-fn base_facts(config: &ImageConfig) -> BaseFacts {
-    let run = &config.config;
-    let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    BaseFacts {
-        env: run.variables(),
-        working_dir: filled(&run.working_dir),
-        user: filled(&run.user),
-        shell: Some(run.shell.clone()).filter(|shell| !shell.is_empty()),
-        on_build: run.on_build.clone(),
-    }
 }

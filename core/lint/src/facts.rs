@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub use bases::{BaseBuild, BaseImage, base_images};
 pub use binary::{Binary, Format};
 use rbx_dockerfile::{BaseFacts, Ignore};
+use rbx_oci::ImageConfig;
 use rbx_platform::{Platform, best};
 pub(crate) use wanted::{syntax_image, without_digest};
 pub use wanted::{wanted_images, wanted_sources};
@@ -29,6 +30,19 @@ pub struct Facts {
     pub builder: Option<BuilderFacts>,
     /// What shellcheck says of the texts that [`wanted_scripts`](crate::wanted_scripts) names.
     pub scripts: BTreeMap<String, Vec<ScriptComment>>,
+}
+
+/// What an image's configuration says to those who build on it.
+pub fn base_facts(config: &ImageConfig) -> BaseFacts {
+    let run = &config.config;
+    let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    BaseFacts {
+        env: run.variables(),
+        working_dir: filled(&run.working_dir),
+        user: filled(&run.user),
+        shell: Some(run.shell.clone()).filter(|shell| !shell.is_empty()),
+        on_build: run.on_build.clone(),
+    }
 }
 
 /// What a registry has under a name.
