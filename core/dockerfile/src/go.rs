@@ -30,8 +30,8 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
-/// `strconv.ParseBool`.
-pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+/// A truth value as Go's `strconv.ParseBool` reads it; `None` for what is none.
+pub fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),

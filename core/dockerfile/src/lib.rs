@@ -39,7 +39,7 @@ pub use evaluate::{evaluate, outline, platform_arguments, proxy_variables};
 pub use expand::{
     ExpandError, ExpandOptions, expand, expand_keep_quotes, expand_with, expand_words, expand_words_with,
 };
-pub use go::quoted as go_quoted;
+pub use go::{parse_bool as go_bool, quoted as go_quoted};
 pub use ignore::{BadPattern, DirState, Ignore, IgnoreError, Verdict, go_match};
 pub use instruction::{
     ArgBody, Body, CommandLine, Files, Flag, FlagKind, FlagSpec, FromBody, HealthBody, Heredoc, Instruction,

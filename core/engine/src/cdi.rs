@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rbx_request::parse_bool;
 use rbx_sandbox::{DeviceKind, Mount, MountKind};
 use serde::Deserialize;
 
@@ -224,9 +225,7 @@ impl Devices {
             }
             for name in found {
                 let auto = self.devices.get(name).and_then(|it| it.annotations.get(AUTO_ALLOW));
-                let auto = auto.is_some_and(|value| {
-                    matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
-                });
+                let auto = auto.is_some_and(|value| parse_bool(value) == Ok(true));
                 if !(grants.all || alias.is_some() || auto || granted.contains(&name)) {
                     forbidden.push(name.to_owned());
                 } else if !resolved.iter().any(|known| known == name) {

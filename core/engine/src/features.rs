@@ -2,7 +2,7 @@
 //! the flag.
 
 use rbx_platform::Platform;
-use rbx_request::{BuildRequest, Output, OutputDestination, OutputKind, check_destination};
+use rbx_request::{BuildRequest, Output, OutputDestination, OutputKind, check_destination, parse_bool};
 
 use crate::error::{BuildError, INSTEAD};
 use crate::export::{ImageOptions, Placement, boolean, is_annotation, platform_split};
@@ -116,14 +116,13 @@ fn check_output(request: &BuildRequest, output: &Output) -> Result<(), BuildErro
 pub(crate) fn wants_index(request: &BuildRequest, platforms: usize) -> Result<bool, BuildError> {
     let several = platforms > 1;
     let asked = request.build_args.get("BUILDKIT_MULTI_PLATFORM").map(String::as_str);
-    match asked {
-        None | Some("") => Ok(several),
-        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
-        Some("0" | "f" | "F" | "FALSE" | "false" | "False") if several => {
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return Ok(several) };
+    match parse_bool(asked) {
+        Ok(false) if several => {
             Err(BuildError::invalid("conflicting config: returning multiple target platforms is not allowed"))
         }
-        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
-        Some(other) => Err(BuildError::invalid(format!("invalid boolean value for multi-platform: {other}"))),
+        Ok(index) => Ok(index),
+        Err(_) => Err(BuildError::invalid(format!("invalid boolean value for multi-platform: {asked}"))),
     }
 }
 

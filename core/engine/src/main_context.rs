@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rbx_request::{BuildRequest, ContextSource, EventSender};
+use rbx_request::{BuildRequest, ContextSource, EventSender, parse_bool};
 use rbx_store::LayerId;
 
 use crate::error::BuildError;
@@ -57,7 +57,7 @@ impl MainContext {
         let mut found = remote(address, CONTEXT_FILE)?.ok_or_else(unknown)?;
         let name = match &mut found {
             Remote::Git(source) => {
-                source.keep_git_dir |= given(KEEP_GIT_DIR).is_some_and(is_true);
+                source.keep_git_dir |= given(KEEP_GIT_DIR).is_some_and(|it| parse_bool(it) == Ok(true));
                 // As later BuildKits: where times are to be the same again, files have those of the commit.
                 source.address.commit_times |= given("SOURCE_DATE_EPOCH").is_some_and(|it| !it.is_empty());
                 format!("[internal] load git source {}", rbx_source::redacted(address))
@@ -86,9 +86,4 @@ pub(crate) fn canonical(path: &Path) -> Result<PathBuf, BuildError> {
         let path = path.display().to_string();
         BuildError::invalid(format!("unable to prepare context: path {path:?} not found"))
     })
-}
-
-/// A word as Go's `strconv.ParseBool` reads it.
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
 }

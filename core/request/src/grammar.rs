@@ -32,7 +32,7 @@ pub use hosts::{LOCAL_DELETE, parse_entitlements};
 pub use layout::LayoutAddress;
 pub use limits::{parse_resources, parse_size};
 pub use names::{parse_contexts, parse_pairs, parse_platforms};
-pub use number::NumberError;
+pub use number::{NumberError, parse_bool};
 pub use output::OutputEntry;
 pub use secret::{MAX_SECRET_LEN, SecretEntry};
 pub use ssh::SshEntry;

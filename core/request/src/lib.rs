@@ -25,7 +25,7 @@ pub use failure::{Failure, FailureKind};
 pub use features::Features;
 pub use grammar::{
     Annotation, AnnotationKind, Call, FieldsError, GrammarError, LOCAL_DELETE, LayoutAddress, Lookup,
-    MAX_SECRET_LEN, NumberError, OutputEntry, SecretEntry, SshEntry, fields, parse_contexts,
+    MAX_SECRET_LEN, NumberError, OutputEntry, SecretEntry, SshEntry, fields, parse_bool, parse_contexts,
     parse_entitlements, parse_pairs, parse_platforms, parse_resources, parse_size,
 };
 pub use received::parse_status;

@@ -16,6 +16,7 @@ use rbx_platform::Platform;
 use rbx_progress::Summary;
 use rbx_request::{
     Cancelled, ContextSource, DockerfileSource, EventSender, Failure, FailureKind, Features, Network, Stdout,
+    parse_bool,
 };
 
 use tokio::task::JoinHandle;
@@ -254,11 +255,8 @@ async fn push(job: &Job<'_>, node: &Node, built: &mut Built, events: &EventSende
 fn bool_of(env: &Env, name: &str) -> Result<bool, CliError> {
     match env.var(name) {
         None => Ok(false),
-        Some(text) if is_true(text) => Ok(true),
-        Some(text) if is_false(text) => Ok(false),
         Some(text) => {
-            let reason = format!("strconv.ParseBool: parsing {text:?}: invalid syntax");
-            Err(CliError::new(format!("invalid {name}: {reason}")).of_build())
+            parse_bool(text).map_err(|reason| CliError::new(format!("invalid {name}: {reason}")).of_build())
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rbx_progress::Summary;
-use rbx_request::{BuildFailure, Event, Metadata, solve_status};
+use rbx_request::{BuildFailure, Event, Metadata, parse_bool, solve_status};
 use serde_json::Value;
 
 use crate::cli::build::BuildArgs;
@@ -97,12 +97,12 @@ fn failed(error: &io::Error, what: &str, path: &Path) -> CliError {
 
 /// The words that Go takes for true.
 pub(crate) fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
+    parse_bool(text) == Ok(true)
 }
 
 /// The words that Go takes for false.
 pub(crate) fn is_false(text: &str) -> bool {
-    matches!(text, "0" | "f" | "F" | "FALSE" | "false" | "False")
+    parse_bool(text) == Ok(false)
 }
 
 #[cfg(test)]

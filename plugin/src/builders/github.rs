@@ -40,7 +40,7 @@ const GROUPS: [&[&str]; 5] = [
 
 /// What is known of the run, as JSON; `None` where this is no run of GitHub's.
 pub(super) fn context(env: &Env) -> Result<Option<Vec<u8>>, CliError> {
-    let running = matches!(env.filled("GITHUB_ACTIONS"), Some("1" | "t" | "T" | "TRUE" | "true" | "True"));
+    let running = env.filled("GITHUB_ACTIONS").is_some_and(|it| rbx_request::parse_bool(it) == Ok(true));
     let (Some(name), Some(path)) = (env.filled("GITHUB_EVENT_NAME"), env.path("GITHUB_EVENT_PATH")) else {
         return Ok(None);
     };

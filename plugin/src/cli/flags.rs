@@ -117,14 +117,8 @@ impl Reader<'_> {
             self.line.flags.push(format!("--{name}={value}"));
             return Ok(());
         }
-        let on = match value {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
-            _ => {
-                let reason = format!("strconv.ParseBool: parsing {value:?}: invalid syntax");
-                return Err(invalid(definition, value, &reason));
-            }
-        };
+        let on = rbx_request::parse_bool(value)
+            .map_err(|reason| invalid(definition, value, &reason.to_string()))?;
         self.switches.retain(|(other, _)| other != name);
         self.switches.push((name.to_owned(), on));
         Ok(())

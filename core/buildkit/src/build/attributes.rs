@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rbx_request::{BuildRequest, Failure, Network, NoCache};
+use rbx_request::{BuildRequest, Failure, Network, NoCache, parse_bool};
 
 use super::settings::Settings;
-use super::{goflag, invalid, unsupported};
+use super::{invalid, unsupported};
 
 /// The address that stands for the host of an Engine.
 pub(super) const HOST_GATEWAY: &str = "host-gateway";
@@ -64,7 +64,7 @@ impl Flags {
             set("source", image.to_owned());
             set("cmdline", command.clone());
         }
-        if request.build_args.get("BUILDKIT_MULTI_PLATFORM").is_some_and(|it| goflag(it) == Some(true)) {
+        if request.build_args.get("BUILDKIT_MULTI_PLATFORM").is_some_and(|it| parse_bool(it) == Ok(true)) {
             set("multi-platform", "true".to_owned());
         }
         if let Some(target) = &request.target {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rbx_oci::layout::Layout;
-use rbx_request::{BuildRequest, CacheEntry, Failure};
+use rbx_request::{BuildRequest, CacheEntry, Failure, parse_bool};
 
 use super::settings::{CacheSecrets, Settings};
-use super::{goflag, invalid, unsupported};
+use super::{invalid, unsupported};
 
 /// What a local cache is tagged that nobody named.
 const DEFAULT_TAG: &str = "latest";
@@ -28,7 +28,8 @@ pub(super) struct Caches {
 impl Caches {
     pub(super) fn of(request: &BuildRequest, settings: &Settings) -> Result<Self, Failure> {
         let mut exports = request.cache_to.clone();
-        if request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| goflag(value) == Some(true)) {
+        if request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| parse_bool(value) == Ok(true))
+        {
             exports.push(CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() });
         }
         if !settings.features.cache_export && exports.iter().any(|entry| entry.kind != "inline") {

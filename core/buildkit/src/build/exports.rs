@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use rbx_oci::Reference;
 use rbx_request::{
     Annotation, AnnotationKind, BuildRequest, Failure, FailureKind, Output, OutputDestination, OutputKind,
+    parse_bool,
 };
 
 use super::settings::{Load, Settings};
-use super::{goflag, invalid, unsupported};
+use super::{invalid, unsupported};
 
 /// An exporter that the daemon is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +153,7 @@ fn is_image(kind: OutputKind) -> bool {
 
 /// Whether an attribute is true, as Go reads it.
 fn is_set(attributes: &BTreeMap<String, String>, key: &str) -> bool {
-    attributes.get(key).is_some_and(|value| goflag(value) == Some(true))
+    attributes.get(key).is_some_and(|value| parse_bool(value) == Ok(true))
 }
 
 /// Whether the image has an index: for several platforms, or to hold attestations that were asked for.
@@ -225,7 +226,7 @@ fn stream(output: &Output) -> Result<Target, Failure> {
 }
 
 fn stream_or_layout(output: &Output, attributes: &BTreeMap<String, String>) -> Result<Target, Failure> {
-    let is_tar = attributes.get("tar").and_then(|tar| goflag(tar)).unwrap_or(true);
+    let is_tar = attributes.get("tar").and_then(|tar| parse_bool(tar).ok()).unwrap_or(true);
     match &output.destination {
         Some(OutputDestination::Path(path)) if !is_tar => Ok(Target::Layout(path.clone())),
         _ => stream(output),

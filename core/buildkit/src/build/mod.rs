@@ -397,15 +397,6 @@ fn unsupported(feature: &str, settings: &Settings, topic: &str) -> Failure {
     failure
 }
 
-/// A word as Go's `strconv.ParseBool` reads it.
-fn goflag(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

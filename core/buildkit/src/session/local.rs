@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use percent_encoding::percent_decode;
+use rbx_request::parse_bool;
 use tonic::codegen::http;
 use tonic::{Status, Streaming};
 
@@ -97,8 +98,8 @@ impl DiffCopy for Locals {
 /// query of a URL.
 fn values(headers: &http::HeaderMap, name: &str) -> Vec<String> {
     let encoded = headers.get(format!("{name}-encoded"));
-    let encoded = encoded
-        .is_some_and(|value| matches!(value.as_bytes(), b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True"));
+    let encoded =
+        encoded.and_then(|value| value.to_str().ok()).is_some_and(|value| parse_bool(value) == Ok(true));
     let decode = |value: &http::HeaderValue| {
         if encoded {
             let value: Vec<u8> =

@@ -121,11 +121,7 @@ fn number(value: &str) -> Result<i64, String> {
 
 /// A truth value as Go reads one.
 pub(crate) fn truth(value: &str) -> Result<bool, String> {
-    match value {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(format!("strconv.ParseBool: parsing {value:?}: invalid syntax")),
-    }
+    rbx_request::parse_bool(value).map_err(|error| error.to_string())
 }
 
 fn policy(name: RestartPolicyNameEnum) -> RestartPolicy {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rbx_oci::Compression;
 use rbx_platform::Platform;
-use rbx_request::{Annotation, AnnotationKind, Output};
+use rbx_request::{Annotation, AnnotationKind, Output, parse_bool};
 
 use crate::error::BuildError;
 use crate::layer::Packing;
@@ -158,32 +158,22 @@ fn packing(output: &Output) -> Result<Packing, BuildError> {
 pub(crate) fn boolean(output: &Output, name: &str, default: bool) -> Result<bool, BuildError> {
     match output.attributes.get(name).map(String::as_str) {
         None => Ok(default),
-        Some("" | "1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
-        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
-        Some(value) => {
+        Some("") => Ok(true),
+        Some(value) => parse_bool(value).map_err(|reason| {
             // As BuildKit, whose compression options are read by another parser than the rest.
             let shown = if name == "force-compression" { format!("{value} ") } else { String::new() };
-            let reason = not_boolean(value);
-            Err(BuildError::invalid(format!("non-bool value {shown}specified for {name}: {reason}")))
-        }
+            BuildError::invalid(format!("non-bool value {shown}specified for {name}: {reason}"))
+        }),
     }
 }
 
 /// Whether the files of each platform get a directory of their own, if an output says.
 pub(crate) fn platform_split(output: &Output) -> Result<Option<bool>, BuildError> {
     let Some(value) = output.attributes.get("platform-split") else { return Ok(None) };
-    if value.is_empty() {
-        return Err(BuildError::invalid(format!("non-bool value for platform-split: : {}", not_boolean(""))));
-    }
-    let split = boolean(output, "platform-split", true).map_err(|_| {
-        BuildError::invalid(format!("non-bool value for platform-split: {value}: {}", not_boolean(value)))
+    let split = parse_bool(value).map_err(|reason| {
+        BuildError::invalid(format!("non-bool value for platform-split: {value}: {reason}"))
     });
     split.map(Some)
-}
-
-/// What Go says of a text that is no boolean.
-fn not_boolean(value: &str) -> String {
-    format!("strconv.ParseBool: parsing {value:?}: invalid syntax")
 }
 
 #[cfg(test)]

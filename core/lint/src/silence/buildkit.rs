@@ -1,7 +1,7 @@
 //! BuildKit's comments: `# check=skip=NAME,…;experimental=NAME,…;error=true` on top of a file holds for all of it, and
 //! right above an instruction for that. They are read exactly as BuildKit reads them.
 
-use rbx_dockerfile::{Comment, Dockerfile, Span, go_quoted};
+use rbx_dockerfile::{Comment, Dockerfile, Span, go_bool, go_quoted};
 
 use super::Names;
 
@@ -88,15 +88,10 @@ fn read(text: &str) -> Result<Check, String> {
             "skip" => check.skipped = names(value),
             "experimental" => check.experimental = names(value),
             "error" => {
-                check.errors = match value {
-                    "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
-                    "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
-                    _ => {
-                        let reason =
-                            format!("strconv.ParseBool: parsing {}: invalid syntax", go_quoted(value));
-                        return Err(format!("failed to parse check option {}: {reason}", go_quoted(part)));
-                    }
-                }
+                check.errors = go_bool(value).ok_or_else(|| {
+                    let reason = format!("strconv.ParseBool: parsing {}: invalid syntax", go_quoted(value));
+                    format!("failed to parse check option {}: {reason}", go_quoted(part))
+                })?;
             }
             other => return Err(invalid(other)),
         }

@@ -18,7 +18,12 @@ impl NumberError {
     }
 }
 
-pub(super) fn parse_bool(text: &str) -> Result<bool, NumberError> {
+/// A truth value as Go's `strconv.ParseBool` reads it.
+///
+/// # Errors
+///
+/// In Go's words, for what is none.
+pub fn parse_bool(text: &str) -> Result<bool, NumberError> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
