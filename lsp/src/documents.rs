@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rbx_dockerfile::{Dockerfile, Span};
+use rbx_facts::Registries;
 use rbx_lint::{FileConfig, Finding};
 use rbx_platform::Platform;
 use rbx_project::{Configs, Platforms, Projects};
@@ -64,8 +65,8 @@ pub(crate) struct Snapshot {
     pub(crate) configuration: Arc<Configuration>,
     /// What files are built for where nobody says it.
     pub(crate) default_platforms: Arc<[Platform]>,
-    /// Where it is kept what registries said.
-    pub(crate) registries: Option<PathBuf>,
+    /// What registries said before.
+    pub(crate) registries: Arc<Registries>,
     /// What is known of the repositories that documents are in.
     projects: Arc<Projects>,
     configs: Arc<Configs>,
@@ -144,9 +145,9 @@ struct Document {
 pub(crate) async fn own(
     mut inbox: mpsc::UnboundedReceiver<Message>,
     dirty: mpsc::UnboundedSender<Dirty>,
-    (default_platforms, registries): (Vec<Platform>, Option<PathBuf>),
+    (default_platforms, kept): (Vec<Platform>, Option<PathBuf>),
 ) {
-    let mut documents = Documents::new(default_platforms, registries);
+    let mut documents = Documents::new(default_platforms, kept);
     loop {
         let message = match documents.due() {
             Some(due) => tokio::time::timeout_at(due, inbox.recv()).await,
@@ -168,8 +169,10 @@ struct Documents {
     abilities: Abilities,
     configuration: Arc<Configuration>,
     default_platforms: Arc<[Platform]>,
-    registries: Option<PathBuf>,
-    /// Read anew when a document is opened.
+    /// Where it is kept what registries said.
+    kept: Option<PathBuf>,
+    /// Read anew when a document is opened, as are projects.
+    registries: Arc<Registries>,
     projects: Arc<Projects>,
     configs: Arc<Configs>,
     open: HashMap<Uri, Document>,
@@ -180,12 +183,13 @@ struct Documents {
 }
 
 impl Documents {
-    fn new(default_platforms: Vec<Platform>, registries: Option<PathBuf>) -> Self {
+    fn new(default_platforms: Vec<Platform>, kept: Option<PathBuf>) -> Self {
         Self {
             abilities: Abilities::default(),
             configuration: Arc::default(),
             default_platforms: default_platforms.into(),
-            registries,
+            registries: Arc::new(Registries::new(None, kept.clone())),
+            kept,
             projects: Arc::default(),
             configs: Arc::default(),
             open: HashMap::new(),
@@ -204,6 +208,7 @@ impl Documents {
                 }
             }
             Message::Open(item) => {
+                self.registries = Arc::new(Registries::new(None, self.kept.clone()));
                 self.projects = Arc::default();
                 let text = Text::new(item.text);
                 let document = Document { version: item.version, text, failures: Vec::new(), snapshot: None };
@@ -258,7 +263,7 @@ impl Documents {
                 abilities: self.abilities,
                 configuration: Arc::clone(&self.configuration),
                 default_platforms: Arc::clone(&self.default_platforms),
-                registries: self.registries.clone(),
+                registries: Arc::clone(&self.registries),
                 projects: Arc::clone(&self.projects),
                 configs: Arc::clone(&self.configs),
                 failures: document.failures.clone(),

@@ -151,7 +151,10 @@ impl Registries {
             Err(Failure::Offline) => (None, Ok(None)),
             Err(Failure::Registry(reason)) => (None, Err(reason)),
         };
-        self.memory().insert(name.to_owned(), known);
+        // What nobody was asked about may be learned by another program.
+        if known.is_some() || self.client.is_some() {
+            self.memory().insert(name.to_owned(), known);
+        }
         result
     }
 

@@ -159,6 +159,18 @@ async fn names_are_looked_up_once() {
     registries(false, &directory.path().join("empty")).recall(&file, &request(), &mut nothing);
     assert!(nothing.images.is_empty());
     assert_eq!(server.requests().len(), before + 1);
+
+    // What another one learns is there afterwards, for whoever asked in vain before.
+    let other = directory.path().join("other");
+    std::fs::create_dir_all(other.join("names")).unwrap();
+    let waiting = registries(false, &other);
+    let mut later = Facts::default();
+    waiting.recall(&file, &request(), &mut later);
+    assert!(later.images.is_empty());
+    assert_eq!(server.requests().len(), before + 1);
+    registries(true, &other).learn(&file, &request(), &mut Facts::default()).await;
+    waiting.recall(&file, &request(), &mut later);
+    assert_eq!(later.images, facts.images);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! What is wrong with a document.
 
 use rbx_dockerfile::Span;
-use rbx_facts::Registries;
 use rbx_lint::{Facts, Finding, Request, Severity, lint, wanted_sources};
 use rbx_platform::Platform;
 use rbx_request::{parse_contexts, parse_pairs};
@@ -49,7 +48,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
 fn facts(snapshot: &Snapshot, request: &Request) -> Facts {
     let mut facts = Facts::default();
     let file = snapshot.tree();
-    Registries::new(None, snapshot.registries.clone()).recall(file, request, &mut facts);
+    snapshot.registries.recall(file, request, &mut facts);
     if let Some(path) = commands::path(&snapshot.uri)
         && let Some(directory) = path.parent()
     {
