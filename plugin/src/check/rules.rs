@@ -7,9 +7,6 @@ use rbx_lint::{Family, Level, Rule, Settings, Severity, proposal, rule, rules};
 use crate::cli::check::CheckArgs;
 use crate::errors::CliError;
 
-/// What is shown if nobody says otherwise.
-const THRESHOLD: Severity = Severity::Warning;
-
 /// What the flags want of rules.
 pub(super) fn settings(args: &CheckArgs) -> Result<Settings, CliError> {
     let mut settings = Settings::default();
@@ -31,12 +28,12 @@ pub(super) fn settings(args: &CheckArgs) -> Result<Settings, CliError> {
     for name in names(&args.ignore) {
         set(&meant(name)?, Level::Off);
     }
-    settings.threshold = Some(match &args.severity {
-        Some(name) => severity(name)?,
+    if let Some(name) = &args.severity {
+        settings.threshold = Some(severity(name)?);
+    } else if !args.select.is_empty() {
         // Who asks for a rule wants to see what it finds.
-        None if !args.select.is_empty() => Severity::Style,
-        None => THRESHOLD,
-    });
+        settings.threshold = Some(Severity::Style);
+    }
     Ok(settings)
 }
 
