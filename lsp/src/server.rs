@@ -1,4 +1,6 @@
-//! The protocol: who the server is, and the handlers.
+//! The protocol: who the server is. Its handlers are in [`handlers`].
+
+mod handlers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,22 +14,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_lsp::jsonrpc::Result;
-use tower_lsp::ls_types::{
-    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, ConfigurationItem,
-    DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams,
-    DidOpenTextDocumentParams, DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, Hover,
-    HoverParams, InitializeParams, InitializeResult, InitializedParams, MessageType, Registration,
-    ServerInfo, Uri, WorkDoneProgressCancelParams,
-};
-use tower_lsp::{Client, LanguageServer, LspService, Server};
+use tower_lsp::ls_types::{ConfigurationItem, MessageType, Uri, WorkDoneProgressCancelParams};
+use tower_lsp::{Client, LspService, Server};
 use tracing_subscriber::EnvFilter;
 
 use crate::builds::{Builds, Session};
 use crate::capabilities::Abilities;
-use crate::commands::{self, Command};
 use crate::configuration::{Configuration, SECTION};
 use crate::documents::{Message, Snapshot, own};
-use crate::features::{actions, hover, lenses, symbols};
 use crate::publish::publish;
 use crate::surroundings::Surroundings;
 
@@ -118,8 +112,7 @@ pub async fn serve(
     if shutdown.load(Ordering::Relaxed) { Ended::Orderly } else { Ended::Abrupt }
 }
 
-/// The handlers. Each hands its message to the owner of the documents before it first awaits: the library starts
-/// handlers in the order of their messages, but runs them side by side.
+/// What the handlers share.
 struct Backend {
     client: Client,
     owner: mpsc::UnboundedSender<Message>,
@@ -145,6 +138,22 @@ impl Backend {
         let (answer, snapshot) = oneshot::channel();
         self.tell(Message::Snapshot(uri, answer));
         async { snapshot.await.ok() }
+    }
+
+    /// What a function says of a document as it was when the client asked; nothing if it is not open.
+    async fn answer<T>(&self, uri: Uri, function: impl FnOnce(&Snapshot) -> T) -> Result<Option<T>> {
+        let snapshot = self.snapshot(uri).await;
+        Ok(snapshot.map(|snapshot| function(&snapshot)))
+    }
+
+    /// The same for what takes its time: it is worked out on a thread of its own.
+    async fn answer_apart<T: Send + 'static>(
+        &self,
+        uri: Uri,
+        function: impl FnOnce(&Snapshot) -> T + Send + 'static,
+    ) -> Result<Option<T>> {
+        let Some(snapshot) = self.snapshot(uri).await else { return Ok(None) };
+        Ok(tokio::task::spawn_blocking(move || function(&snapshot)).await.ok())
     }
 
     fn abilities(&self) -> Abilities {
@@ -195,123 +204,4 @@ impl Backend {
     async fn work_done_progress_cancel(&self, params: WorkDoneProgressCancelParams) {
         self.builds.cancel_progress(&params.token);
     }
-}
-
-impl LanguageServer for Backend {
-    async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
-        let abilities = Abilities::of(&params.capabilities);
-        let _ = self.abilities.set(abilities);
-        let _ = self.roots.set(roots(&params));
-        self.tell(Message::Introduce(abilities));
-        let options = params.initialization_options.unwrap_or_default();
-        let complaints = self.initial().apply(&options);
-        self.configure(&Value::Null);
-        for complaint in complaints {
-            // This early it is the one message that may be sent.
-            self.client.show_message(MessageType::WARNING, complaint).await;
-        }
-        Ok(InitializeResult {
-            capabilities: abilities.answer(),
-            server_info: Some(ServerInfo {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            }),
-            ..InitializeResult::default()
-        })
-    }
-
-    async fn initialized(&self, _: InitializedParams) {
-        let abilities = self.abilities();
-        if abilities.watches_configuration {
-            let method = "workspace/didChangeConfiguration".to_owned();
-            let registration = Registration { id: method.clone(), method, register_options: None };
-            if let Err(error) = self.client.register_capability(vec![registration]).await {
-                tracing::warn!(%error, "changes of the configuration are not told");
-            }
-        }
-        if abilities.configuration {
-            self.pull().await;
-        }
-    }
-
-    async fn shutdown(&self) -> Result<()> {
-        self.shutdown.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn did_change_configuration(&self, params: DidChangeConfigurationParams) {
-        let complaints = self.configure(&params.settings);
-        // Of a client that can be asked, what it sends by itself may be nothing, or a part.
-        if self.abilities().configuration {
-            self.pull().await;
-        } else {
-            self.configured(complaints).await;
-        }
-    }
-
-    async fn did_open(&self, params: DidOpenTextDocumentParams) {
-        self.tell(Message::Open(params.text_document));
-    }
-
-    async fn did_change(&self, params: DidChangeTextDocumentParams) {
-        let document = params.text_document;
-        self.tell(Message::Change {
-            uri: document.uri,
-            version: document.version,
-            changes: params.content_changes,
-        });
-    }
-
-    async fn did_close(&self, params: DidCloseTextDocumentParams) {
-        self.tell(Message::Close(params.text_document.uri));
-    }
-
-    async fn document_symbol(&self, params: DocumentSymbolParams) -> Result<Option<DocumentSymbolResponse>> {
-        let uri = params.text_document.uri;
-        let snapshot = self.snapshot(uri.clone()).await;
-        Ok(snapshot.map(|snapshot| symbols::symbols(&snapshot, &uri)))
-    }
-
-    async fn hover(&self, params: HoverParams) -> Result<Option<Hover>> {
-        let place = params.text_document_position_params;
-        let snapshot = self.snapshot(place.text_document.uri).await;
-        Ok(snapshot.and_then(|snapshot| hover::hover(&snapshot, place.position)))
-    }
-
-    async fn code_action(&self, params: CodeActionParams) -> Result<Option<CodeActionResponse>> {
-        let snapshot = self.snapshot(params.text_document.uri).await;
-        let Some(snapshot) = snapshot else { return Ok(None) };
-        // The rules may have to be asked.
-        let actions = move || actions::actions(&snapshot, params.range, &params.context);
-        Ok(tokio::task::spawn_blocking(actions).await.ok())
-    }
-
-    async fn code_lens(&self, params: CodeLensParams) -> Result<Option<Vec<CodeLens>>> {
-        let snapshot = self.snapshot(params.text_document.uri).await;
-        Ok(snapshot.map(|snapshot| lenses::lenses(&snapshot)))
-    }
-
-    async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<Value>> {
-        match commands::read(params)? {
-            Command::Build(order) => {
-                let snapshot = self.snapshot(order.uri.clone());
-                self.builds.start(order, self.session(), snapshot);
-                Ok(None)
-            }
-            Command::Cancel(uri) => Ok(Some(self.builds.cancel(&uri).into())),
-            Command::Platforms(uri) => {
-                let snapshot = self.snapshot(uri).await;
-                Ok(snapshot.map(|snapshot| commands::platforms(&snapshot)))
-            }
-        }
-    }
-}
-
-/// The folders that a client has open.
-fn roots(params: &InitializeParams) -> Vec<PathBuf> {
-    #[expect(deprecated, reason = "older clients have one folder")]
-    let root = params.root_uri.as_ref().and_then(commands::path);
-    let folders = params.workspace_folders.iter().flatten();
-    let folders: Vec<PathBuf> = folders.filter_map(|folder| commands::path(&folder.uri)).collect();
-    if folders.is_empty() { root.into_iter().collect() } else { folders }
 }

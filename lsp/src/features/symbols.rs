@@ -11,7 +11,8 @@ use crate::documents::Snapshot;
 const SHOWN: usize = 80;
 
 /// The outline as a tree if the client knows trees, else as a list.
-pub(crate) fn symbols(snapshot: &Snapshot, uri: &Uri) -> DocumentSymbolResponse {
+pub(crate) fn symbols(snapshot: &Snapshot) -> DocumentSymbolResponse {
+    let uri = &snapshot.uri;
     let entries = entries(snapshot);
     if snapshot.abilities.nested_symbols {
         let tree = entries.into_iter().map(|entry| entry.into_symbol(snapshot)).collect();

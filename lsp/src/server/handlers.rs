@@ -1,0 +1,148 @@
+//! The handlers of the protocol's messages. Each hands its message to the owner of the documents before it first
+//! awaits: the library starts handlers in the order of their messages, but runs them side by side.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+use tower_lsp::LanguageServer;
+use tower_lsp::jsonrpc::Result;
+use tower_lsp::ls_types::{
+    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, DidChangeConfigurationParams,
+    DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentSymbolParams,
+    DocumentSymbolResponse, ExecuteCommandParams, Hover, HoverParams, InitializeParams, InitializeResult,
+    InitializedParams, MessageType, Registration, ServerInfo,
+};
+
+use super::Backend;
+use crate::capabilities::Abilities;
+use crate::commands::{self, Command};
+use crate::documents::{Message, Snapshot};
+use crate::features::{actions, hover, lenses, symbols};
+
+impl LanguageServer for Backend {
+    // The session.
+
+    async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
+        let abilities = Abilities::of(&params.capabilities);
+        let _ = self.abilities.set(abilities);
+        let _ = self.roots.set(roots(&params));
+        self.tell(Message::Introduce(abilities));
+        let options = params.initialization_options.unwrap_or_default();
+        let complaints = self.initial().apply(&options);
+        self.configure(&Value::Null);
+        for complaint in complaints {
+            // This early it is the one message that may be sent.
+            self.client.show_message(MessageType::WARNING, complaint).await;
+        }
+        Ok(InitializeResult {
+            capabilities: abilities.answer(),
+            server_info: Some(ServerInfo {
+                name: env!("CARGO_PKG_NAME").to_owned(),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            }),
+            ..InitializeResult::default()
+        })
+    }
+
+    async fn initialized(&self, _: InitializedParams) {
+        let abilities = self.abilities();
+        if abilities.watches_configuration {
+            let method = "workspace/didChangeConfiguration".to_owned();
+            let registration = Registration { id: method.clone(), method, register_options: None };
+            if let Err(error) = self.client.register_capability(vec![registration]).await {
+                tracing::warn!(%error, "changes of the configuration are not told");
+            }
+        }
+        if abilities.configuration {
+            self.pull().await;
+        }
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        self.shutdown.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn did_change_configuration(&self, params: DidChangeConfigurationParams) {
+        let complaints = self.configure(&params.settings);
+        // Of a client that can be asked, what it sends by itself may be nothing, or a part.
+        if self.abilities().configuration {
+            self.pull().await;
+        } else {
+            self.configured(complaints).await;
+        }
+    }
+
+    // Documents.
+
+    async fn did_open(&self, params: DidOpenTextDocumentParams) {
+        self.tell(Message::Open(params.text_document));
+    }
+
+    async fn did_change(&self, params: DidChangeTextDocumentParams) {
+        let document = params.text_document;
+        self.tell(Message::Change {
+            uri: document.uri,
+            version: document.version,
+            changes: params.content_changes,
+        });
+    }
+
+    async fn did_close(&self, params: DidCloseTextDocumentParams) {
+        self.tell(Message::Close(params.text_document.uri));
+    }
+
+    // What is where.
+
+    async fn document_symbol(&self, params: DocumentSymbolParams) -> Result<Option<DocumentSymbolResponse>> {
+        self.answer(params.text_document.uri, symbols::symbols).await
+    }
+
+    // What words mean, and which may come.
+
+    async fn hover(&self, params: HoverParams) -> Result<Option<Hover>> {
+        let place = params.text_document_position_params;
+        let hover = |snapshot: &Snapshot| hover::hover(snapshot, place.position);
+        Ok(self.answer(place.text_document.uri, hover).await?.flatten())
+    }
+
+    // Changes.
+
+    async fn code_action(&self, params: CodeActionParams) -> Result<Option<CodeActionResponse>> {
+        let CodeActionParams { text_document, range, context, .. } = params;
+        // The rules may have to be asked.
+        let actions = move |snapshot: &Snapshot| actions::actions(snapshot, range, &context);
+        self.answer_apart(text_document.uri, actions).await
+    }
+
+    // Builds.
+
+    async fn code_lens(&self, params: CodeLensParams) -> Result<Option<Vec<CodeLens>>> {
+        self.answer(params.text_document.uri, lenses::lenses).await
+    }
+
+    async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<Value>> {
+        match commands::read(params)? {
+            Command::Build(order) => {
+                let snapshot = self.snapshot(order.uri.clone());
+                self.builds.start(order, self.session(), snapshot);
+                Ok(None)
+            }
+            Command::Cancel(uri) => Ok(Some(self.builds.cancel(&uri).into())),
+            Command::Platforms(uri) => {
+                let snapshot = self.snapshot(uri).await;
+                Ok(snapshot.map(|snapshot| commands::platforms(&snapshot)))
+            }
+        }
+    }
+}
+
+/// The folders that a client has open.
+fn roots(params: &InitializeParams) -> Vec<PathBuf> {
+    #[expect(deprecated, reason = "older clients have one folder")]
+    let root = params.root_uri.as_ref().and_then(commands::path);
+    let folders = params.workspace_folders.iter().flatten();
+    let folders: Vec<PathBuf> = folders.filter_map(|folder| commands::path(&folder.uri)).collect();
+    if folders.is_empty() { root.into_iter().collect() } else { folders }
+}
