@@ -23,6 +23,7 @@ use crate::commands;
 use crate::configuration::Configuration;
 use crate::failures::{self, Built, Failure};
 use crate::features::diagnostics::check;
+use crate::meaning::Meaning;
 use crate::platforms::{Known, platforms};
 use crate::text::Text;
 
@@ -75,6 +76,7 @@ pub(crate) struct Snapshot {
     tree: OnceLock<Dockerfile>,
     config: OnceLock<Result<FileConfig, String>>,
     findings: OnceLock<Vec<Finding>>,
+    pub(crate) meaning: Meaning,
 }
 
 impl Snapshot {
@@ -270,6 +272,7 @@ impl Documents {
                 tree: OnceLock::new(),
                 config: OnceLock::new(),
                 findings: OnceLock::new(),
+                meaning: Meaning::default(),
             })
         };
         Some(Arc::clone(document.snapshot.get_or_insert_with(make)))
@@ -301,5 +304,22 @@ impl Documents {
         self.changed = None;
         let dirty = std::mem::take(&mut self.dirty);
         dirty.into_iter().map(|uri| Dirty { snapshot: self.snapshot(&uri), uri }).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A document as the task would hand it out, with these settings.
+    pub(crate) fn snapshot_with(text: &str, settings: &serde_json::Value) -> Arc<Snapshot> {
+        let mut documents = Documents::new(Vec::new(), None);
+        let mut configuration = Configuration::default();
+        assert_eq!(configuration.apply(settings), [""; 0]);
+        documents.take(Message::Configure(Arc::new(configuration)));
+        let uri: Uri = "untitled:Dockerfile".parse().unwrap();
+        let (language_id, text) = ("dockerfile".to_owned(), text.to_owned());
+        documents.take(Message::Open(TextDocumentItem { uri: uri.clone(), language_id, version: 1, text }));
+        documents.snapshot(&uri).unwrap()
     }
 }

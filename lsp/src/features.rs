@@ -5,4 +5,6 @@ pub(crate) mod diagnostics;
 pub(crate) mod hover;
 pub(crate) mod lenses;
 mod manual;
+mod page;
+pub(crate) mod predefined;
 pub(crate) mod symbols;

@@ -12,6 +12,7 @@ mod configuration;
 mod documents;
 mod failures;
 mod features;
+mod meaning;
 mod platforms;
 mod publish;
 mod server;

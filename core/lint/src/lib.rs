@@ -11,6 +11,7 @@
 mod arch;
 mod buildkit;
 mod config;
+mod evaluated;
 mod facts;
 mod finding;
 mod lint;
@@ -27,12 +28,13 @@ mod view;
 
 pub use buildkit::{CheckAnswer, CheckError, CheckWarning, buildkit};
 pub use config::{Config, ConfigError, FileConfig};
+pub use evaluated::Evaluated;
 pub use facts::{
     BaseBuild, BaseImage, Binary, BuilderFacts, ContextFacts, ContextFile, Facts, Format, ImageFacts,
     IndexEntry, Running, SourceFacts, base_facts, base_images, source_name, wanted_images, wanted_sources,
 };
 pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
-pub use lint::{Request, lint};
+pub use lint::{Request, lint, lint_evaluated};
 pub use mend::{Mended, mend};
 pub use rule::{Family, Rule, proposal, rule, rules};
 pub use settings::{LabelKind, Level, Settings};

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use rbx_dockerfile::{Diagnostic, Dockerfile, Evaluation, Scope, Span, evaluate, outline};
+use rbx_dockerfile::{Diagnostic, Dockerfile, Span, outline};
 use rbx_platform::Platform;
 
+use crate::evaluated::{Evaluated, scope};
 use crate::facts::Facts;
 use crate::finding::{Edit, Finding, Fix, Severity};
 use crate::rule::{Check, Rule, rules};
@@ -46,41 +47,25 @@ impl Request {
     }
 }
 
-/// The platforms that a Dockerfile is checked for, each once.
-pub(crate) fn platforms_of(request: &Request) -> Vec<Platform> {
-    let mut platforms = Vec::new();
-    for platform in request.platforms.iter().map(Platform::normalized) {
-        if !platforms.contains(&platform) {
-            platforms.push(platform);
-        }
-    }
-    if platforms.is_empty() {
-        platforms.push(request.build_platform.normalized());
-    }
-    platforms
-}
-
-/// What a Dockerfile is evaluated for.
-pub(crate) fn scope<'a>(request: &'a Request, facts: &'a Facts, platform: &'a Platform) -> Scope<'a> {
-    Scope {
-        target_platform: platform,
-        build_platform: &request.build_platform,
-        build_args: &request.build_args,
-        target: request.target.as_deref(),
-        named_contexts: &request.named_contexts,
-        bases: &facts.bases,
-    }
-}
-
 /// Everything that is wrong with a Dockerfile, in order of the text. What comments silence is left out.
 pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding> {
-    let platforms = platforms_of(request);
-    let scope = |platform| scope(request, facts, platform);
-    let evaluations: Vec<Evaluation> =
-        platforms.iter().map(|platform| evaluate(file, &scope(platform))).collect();
-    let others = other_platforms(file, &platforms);
-    let outlines: Vec<_> =
-        platforms.iter().chain(&others).map(|platform| outline(file, &scope(platform))).collect();
+    lint_evaluated(file, request, facts, &Evaluated::new(file, request, facts))
+}
+
+/// The same for a Dockerfile that was evaluated before, with the same request and the same facts about bases.
+pub fn lint_evaluated(
+    file: &Dockerfile,
+    request: &Request,
+    facts: &Facts,
+    evaluated: &Evaluated,
+) -> Vec<Finding> {
+    let Evaluated { platforms, evaluations } = evaluated;
+    let others = other_platforms(file, platforms);
+    let outlines: Vec<_> = platforms
+        .iter()
+        .chain(&others)
+        .map(|platform| outline(file, &scope(request, facts, platform)))
+        .collect();
     let in_play = in_play(&outlines, platforms.len(), request.target.is_some());
     let users = users(&outlines);
     let argument = request.build_args.get(ARGUMENT).map(String::as_str);
@@ -97,13 +82,13 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
     let asked: Vec<(&'static Rule, Severity)> =
         rules().iter().filter_map(|rule| Some((*rule, severity(rule)?))).collect();
 
-    let mut all = Findings { platforms: &platforms, list: Vec::new(), known: HashMap::new() };
+    let mut all = Findings { platforms, list: Vec::new(), known: HashMap::new() };
     for diagnostic in &file.diagnostics {
-        all.add(None, severity_of(diagnostic), &platforms, &found(file, diagnostic));
+        all.add(None, severity_of(diagnostic), platforms, &found(file, diagnostic));
     }
     if let Some(invalid) = &silence.invalid {
         let found = Found::new(invalid.span.unwrap_or_default(), invalid.message.clone());
-        all.add(None, Severity::Error, &platforms, &found);
+        all.add(None, Severity::Error, platforms, &found);
     }
     let take = |all: &mut Findings<'_>, rule: &'static Rule, severity, on: &[Platform], found: &Found| {
         if !silence.covers_by(file, rule, found.span, found.comments) {
@@ -111,9 +96,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
             all.add(Some(rule), found.severity.filter(|_| !is_set).unwrap_or(severity), on, found);
         }
     };
-    for (number, ((platform, evaluation), in_play)) in
-        platforms.iter().zip(&evaluations).zip(&in_play).enumerate()
-    {
+    for (number, ((platform, evaluation), in_play)) in evaluated.iter().zip(&in_play).enumerate() {
         let this = std::slice::from_ref(platform);
         for diagnostic in &evaluation.diagnostics {
             all.add(None, severity_of(diagnostic), this, &found(file, diagnostic));
@@ -121,7 +104,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         let view = View::new(
             (file, request, facts),
             (platform, evaluation),
-            &evaluations,
+            evaluations,
             in_play,
             (&outlines, &users),
             &silence,
@@ -146,7 +129,7 @@ pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding>
         if number == 0 {
             for (rule, found) in shellcheck::found(&view) {
                 if let Some(severity) = request.settings.severity(rule) {
-                    take(&mut all, rule, raised(severity), &platforms, &found);
+                    take(&mut all, rule, raised(severity), platforms, &found);
                 }
             }
         }

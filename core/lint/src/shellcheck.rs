@@ -12,9 +12,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rbx_dockerfile::{Body, Dockerfile, Instruction, evaluate};
 
+use crate::evaluated::{platforms_of, scope};
 use crate::facts::Facts;
 use crate::finding::{Edit, Fix, Severity};
-use crate::lint::{Request, platforms_of, scope};
+use crate::lint::Request;
 use crate::rule::{Family, Rule};
 use crate::shell::{Purpose, Run, Script, Scripts, runs};
 use crate::view::{Found, View};

@@ -1,9 +1,8 @@
 //! What is wrong with a document.
 
 use rbx_dockerfile::Span;
-use rbx_lint::{Facts, Finding, Request, Severity, lint, wanted_sources};
+use rbx_lint::{Finding, Severity, lint_evaluated, wanted_sources};
 use rbx_platform::Platform;
-use rbx_request::{parse_contexts, parse_pairs};
 use tower_lsp::ls_types::{
     Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, DiagnosticTag, Location, NumberOrString,
 };
@@ -20,42 +19,20 @@ const BUILD_FAILED: &str = "build-failed";
 /// Rules that find what has no effect.
 const WITHOUT_EFFECT: [&str; 1] = ["platform-flag-on-stage"];
 
-/// What the language and the rules find wrong with a document for each of its platforms, where it is built with the
-/// arguments and contexts that are configured.
+/// What the language and the rules find wrong with a document for each of its platforms.
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
-    let configuration = &snapshot.configuration;
-    let contexts: Vec<&str> = configuration.flag_values("build-context").collect();
-    let arguments: Vec<&str> = configuration.flag_values("build-arg").collect();
-    let config = snapshot.config().as_ref().ok().cloned().unwrap_or_default();
-    if config.ignored {
+    if snapshot.config().as_ref().is_ok_and(|config| config.ignored) {
         return Vec::new();
     }
-    let mut build_args = config.build_args;
-    // What is wrong with these flags is for builds to say.
-    build_args.extend(parse_pairs(&arguments, Some(&|_| None)).unwrap_or_default());
-    let request = Request {
-        build_args,
-        settings: config.settings,
-        named_contexts: parse_contexts(&contexts)
-            .map(|contexts| contexts.into_keys().collect())
-            .unwrap_or_default(),
-        ..Request::new(snapshot.platforms().list, Platform::host())
-    };
-    lint(snapshot.tree(), &request, &facts(snapshot, &request))
-}
-
-/// What is known of the world: what registries said before, and the files beside the document.
-fn facts(snapshot: &Snapshot, request: &Request) -> Facts {
-    let mut facts = Facts::default();
-    let file = snapshot.tree();
-    snapshot.registries.recall(file, request, &mut facts);
+    let (file, request) = (snapshot.tree(), snapshot.request());
+    let mut facts = snapshot.recalled().clone();
     if let Some(path) = commands::path(&snapshot.uri)
         && let Some(directory) = path.parent()
     {
         // An ignore file that makes no sense is for builds to complain of.
         facts.context = rbx_facts::context(directory, Some(&path), &wanted_sources(file, request)).ok();
     }
-    facts
+    lint_evaluated(file, request, &facts, snapshot.evaluations())
 }
 
 /// The findings in the order of the text, then what builds failed at.

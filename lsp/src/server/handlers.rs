@@ -103,8 +103,9 @@ impl LanguageServer for Backend {
 
     async fn hover(&self, params: HoverParams) -> Result<Option<Hover>> {
         let place = params.text_document_position_params;
-        let hover = |snapshot: &Snapshot| hover::hover(snapshot, place.position);
-        Ok(self.answer(place.text_document.uri, hover).await?.flatten())
+        // What a variable is worth may have to be worked out.
+        let hover = move |snapshot: &Snapshot| hover::hover(snapshot, place.position);
+        Ok(self.answer_apart(place.text_document.uri, hover).await?.flatten())
     }
 
     // Changes.

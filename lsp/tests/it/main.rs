@@ -4,6 +4,7 @@
 mod builds;
 mod client;
 mod findings;
+mod hover;
 mod neovim;
 mod platforms;
 mod protocol;

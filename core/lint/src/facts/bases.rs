@@ -6,7 +6,8 @@ use rbx_dockerfile::{Base, Body, Dockerfile, Span, evaluate};
 use rbx_platform::Platform;
 
 use super::{Facts, ImageFacts, Running};
-use crate::lint::{Request, platforms_of, scope};
+use crate::evaluated::{platforms_of, scope};
+use crate::lint::Request;
 
 /// The image of a `FROM`.
 #[derive(Debug, Clone, PartialEq, Eq)]

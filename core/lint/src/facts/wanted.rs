@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rbx_dockerfile::{Base, Body, Dockerfile, Evaluation, From, Op, Source, evaluate};
+use rbx_dockerfile::{Base, Body, Dockerfile, From, Op, Source};
 use rbx_platform::Platform;
 
 use super::{Facts, ImageFacts, source_name};
-use crate::lint::{Request, platforms_of, scope};
+use crate::evaluated::Evaluated;
+use crate::lint::Request;
 
 /// Names that a file may have looked up, and sources, at most.
 const MAX_WANTED: usize = 500;
@@ -25,7 +26,7 @@ pub fn wanted_images(
     if let Some(name) = syntax_image(file) {
         wanted.name(name);
     }
-    for evaluation in &evaluations(file, request, facts) {
+    for evaluation in &Evaluated::new(file, request, facts).evaluations {
         for stage in &evaluation.stages {
             if let Base::Image(name) = &stage.base {
                 wanted.base(name, &stage.platform);
@@ -58,7 +59,7 @@ pub fn wanted_sources(file: &Dockerfile, request: &Request) -> BTreeSet<String> 
         return paths.map(source_name).take(MAX_WANTED).collect();
     }
     let facts = Facts::default();
-    let evaluations = evaluations(file, request, &facts);
+    let Evaluated { evaluations, .. } = Evaluated::new(file, request, &facts);
     let steps = evaluations.iter().flat_map(|it| &it.stages).flat_map(|stage| &stage.steps);
     let sources = steps.filter_map(|step| match &step.op {
         Op::Copy(copy) if copy.from == From::Context => Some(&copy.sources),
@@ -70,11 +71,6 @@ pub fn wanted_sources(file: &Dockerfile, request: &Request) -> BTreeSet<String> 
             Source::Heredoc(_) => None,
         });
     paths.take(MAX_WANTED).collect()
-}
-
-fn evaluations(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Evaluation> {
-    let platforms = platforms_of(request);
-    platforms.iter().map(|platform| evaluate(file, &scope(request, facts, platform))).collect()
 }
 
 /// The image of the front end that a file names.

@@ -158,7 +158,7 @@ fn fix(view: &View<'_>, stage: &Stage, shared: &[Shared<'_>]) -> Option<Fix> {
     let first = shared.iter().min_by_key(|it| it.instruction.span.start)?;
     // Of one architecture there may be several variants.
     let mut names = vec!["TARGETARCH"];
-    let platforms = crate::lint::platforms_of(view.request);
+    let platforms = crate::evaluated::platforms_of(view.request);
     let variants = |(at, one): (usize, &Platform)| {
         platforms.iter().skip(at + 1).any(|other| other.architecture == one.architecture)
     };

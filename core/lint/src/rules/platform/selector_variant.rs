@@ -5,8 +5,8 @@ use rbx_platform::Platform;
 
 use super::architectures::{runs, spelled};
 use super::{RULE, has_variable, mentions};
+use crate::evaluated::platforms_of;
 use crate::finding::{Edit, Fix, Related, Severity, shown};
-use crate::lint::platforms_of;
 use crate::rule::{Check, Rule};
 use crate::view::{Found, View};
 
