@@ -18,6 +18,8 @@ pub(crate) struct Configuration {
     pub(crate) program: Option<String>,
     /// `buildFlags`: more flags of `docker-rbx build`.
     pub(crate) build_flags: Vec<String>,
+    /// `online`: registries may be asked.
+    pub(crate) online: bool,
 }
 
 impl Configuration {
@@ -41,6 +43,11 @@ impl Configuration {
                 Some(flags) => self.build_flags = flags,
                 None => complaints.push(format!("{SECTION}.buildFlags: not a list of texts")),
             }
+        }
+        match setting("online").map(Value::as_bool) {
+            Some(Some(online)) => self.online = online,
+            Some(None) => complaints.push(format!("{SECTION}.online: neither true nor false")),
+            None => {}
         }
         for (name, field) in [("context", &mut self.context), ("program", &mut self.program)] {
             match setting(name).map(Value::as_str) {
@@ -106,6 +113,9 @@ mod tests {
             configuration.apply(&json!({ "platforms": ["linux/amd64", "amd64"], "context": "." })),
             [""; 0]
         );
+        assert!(!configuration.online);
+        configuration.apply(&json!({ "rbx": { "online": true } }));
+        assert!(configuration.online);
         assert_eq!(configuration.platforms, [Platform::parse("linux/amd64").unwrap()]);
         assert_eq!(configuration.build_flags, ["-t", "x"]);
         assert_eq!(configuration.context.as_deref(), Some("."));
@@ -127,10 +137,11 @@ mod tests {
         let mut configuration = Configuration::default();
         configuration.apply(&json!({ "platforms": "linux/amd64" }));
         let before = configuration.clone();
-        let sent = json!({ "platforms": ["linux/a/b/c"], "context": 1, "program": [], "buildFlags": "-t x" });
+        let sent = json!({ "platforms": ["linux/a/b/c"], "context": 1, "program": [], "buildFlags": "-t x", "online": 1 });
         insta::assert_snapshot!(configuration.apply(&sent).join("\n"), @r#"
         rbx.platforms: "linux/a/b/c": cannot parse platform specifier: invalid argument
         rbx.buildFlags: not a list of texts
+        rbx.online: neither true nor false
         rbx.context: not a text
         rbx.program: not a text
         "#);

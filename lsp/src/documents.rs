@@ -24,7 +24,9 @@ use crate::configuration::Configuration;
 use crate::failures::{self, Built, Failure};
 use crate::features::diagnostics::check;
 use crate::meaning::Meaning;
+use crate::online::Online;
 use crate::platforms::{Known, platforms};
+use crate::surroundings::Surroundings;
 use crate::text::Text;
 
 /// Diagnostics are published when a document has not changed for this long …
@@ -49,6 +51,8 @@ pub(crate) enum Message {
     Snapshot(Uri, oneshot::Sender<Arc<Snapshot>>),
     /// A build of a document, as it was then, has ended.
     Built(Arc<Snapshot>, Built),
+    /// More is kept of what registries said.
+    Learned,
 }
 
 /// A document at one moment.
@@ -68,6 +72,8 @@ pub(crate) struct Snapshot {
     pub(crate) default_platforms: Arc<[Platform]>,
     /// What registries said before.
     pub(crate) registries: Arc<Registries>,
+    /// Registries, if the user allows that they are asked.
+    pub(crate) online: Option<Arc<Online>>,
     /// What is known of the repositories that documents are in.
     projects: Arc<Projects>,
     configs: Arc<Configs>,
@@ -147,9 +153,9 @@ struct Document {
 pub(crate) async fn own(
     mut inbox: mpsc::UnboundedReceiver<Message>,
     dirty: mpsc::UnboundedSender<Dirty>,
-    (default_platforms, kept): (Vec<Platform>, Option<PathBuf>),
+    surroundings: Surroundings,
 ) {
-    let mut documents = Documents::new(default_platforms, kept);
+    let mut documents = Documents::new(surroundings);
     loop {
         let message = match documents.due() {
             Some(due) => tokio::time::timeout_at(due, inbox.recv()).await,
@@ -173,6 +179,7 @@ struct Documents {
     default_platforms: Arc<[Platform]>,
     /// Where it is kept what registries said.
     kept: Option<PathBuf>,
+    online: Arc<Online>,
     /// Read anew when a document is opened, as are projects.
     registries: Arc<Registries>,
     projects: Arc<Projects>,
@@ -185,11 +192,13 @@ struct Documents {
 }
 
 impl Documents {
-    fn new(default_platforms: Vec<Platform>, kept: Option<PathBuf>) -> Self {
+    fn new(surroundings: Surroundings) -> Self {
+        let Surroundings { platforms, registries: kept, setup, .. } = surroundings;
         Self {
             abilities: Abilities::default(),
             configuration: Arc::default(),
-            default_platforms: default_platforms.into(),
+            default_platforms: platforms.into(),
+            online: Arc::new(Online::new(setup, kept.clone())),
             registries: Arc::new(Registries::new(None, kept.clone())),
             kept,
             projects: Arc::default(),
@@ -208,6 +217,10 @@ impl Documents {
                     self.configuration = configuration;
                     self.touch_all();
                 }
+            }
+            Message::Learned => {
+                self.registries = Arc::new(Registries::new(None, self.kept.clone()));
+                self.touch_all();
             }
             Message::Open(item) => {
                 self.registries = Arc::new(Registries::new(None, self.kept.clone()));
@@ -266,6 +279,7 @@ impl Documents {
                 configuration: Arc::clone(&self.configuration),
                 default_platforms: Arc::clone(&self.default_platforms),
                 registries: Arc::clone(&self.registries),
+                online: self.configuration.online.then(|| Arc::clone(&self.online)),
                 projects: Arc::clone(&self.projects),
                 configs: Arc::clone(&self.configs),
                 failures: document.failures.clone(),
@@ -313,7 +327,7 @@ pub(crate) mod tests {
 
     /// A document as the task would hand it out, with these settings.
     pub(crate) fn snapshot_with(text: &str, settings: &serde_json::Value) -> Arc<Snapshot> {
-        let mut documents = Documents::new(Vec::new(), None);
+        let mut documents = Documents::new(Surroundings::default());
         let mut configuration = Configuration::default();
         assert_eq!(configuration.apply(settings), [""; 0]);
         documents.take(Message::Configure(Arc::new(configuration)));

@@ -13,6 +13,7 @@ mod documents;
 mod failures;
 mod features;
 mod meaning;
+mod online;
 mod platforms;
 mod publish;
 mod server;

@@ -12,7 +12,12 @@ use crate::features::diagnostics::diagnostics;
 
 /// Publishes the diagnostics of documents, one document at a time, at the pace at which the client takes them: only
 /// those of the newest text of each.
-pub(crate) async fn publish(client: Client, mut inbox: mpsc::UnboundedReceiver<Dirty>) {
+/// Those for which registries may be asked go on to `learner`.
+pub(crate) async fn publish(
+    client: Client,
+    mut inbox: mpsc::UnboundedReceiver<Dirty>,
+    learner: mpsc::UnboundedSender<Arc<Snapshot>>,
+) {
     let checker = match checker() {
         Ok(checker) => checker,
         Err(error) => return tracing::error!(%error, "there is no thread to check documents"),
@@ -26,14 +31,17 @@ pub(crate) async fn publish(client: Client, mut inbox: mpsc::UnboundedReceiver<D
         take_newest(&mut waiting, &mut inbox);
         let Dirty { uri, snapshot } = waiting.remove(0);
         let version = snapshot.as_ref().map(|snapshot| snapshot.version);
-        let found = match snapshot {
-            Some(snapshot) => found(&checker, snapshot).await,
+        let found = match &snapshot {
+            Some(snapshot) => found(&checker, Arc::clone(snapshot)).await,
             None => Vec::new(),
         };
         take_newest(&mut waiting, &mut inbox);
         let outdated = |uri: &Uri| waiting.iter().any(|dirty| dirty.uri == *uri);
         if !outdated(&uri) {
             client.publish_diagnostics(uri, found, version).await;
+            if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.online.is_some()) {
+                let _ = learner.send(snapshot);
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::builds::{Builds, Session};
 use crate::capabilities::Abilities;
 use crate::configuration::{Configuration, SECTION};
 use crate::documents::{Message, Snapshot, own};
+use crate::online::learn;
 use crate::publish::publish;
 use crate::surroundings::Surroundings;
 
@@ -84,10 +85,12 @@ pub async fn serve(
 
     // Dropped at the end, and the tasks with it.
     let mut tasks = JoinSet::new();
-    tasks.spawn(own(inbox, to_publisher, (surroundings.platforms.clone(), surroundings.registries.clone())));
+    tasks.spawn(own(inbox, to_publisher, surroundings.clone()));
     let mut started = None;
     let build = LspService::build(|client| {
-        tasks.spawn(publish(client.clone(), dirty));
+        let (to_learner, resting) = mpsc::unbounded_channel();
+        tasks.spawn(publish(client.clone(), dirty, to_learner));
+        tasks.spawn(learn(client.clone(), resting, to_owner.clone()));
         let builds = Builds::new(client.clone(), to_owner.clone(), surroundings, ending.clone());
         started = Some(builds.clone());
         Backend {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rbx_platform::Platform;
+use rbx_registry::Setup;
 
 use crate::configuration;
 
@@ -28,8 +29,10 @@ pub struct Surroundings {
     pub docker_config: Option<PathBuf>,
     /// What files are built for where nobody says it; this machine's platform if it is empty.
     pub platforms: Vec<Platform>,
-    /// Where it is kept what registries said, if it is known: nobody is asked by the server.
+    /// Where it is kept what registries said, if it is known.
     pub registries: Option<PathBuf>,
+    /// How registries are reached, where the user allows it.
+    pub setup: Setup,
 }
 
 impl Surroundings {
@@ -43,7 +46,7 @@ impl Surroundings {
             .extend(variable("PATH").iter().flat_map(std::env::split_paths).filter(|it| it.is_absolute()));
         let home = variable("HOME").map(|home| Path::new(&home).join(".docker"));
         let config = variable("DOCKER_CONFIG").map(PathBuf::from).or(home);
-        directories.extend(config.map(|config| config.join("cli-plugins")));
+        directories.extend(config.as_ref().map(|config| config.join("cli-plugins")));
         directories.extend(PLUGINS.map(PathBuf::from));
         let data = || {
             let home = || Some(Path::new(&variable("HOME")?).join(".local/share"));
@@ -53,12 +56,19 @@ impl Surroundings {
         let name = format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX);
         let default =
             variable("DOCKER_DEFAULT_PLATFORM").and_then(|value: OsString| value.into_string().ok());
+        let setup = Setup {
+            user_agent: concat!("rbx-lsp/", env!("CARGO_PKG_VERSION")).to_owned(),
+            directory: config,
+            buildx: variable("BUILDX_CONFIG").map(PathBuf::from),
+            ..Setup::default()
+        };
         Self {
             program: None,
             candidates: directories.into_iter().map(|directory| directory.join(&name)).collect(),
             docker_config: None,
             platforms: default.and_then(|list| configuration::platforms(&[list]).ok()).unwrap_or_default(),
             registries: store.map(|store| store.join("facts")),
+            setup: setup.with_variables(|name| std::env::var(name).ok()),
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 
 pub(crate) use config::{
     Proxies, collection_limits, emulation_settings, git_config, prune_filters, registry_config,
+    registry_setup,
 };
 pub(crate) use socket::watch;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use rbx_lsp::Surroundings;
 
 use crate::cli::Context;
+use crate::docker::registry_setup;
 
 /// Runs the server on standard input and output.
 pub(crate) fn serve(context: &Context<'_>) -> ExitCode {
@@ -16,5 +17,6 @@ pub(crate) fn serve(context: &Context<'_>) -> ExitCode {
         std::env::current_exe().ok()
     };
     let config = context.called.docker.config.as_ref().map(|path| context.env.cwd.join(path));
-    rbx_lsp::run(Surroundings { program: own, docker_config: config, ..Surroundings::gather() })
+    let setup = registry_setup(context.called.config_dir(context.env).as_deref(), context.env);
+    rbx_lsp::run(Surroundings { program: own, docker_config: config, setup, ..Surroundings::gather() })
 }

@@ -78,6 +78,11 @@ impl Registries {
         Self { client, cache, known: Mutex::default() }
     }
 
+    /// What asks them.
+    pub fn client(&self) -> Option<&Client> {
+        self.client.as_ref()
+    }
+
     /// Learns what a Dockerfile asks to know of images; answers what could not be learned, and why. Of what one
     /// instance could not learn, it says so once.
     pub async fn learn(&self, file: &Dockerfile, request: &Request, facts: &mut Facts) -> Vec<String> {

@@ -233,3 +233,19 @@ pub enum CredentialsError {
         reason: String,
     },
 }
+
+/// Why it cannot be read how registries are reached.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The credentials cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The settings of registries cannot be read.
+    #[error("{reason}: failed to read {path}")]
+    Settings {
+        /// What the system says, or what is wrong with the content.
+        reason: String,
+        /// The file.
+        path: String,
+    },
+}

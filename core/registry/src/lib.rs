@@ -23,6 +23,7 @@ mod error;
 mod manifest;
 mod push;
 mod scoped;
+mod setup;
 mod text;
 mod tls;
 mod transport;
@@ -31,8 +32,9 @@ pub use blob::BlobStream;
 pub use client::{BearerToken, Client, Fetched, TokenChallenge};
 pub use config::{Config, Proxies};
 pub use credentials::{Credential, Credentials, Secret};
-pub use error::{CredentialsError, RegistryError};
+pub use error::{CredentialsError, RegistryError, SetupError};
 pub use push::{OpenBlob, Pushed};
+pub use setup::Setup;
 pub use transport::Transport;
 
 /// What fuzz targets call.

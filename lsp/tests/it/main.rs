@@ -6,5 +6,9 @@ mod client;
 mod findings;
 mod hover;
 mod neovim;
+mod online;
 mod platforms;
 mod protocol;
+#[path = "../../../core/registry/tests/registry/server.rs"]
+#[expect(dead_code, reason = "the tests of the client need more of it")]
+mod server;

@@ -5,18 +5,17 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rbx_driver::docker::resolve_endpoint;
 use rbx_emulation::Registration;
 use rbx_engine::{Limits, Space};
 use rbx_oci::Reference;
 use rbx_platform::Platform;
-use rbx_registry::Credentials;
+use rbx_registry::Setup;
 use rbx_request::parse_size;
 use rbx_source::GitConfig;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::Called;
@@ -56,7 +55,8 @@ struct DockerConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RbxConfig {
-    registries: BTreeMap<String, RegistrySettings>,
+    /// Read by [`Setup`].
+    registries: IgnoredAny,
     gc: GcSettings,
     emulation: EmulationSettings,
 }
@@ -120,16 +120,6 @@ pub(crate) fn git_config(env: &Env, registry: &rbx_registry::Config) -> GitConfi
         proxies: registry.proxies.clone(),
         known_hosts: known_hosts.filter(|path| path.exists()),
     }
-}
-
-/// How one registry is reached.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RegistrySettings {
-    /// Tried in order before the registry itself.
-    mirrors: Vec<String>,
-    /// Speaks HTTP without TLS.
-    http: bool,
 }
 
 impl Proxies {
@@ -269,43 +259,24 @@ pub(crate) fn registry_config(
     config_dir: Option<&Path>,
     env: &Env,
 ) -> Result<rbx_registry::Config, CliError> {
-    let failed = |error: rbx_registry::CredentialsError| CliError::new(error.to_string());
-    let file = config_dir.map(|directory| directory.join("config.json"));
-    let credentials = Credentials::from_config_file(file.as_deref())
-        .and_then(|credentials| credentials.with_auth_config(env.filled("DOCKER_AUTH_CONFIG")))
-        .map_err(failed)?
-        .with_search_path(env.filled("PATH").unwrap_or_default());
-    let buildx = env.path("BUILDX_CONFIG").or_else(|| config_dir.map(|directory| directory.join("buildx")));
-    let credentials = match buildx {
-        Some(buildx) => credentials.with_scoped(&buildx.join("config")),
-        None => credentials,
-    };
-
-    let settings: RbxConfig = match config_dir {
-        Some(directory) => read_json(&directory.join("rbx/config.json"))?,
-        None => RbxConfig::default(),
-    };
-    let mut config = rbx_registry::Config {
-        user_agent: format!("docker-rbx/{VERSION}"),
-        credentials: Arc::new(credentials),
-        ..rbx_registry::Config::default()
-    };
-    for (registry, settings) in settings.registries {
-        if settings.http {
-            config.plain_http.insert(registry.clone());
-        }
-        if !settings.mirrors.is_empty() {
-            config.mirrors.insert(registry, settings.mirrors);
-        }
+    let config =
+        registry_setup(config_dir, env).config().map_err(|error| CliError::new(error.to_string()))?;
+    // What else is misspelt in that file.
+    if let Some(directory) = config_dir {
+        let _: RbxConfig = read_json(&directory.join("rbx/config.json"))?;
     }
-    let proxy =
-        |name: &str| env.filled(name).or_else(|| env.filled(&name.to_ascii_lowercase())).map(str::to_owned);
-    config.proxies = rbx_registry::Proxies {
-        http: proxy("HTTP_PROXY"),
-        https: proxy("HTTPS_PROXY"),
-        no_proxy: proxy("NO_PROXY"),
-    };
     Ok(config)
+}
+
+/// Where it is said how registries are reached.
+pub(crate) fn registry_setup(config_dir: Option<&Path>, env: &Env) -> Setup {
+    let setup = Setup {
+        user_agent: format!("docker-rbx/{VERSION}"),
+        directory: config_dir.map(Path::to_owned),
+        buildx: env.path("BUILDX_CONFIG"),
+        ..Setup::default()
+    };
+    setup.with_variables(|name| env.var(name).map(str::to_owned))
 }
 
 /// Reads a JSON file; without the file, what is the case without it.
@@ -348,45 +319,11 @@ mod tests {
     }
 
     #[test]
-    fn registries_are_set_up() {
-        let text = r#"{"registries": {
-            "docker.io": {"mirrors": ["localhost:5000", "http://m"]},
-            "registry.lan:5000": {"http": true}
-        }}"#;
-        let directory = directory(&[("rbx/config.json", text)]);
+    fn proxies_for_registries_are_the_environments() {
         let env = Env::with(&[("https_proxy", "http://p:1"), ("NO_PROXY", "lan")]);
-        let config = registry_config(Some(directory.path()), &env).unwrap();
-        assert_eq!(config.mirrors["docker.io"], ["localhost:5000", "http://m"]);
-        assert_eq!(config.plain_http.iter().collect::<Vec<_>>(), ["registry.lan:5000"]);
+        let config = registry_config(None, &env).unwrap();
         assert_eq!(config.proxies.https.as_deref(), Some("http://p:1"));
         assert_eq!(config.proxies.no_proxy.as_deref(), Some("lan"));
-        assert_eq!(config.proxies.http, None);
-    }
-
-    #[tokio::test]
-    async fn parts_of_registries_have_credentials_of_their_own() {
-        let auths = |user: &str| {
-            format!(r#"{{"auths": {{"r.example": {{"username": "{user}", "password": "p"}}}}}}"#)
-        };
-        let (all, app) = (auths("all"), auths("app"));
-        let directory = directory(&[
-            ("config.json", &all),
-            ("buildx/config/r.example/team/app/config.json", &app),
-            ("elsewhere/config/r.example@push/config.json", &app),
-        ]);
-        let elsewhere = directory.path().join("elsewhere").display().to_string();
-        for (env, scope, user) in [
-            (&[][..], "repository:team/app:pull", "app"),
-            (&[], "repository:team/app:pull repository:x:pull", "all"),
-            (&[], "repository:x:push", "all"),
-            (&[("BUILDX_CONFIG", elsewhere.as_str())], "repository:x:push", "app"),
-            (&[("BUILDX_CONFIG", elsewhere.as_str())], "repository:team/app:pull", "all"),
-        ] {
-            let config = registry_config(Some(directory.path()), &Env::with(env)).unwrap();
-            let credential = config.credentials.get_for("r.example", scope).await.unwrap().unwrap();
-            let shown = credential.to_string();
-            assert!(shown.starts_with(&format!("as user {user} from ")), "{env:?} {scope}: {shown}");
-        }
     }
 
     fn emulation(text: &str) -> Result<rbx_emulation::Settings, String> {
@@ -435,12 +372,17 @@ mod tests {
 
     #[test]
     fn a_misspelt_setting_is_an_error_that_names_the_file() {
-        let directory =
-            directory(&[("rbx/config.json", r#"{"registries": {"docker.io": {"mirrrors": []}}}"#)]);
-        let error = registry_config(Some(directory.path()), &Env::with(&[])).unwrap_err();
-        let mut text = Vec::new();
-        error.report(&mut text).unwrap();
-        let text = String::from_utf8(text).unwrap();
-        assert!(text.contains("unknown field `mirrrors`") && text.contains("rbx/config.json"), "{text}");
+        for (text, wrong) in [
+            (r#"{"registries": {"docker.io": {"mirrrors": []}}}"#, "mirrrors"),
+            (r#"{"registry": {}}"#, "registry"),
+        ] {
+            let directory = directory(&[("rbx/config.json", text)]);
+            let error = registry_config(Some(directory.path()), &Env::with(&[])).unwrap_err();
+            let mut text = Vec::new();
+            error.report(&mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains(&format!("unknown field `{wrong}`")), "{text}");
+            assert!(text.contains("rbx/config.json"), "{text}");
+        }
     }
 }

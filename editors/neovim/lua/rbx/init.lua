@@ -19,6 +19,7 @@ local M = {}
 ---@field context string? The build context, from the root of the project; else it is the Dockerfile's directory.
 ---@field buildFlags string[]? More flags of `docker rbx build`.
 ---@field program string? The `docker-rbx` that builds.
+---@field online boolean? Registries may be asked about images; nobody is unless this is set.
 local defaults = {
   filetypes = { 'dockerfile' },
   root_markers = { 'docker-bake.hcl', 'docker-bake.json', 'compose.yaml', 'docker-compose.yml', '.git' },
