@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-/// How long work that blocks is waited for when its thread ends. It may be reading what nobody writes any more.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long work that blocks is waited for at the end: a disk may be slow. It may also be writing what nobody reads.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A runtime on a thread of its own, which ends when this is dropped.
 ///
@@ -34,7 +35,9 @@ impl Network {
         thread::Builder::new().name("buildkit".to_owned()).spawn(move || {
             // An error says that nobody can send any more.
             let _ = runtime.block_on(dropped);
-            runtime.shutdown_timeout(PATIENCE);
+            // Its futures are dropped first, which ends the work that waits for them; then that work is waited for.
+            // `shutdown_timeout` would drop them last.
+            drop(runtime);
             drop(running);
         })?;
         Ok(Self { handle, alive, ended })
@@ -49,7 +52,7 @@ impl Network {
     pub(crate) async fn end(self) {
         drop(self.alive);
         // Nothing is ever sent.
-        let _ = self.ended.await;
+        let _ = timeout(PATIENCE, self.ended).await;
     }
 
     /// The result of `work`, which is done on the thread, and dropped with the future that is answered.
@@ -76,5 +79,37 @@ impl Network {
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
     fn execute(&self, future: F) {
         self.0.spawn(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use hyper::rt::Executor;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_comes_after_work_that_waits_for_futures() {
+        let network = Network::start().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        network.spawner().execute(async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        let done = Arc::new(AtomicBool::new(false));
+        network.handle().spawn_blocking({
+            let done = done.clone();
+            move || {
+                assert!(receiver.recv().is_err());
+                // As removing a file may take.
+                thread::sleep(Duration::from_millis(50));
+                done.store(true, Ordering::SeqCst);
+            }
+        });
+        network.end().await;
+        assert!(done.load(Ordering::SeqCst));
     }
 }

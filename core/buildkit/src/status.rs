@@ -96,8 +96,9 @@ impl Follower {
         tokio::select! {
             biased;
             result = work => Some(result),
-            () = quiet => None,
+            // Before the timer, which cannot be asked any more where the connection's thread has ended.
             () = self.stop.cancelled() => None,
+            () = quiet => None,
         }
     }
 
