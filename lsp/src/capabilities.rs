@@ -2,12 +2,13 @@
 
 use tower_lsp::ls_types::{
     ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
-    DiagnosticTag, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind,
-    ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
-    WorkDoneProgressOptions,
+    CompletionClientCapabilities, CompletionOptions, DiagnosticTag, ExecuteCommandOptions,
+    HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind, ServerCapabilities,
+    TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions,
 };
 
 use crate::commands;
+use crate::features::completion;
 use crate::text::Encoding;
 
 /// What the client can do, as far as it matters.
@@ -33,8 +34,33 @@ pub(crate) struct Abilities {
     pub(crate) unnecessary: bool,
     /// Actions may have edits.
     pub(crate) actions: bool,
+    /// What it can do with completions.
+    pub(crate) completion: Completes,
     /// Edits may be of one version of a document.
     pub(crate) versioned_edits: bool,
+}
+
+/// What a client can do with completions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Completes {
+    /// They may have stops in them.
+    pub(crate) snippets: bool,
+    /// They may say what is inserted and what is replaced.
+    pub(crate) insert_replace: bool,
+    /// Their explanations may be Markdown.
+    pub(crate) markdown: bool,
+}
+
+impl Completes {
+    fn of(client: Option<&CompletionClientCapabilities>) -> Self {
+        let item = client.and_then(|client| client.completion_item.as_ref());
+        let formats = item.and_then(|item| item.documentation_format.as_ref());
+        Self {
+            snippets: item.and_then(|item| item.snippet_support) == Some(true),
+            insert_replace: item.and_then(|item| item.insert_replace_support) == Some(true),
+            markdown: formats.is_some_and(|formats| formats.contains(&MarkupKind::Markdown)),
+        }
+    }
 }
 
 impl Abilities {
@@ -66,6 +92,7 @@ impl Abilities {
             related: findings.and_then(|findings| findings.related_information) == Some(true),
             unnecessary: tags.is_some_and(|tags| tags.value_set.contains(&DiagnosticTag::UNNECESSARY)),
             actions: actions.is_some_and(|actions| actions.code_action_literal_support.is_some()),
+            completion: Completes::of(document.and_then(|document| document.completion.as_ref())),
             versioned_edits: edits.and_then(|edits| edits.document_changes) == Some(true),
         }
     }
@@ -85,6 +112,11 @@ impl Abilities {
             position_encoding: Some(encoding),
             text_document_sync: Some(TextDocumentSyncCapability::Options(sync)),
             document_symbol_provider: Some(OneOf::Left(true)),
+            completion_provider: Some(CompletionOptions {
+                resolve_provider: Some(true),
+                trigger_characters: Some(completion::TRIGGERS.map(str::to_owned).to_vec()),
+                ..CompletionOptions::default()
+            }),
             hover_provider: Some(HoverProviderCapability::Simple(true)),
             code_action_provider: self.actions.then(|| {
                 CodeActionProviderCapability::Options(CodeActionOptions {

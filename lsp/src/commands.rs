@@ -1,6 +1,6 @@
 //! The commands that clients have executed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tower_lsp::jsonrpc::{Error, Result};
 use tower_lsp::ls_types::{ExecuteCommandParams, Uri};
 
 use crate::builds::Order;
-use crate::configuration;
+use crate::configuration::{self, Configuration};
 use crate::documents::Snapshot;
 
 /// Builds a document: of its argument `uri`, for `platforms` (else all that it is built for), up to the stage `target`
@@ -71,6 +71,20 @@ pub(crate) fn platforms(snapshot: &Snapshot) -> Value {
     let platforms = snapshot.platforms();
     let names: Vec<String> = platforms.list.iter().map(rbx_platform::Platform::format_all).collect();
     json!({ "platforms": names, "source": platforms.source.name() })
+}
+
+/// The innermost of the folders that hold a file, else its directory.
+pub(crate) fn root<'a>(file: &'a Path, roots: &'a [PathBuf]) -> Option<&'a Path> {
+    let holding = roots.iter().filter(|root| file.starts_with(root));
+    holding.max_by_key(|root| root.components().count()).map(PathBuf::as_path).or_else(|| file.parent())
+}
+
+/// The build context of a file, if it is a directory of this machine.
+pub(crate) fn context(file: &Path, roots: &[PathBuf], configuration: &Configuration) -> Option<PathBuf> {
+    match &configuration.context {
+        Some(context) => Some(root(file, roots)?.join(context)),
+        None => Some(file.parent()?.to_owned()),
+    }
 }
 
 /// The file that a document is, if it is one.

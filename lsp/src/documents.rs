@@ -325,9 +325,14 @@ impl Documents {
 pub(crate) mod tests {
     use super::*;
 
-    /// A document as the task would hand it out, with these settings.
-    pub(crate) fn snapshot_with(text: &str, settings: &serde_json::Value) -> Arc<Snapshot> {
+    /// A document as the task would hand it out, with these settings, to a client with these abilities.
+    pub(crate) fn snapshot_of(
+        text: &str,
+        settings: &serde_json::Value,
+        abilities: Abilities,
+    ) -> Arc<Snapshot> {
         let mut documents = Documents::new(Surroundings::default());
+        documents.take(Message::Introduce(abilities));
         let mut configuration = Configuration::default();
         assert_eq!(configuration.apply(settings), [""; 0]);
         documents.take(Message::Configure(Arc::new(configuration)));

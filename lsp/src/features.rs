@@ -1,10 +1,14 @@
 //! What the server answers, each a function of a snapshot.
 
 pub(crate) mod actions;
+pub(crate) mod completion;
+mod cursor;
 pub(crate) mod diagnostics;
 pub(crate) mod hover;
+mod known;
 pub(crate) mod lenses;
 mod manual;
 mod page;
 pub(crate) mod predefined;
+mod signals;
 pub(crate) mod symbols;

@@ -269,14 +269,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::documents::tests::snapshot_with;
+    use crate::capabilities::Abilities;
+    use crate::documents::tests::snapshot_of;
 
     /// What a variable is worth at the mark, a line for each value.
     fn worth(text: &str, name: &str) -> String {
         let offset = text.find('‸').unwrap();
         let text = text.replace('‸', "");
         let options = json!({ "platforms": "linux/amd64,linux/arm64,linux/arm/v7", "buildFlags": ["--build-arg=GIVEN=1"] });
-        let snapshot = snapshot_with(&text, &options);
+        let snapshot = snapshot_of(&text, &options, Abilities::default());
         snapshot.meaning.recalled.get_or_init(|| {
             let facts = BaseFacts { env: vec![("GOPATH".into(), "/go".into())], ..BaseFacts::default() };
             let amd64 = Platform::parse("linux/amd64").unwrap();

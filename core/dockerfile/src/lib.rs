@@ -45,7 +45,7 @@ pub use instruction::{
     ArgBody, Body, CommandLine, Files, Flag, FlagKind, FlagSpec, FromBody, HealthBody, Heredoc, Instruction,
     Keyword, Pair, Word,
 };
-pub use line::{Line, LineKind};
+pub use line::{Line, LineKind, continuation};
 pub use note::{Expanded, FromNotes, Note, NoteKind, Undefined};
 pub use op::{Command, Copy, From, Healthcheck, InlineFile, Op, Remote, Run, Source};
 pub use parse::parse;

@@ -80,9 +80,9 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Length of `content` without the continuation at its end; `None` where the line is not continued. An escape
-/// character right before the last one takes the continuation back, as in BuildKit.
-pub(crate) fn continuation(content: &str, escape: char) -> Option<usize> {
+/// Length of `content`, a line without its newline, up to the continuation at its end; `None` where the line is not
+/// continued. An escape character right before the last one takes the continuation back, as in BuildKit.
+pub fn continuation(content: &str, escape: char) -> Option<usize> {
     let body = content.trim_end_matches([' ', '\t']).strip_suffix(escape)?;
     if body.ends_with(escape) { None } else { Some(body.len()) }
 }

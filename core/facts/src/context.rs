@@ -37,15 +37,7 @@ pub fn context(
     dockerfile: Option<&Path>,
     sources: &BTreeSet<String>,
 ) -> Result<ContextFacts, String> {
-    let ignore = match ignore_file(directory, dockerfile) {
-        Some(path) => {
-            let failed = |reason: String| format!("{reason}: failed to read {}", path.display());
-            let bytes = read_ignore(&path).map_err(|error| failed(error.to_string()))?;
-            Ignore::parse(&bytes).map_err(|error| failed(error.to_string()))?
-        }
-        None => Ignore::none(),
-    };
-    let mut facts = ContextFacts { ignore, ..ContextFacts::default() };
+    let mut facts = ContextFacts { ignore: ignored(directory, dockerfile)?, ..ContextFacts::default() };
     for source in sources {
         let mut search = Search {
             root: directory,
@@ -60,6 +52,14 @@ pub fn context(
         }
     }
     Ok(facts)
+}
+
+/// What stays out of a context.
+pub(crate) fn ignored(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore, String> {
+    let Some(path) = ignore_file(context, dockerfile) else { return Ok(Ignore::none()) };
+    let failed = |reason: String| format!("{reason}: failed to read {}", path.display());
+    let bytes = read_ignore(&path).map_err(|error| failed(error.to_string()))?;
+    Ignore::parse(&bytes).map_err(|error| failed(error.to_string()))
 }
 
 fn read_ignore(path: &Path) -> io::Result<Vec<u8>> {

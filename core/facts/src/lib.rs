@@ -7,8 +7,10 @@
 mod builder;
 mod cache;
 mod context;
+mod entries;
 mod registries;
 
 pub use builder::this_machine;
 pub use context::{context, ignore_file};
+pub use entries::{Entry, entries};
 pub use registries::Registries;

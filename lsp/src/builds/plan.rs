@@ -51,23 +51,20 @@ impl Plan {
         surroundings: &Surroundings,
     ) -> Result<Self, String> {
         let path = commands::path(&snapshot.uri);
-        let Some((path, own)) = path.as_ref().and_then(|path| Some((path, path.parent()?))) else {
+        let configuration = &snapshot.configuration;
+        let places =
+            |path| Some((commands::root(path, roots)?, commands::context(path, roots, configuration)?));
+        let found = path.as_ref().and_then(|path| Some((path, places(path)?)));
+        let Some((path, (root, context))) = found else {
             return Err(format!("{} is not a file", snapshot.uri.as_str()));
         };
-        let configuration = &snapshot.configuration;
-        // The innermost of the folders that hold the file.
-        let holding = roots.iter().filter(|root| path.starts_with(root));
-        let root = holding.max_by_key(|root| root.components().count()).map_or(own, PathBuf::as_path);
         let platforms = if platforms.is_empty() { snapshot.platforms().list } else { platforms };
         Ok(Self {
             name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             platforms,
             target,
             program: surroundings.builder(configuration.program.as_deref())?,
-            context: configuration
-                .context
-                .as_ref()
-                .map_or_else(|| own.to_owned(), |context| root.join(context)),
+            context,
             directory: root.to_owned(),
             flags: configuration.build_flags.clone(),
             docker_config: surroundings.docker_config.clone(),

@@ -21,6 +21,19 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// A page of one paragraph.
+    pub(crate) fn of(text: impl Into<String>) -> Self {
+        Self { paragraphs: vec![text.into()], ..Self::default() }
+    }
+
+    /// What a rule finds.
+    pub(crate) fn rule(rule: &rbx_lint::Rule) -> Self {
+        let mut page = Self::of(format!("**{}** ({})", rule.name, rule.family.name()));
+        page.paragraphs.push(rule.explanation.trim().to_owned());
+        page.link = rule.url();
+        page
+    }
+
     /// A piece of the manual.
     pub(crate) fn entry(entry: &Entry) -> Self {
         Self {

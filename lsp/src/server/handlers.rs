@@ -8,16 +8,18 @@ use serde_json::Value;
 use tower_lsp::LanguageServer;
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::ls_types::{
-    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, DidChangeConfigurationParams,
-    DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentSymbolParams,
-    DocumentSymbolResponse, ExecuteCommandParams, Hover, HoverParams, InitializeParams, InitializeResult,
-    InitializedParams, MessageType, Registration, ServerInfo,
+    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem, CompletionParams,
+    CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentSymbolParams, DocumentSymbolResponse,
+    ExecuteCommandParams, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
+    MessageType, Registration, ServerInfo,
 };
 
 use super::Backend;
 use crate::capabilities::Abilities;
 use crate::commands::{self, Command};
 use crate::documents::{Message, Snapshot};
+use crate::features::completion::{self, Asked};
 use crate::features::{actions, hover, lenses, symbols};
 
 impl LanguageServer for Backend {
@@ -106,6 +108,24 @@ impl LanguageServer for Backend {
         // What a variable is worth may have to be worked out.
         let hover = move |snapshot: &Snapshot| hover::hover(snapshot, place.position);
         Ok(self.answer_apart(place.text_document.uri, hover).await?.flatten())
+    }
+
+    async fn completion(&self, params: CompletionParams) -> Result<Option<CompletionResponse>> {
+        let place = params.text_document_position;
+        let roots = self.session().roots;
+        // Directories may have to be read.
+        let complete =
+            move |snapshot: &Snapshot| completion::completion(snapshot, place.position, &roots).into();
+        self.answer_apart(place.text_document.uri, complete).await
+    }
+
+    async fn completion_resolve(&self, mut item: CompletionItem) -> Result<CompletionItem> {
+        if let Some(asked) = Asked::read(item.data.as_ref()) {
+            let explain = move |snapshot: &Snapshot| completion::resolve(snapshot, &asked.about);
+            let documentation = self.answer_apart(asked.uri, explain).await?;
+            item.documentation = documentation.flatten();
+        }
+        Ok(item)
     }
 
     // Changes.

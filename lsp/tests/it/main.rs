@@ -3,6 +3,7 @@
 
 mod builds;
 mod client;
+mod completion;
 mod findings;
 mod hover;
 mod neovim;

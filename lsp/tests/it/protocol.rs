@@ -41,7 +41,7 @@ async fn the_server_says_what_it_can() {
     let mut client = Client::connect();
     let mut answer = client.initialize(json!({})).await;
     assert_eq!(answer["serverInfo"]["version"].take(), env!("CARGO_PKG_VERSION"));
-    assert_json_snapshot!(answer, @r#"
+    assert_json_snapshot!(answer, @r##"
     {
       "capabilities": {
         "positionEncoding": "utf-16",
@@ -50,6 +50,20 @@ async fn the_server_says_what_it_can() {
           "change": 2
         },
         "hoverProvider": true,
+        "completionProvider": {
+          "resolveProvider": true,
+          "triggerCharacters": [
+            " ",
+            "=",
+            "$",
+            "{",
+            "-",
+            ",",
+            "/",
+            ":",
+            "#"
+          ]
+        },
         "documentSymbolProvider": true,
         "codeLensProvider": {},
         "executeCommandProvider": {
@@ -65,7 +79,7 @@ async fn the_server_says_what_it_can() {
         "version": null
       }
     }
-    "#);
+    "##);
     assert_eq!(client.end().await, Ended::Orderly);
 }
 
