@@ -21,6 +21,10 @@ use crate::trigger::on_build_of;
 /// Bytes of triggers in all stages together, at most. Triggers multiply: without a bound ten thousand of them in ten
 /// thousand stages would be a hundred million steps.
 const MAX_TRIGGERS: usize = 4 << 20;
+/// The argument that has the name of the stage that is built.
+pub(crate) const TARGET_STAGE: &str = "TARGETSTAGE";
+/// The arguments that are proxies; each is also known in lower case.
+pub(crate) const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 /// What a trigger costs beside its text.
 const TRIGGER_COST: usize = 100;
 
@@ -81,7 +85,7 @@ pub fn platform_arguments(target: &Platform, build: &Platform) -> [(&'static str
 /// them part of its cache key or the image.
 pub fn proxy_variables(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut variables = Vec::new();
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"] {
+    for name in PROXIES {
         let given =
             build_args.iter().rfind(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_empty());
         if let Some((_, value)) = given {
@@ -193,7 +197,7 @@ impl<'a> Resolver<'a> {
         let (target, build) = (self.scope.target_platform, self.scope.build_platform);
         let last = self.file.stages().last().and_then(|stage| stage_name(&stage[0]));
         let stage = self.scope.target.map(str::to_owned).or(last).unwrap_or_else(|| "default".to_owned());
-        for (name, value) in platform_arguments(target, build).into_iter().chain([("TARGETSTAGE", stage)]) {
+        for (name, value) in platform_arguments(target, build).into_iter().chain([(TARGET_STAGE, stage)]) {
             let value = self.scope.build_args.get(name).cloned().unwrap_or(value);
             self.globals.insert(name.to_owned(), value);
         }

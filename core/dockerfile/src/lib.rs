@@ -16,6 +16,7 @@ mod heredoc;
 mod ignore;
 mod instruction;
 mod line;
+mod names;
 mod note;
 mod op;
 mod parse;
@@ -46,6 +47,10 @@ pub use instruction::{
     Keyword, Pair, Word,
 };
 pub use line::{Line, LineKind, continuation};
+pub use names::{
+    Guess, Mention, Names, Role, ShellRead, Subject, SubjectKind, Substitution, is_predefined, names,
+    substitutions,
+};
 pub use note::{Expanded, FromNotes, Note, NoteKind, Undefined};
 pub use op::{Command, Copy, From, Healthcheck, InlineFile, Op, Remote, Run, Source};
 pub use parse::parse;

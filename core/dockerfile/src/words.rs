@@ -65,29 +65,14 @@ pub(crate) fn flags(line: &Logical, range: Range<usize>, escape: char) -> (Vec<F
         let start = position;
         let mut value = String::new();
         let mut equals = None;
-        let mut quote: Option<char> = None;
-        let mut chars = text[start..range.end].char_indices().map(|(at, c)| (start + at, c));
-        position = range.end;
-        while let Some((at, c)) = chars.next() {
-            if quote.is_none() && c.is_whitespace() {
-                position = at;
-                break;
-            }
-            if quote == Some(c) {
-                quote = None;
-                continue;
-            }
-            if quote.is_none() && matches!(c, '\'' | '"') {
-                quote = Some(c);
-                continue;
-            }
-            let Some((at, c)) = (if c == escape { chars.next() } else { Some((at, c)) }) else { continue };
-            // Escaped or quoted, it parts the name from the value.
-            if c == '=' && equals.is_none() {
-                equals = Some((value.len(), at));
-            }
-            value.push(c);
-        }
+        position = start
+            + flag_chars(&text[start..range.end], escape, |at, c| {
+                // Escaped or quoted, it parts the name from the value.
+                if c == '=' && equals.is_none() {
+                    equals = Some((value.len(), start + at));
+                }
+                value.push(c);
+            });
         if value == "--" {
             return (flags, position);
         }
@@ -101,6 +86,29 @@ pub(crate) fn flags(line: &Logical, range: Range<usize>, escape: char) -> (Vec<F
         };
         flags.push(Flag { span, name, value });
     }
+}
+
+/// Reads a flag up to the white space after it, and tells of each of its characters, without quotes and escapes, where
+/// it stands. Answers its length.
+pub(crate) fn flag_chars(text: &str, escape: char, mut each: impl FnMut(usize, char)) -> usize {
+    let mut quote: Option<char> = None;
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        if quote.is_none() && c.is_whitespace() {
+            return at;
+        }
+        if quote == Some(c) {
+            quote = None;
+            continue;
+        }
+        if quote.is_none() && matches!(c, '\'' | '"') {
+            quote = Some(c);
+            continue;
+        }
+        let Some((at, c)) = (if c == escape { chars.next() } else { Some((at, c)) }) else { continue };
+        each(at, c);
+    }
+    text.len()
 }
 
 fn cut_name(flag: &str) -> String {
@@ -158,6 +166,12 @@ fn json_strings(line: &Logical, range: Range<usize>) -> Option<Vec<Word>> {
 /// The JSON string `text` begins with, decoded, and its length as written. A lone surrogate becomes U+FFFD.
 fn json_string(text: &str) -> Option<(String, usize)> {
     let mut value = String::new();
+    let length = json_chars(text, |_, c| value.push(c))?;
+    Some((value, length))
+}
+
+/// Reads the JSON string `text` begins with, and tells of each of its characters where it stands. Answers the length.
+pub(crate) fn json_chars(text: &str, mut each: impl FnMut(usize, char)) -> Option<usize> {
     let mut chars = text.char_indices();
     if chars.next()?.1 != '"' {
         return None;
@@ -168,14 +182,14 @@ fn json_string(text: &str) -> Option<(String, usize)> {
     };
     while let Some((at, c)) = chars.next() {
         match c {
-            '"' => return Some((value, at + 1)),
+            '"' => return Some(at + 1),
             '\\' => match chars.next()?.1 {
-                c @ ('"' | '\\' | '/') => value.push(c),
-                'b' => value.push('\x08'),
-                'f' => value.push('\x0c'),
-                'n' => value.push('\n'),
-                'r' => value.push('\r'),
-                't' => value.push('\t'),
+                c @ ('"' | '\\' | '/') => each(at, c),
+                'b' => each(at, '\x08'),
+                'f' => each(at, '\x0c'),
+                'n' => each(at, '\n'),
+                'r' => each(at, '\r'),
+                't' => each(at, '\t'),
                 'u' => {
                     let first = hex(at + 2)?;
                     chars.nth(3)?;
@@ -184,15 +198,15 @@ fn json_string(text: &str) -> Option<(String, usize)> {
                     match pair {
                         Some(Some(Ok(c))) if c.len_utf16() == 2 => {
                             chars.nth(5)?;
-                            value.push(c);
+                            each(at, c);
                         }
-                        _ => value.push(char::from_u32(first.into()).unwrap_or(char::REPLACEMENT_CHARACTER)),
+                        _ => each(at, char::from_u32(first.into()).unwrap_or(char::REPLACEMENT_CHARACTER)),
                     }
                 }
                 _ => return None,
             },
             c if c < ' ' => return None,
-            c => value.push(c),
+            c => each(at, c),
         }
     }
     None
