@@ -38,5 +38,6 @@ pub use lint::{Request, lint, lint_evaluated};
 pub use mend::{Mended, mend};
 pub use rule::{Family, Rule, proposal, rule, rules};
 pub use settings::{LabelKind, Level, Settings};
+pub use shell::shell_reads;
 pub use shellcheck::{ScriptComment, ScriptLevel, ScriptPlace, wanted_scripts};
 pub use suppress::suppressions;

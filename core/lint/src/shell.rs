@@ -10,6 +10,7 @@ mod call;
 mod compound;
 mod expansion;
 mod model;
+mod outer;
 mod parse;
 mod reads;
 mod redirection;
@@ -18,6 +19,7 @@ mod word;
 
 pub(crate) use call::{Arguments, Call};
 pub(crate) use model::{Assignment, Command, Context, Expansion, Join, Part, Program, Redirection, Word};
+pub use outer::shell_reads;
 pub(crate) use reads::{Otherwise, reads};
 pub(crate) use script::{Purpose, Run, Script, Scripts, runs};
 

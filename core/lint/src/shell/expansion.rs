@@ -53,6 +53,7 @@ impl Parser<'_, '_> {
         self.out.expansions.push(Expansion {
             name,
             range: start..self.at,
+            name_end: self.at,
             operator: None,
             colon: false,
             operand: self.at..self.at,

@@ -127,6 +127,8 @@ pub(crate) struct Expansion {
     pub(crate) name: String,
     /// All of it, the `$` included.
     pub(crate) range: Range<usize>,
+    /// Where the name ends.
+    pub(crate) name_end: usize,
     /// What follows the name in braces: `-`, `=`, `+`, `?`, `#`, `%`, `/` and others.
     pub(crate) operator: Option<char>,
     /// There is a `:` before the operator.
@@ -135,6 +137,14 @@ pub(crate) struct Expansion {
     pub(crate) operand: Range<usize>,
     /// The command that has it in its words.
     pub(crate) command: Option<usize>,
+}
+
+impl Expansion {
+    /// Where its name stands. Between the `$` and the name there may be a brace, and `#` or `!`.
+    pub(crate) fn name_range(&self) -> Range<usize> {
+        let end = self.name_end;
+        end - self.name.len()..end
+    }
 }
 
 impl Word {

@@ -29,7 +29,7 @@ pub(crate) enum Otherwise {
 }
 
 /// Commands that set the variables that are their arguments.
-const SETTERS: [&str; 14] = [
+pub(super) const SETTERS: [&str; 14] = [
     "declare",
     "export",
     "for",

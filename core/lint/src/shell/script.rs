@@ -56,6 +56,19 @@ impl<'a> Script<'a> {
             Body::Healthcheck(check) => check.command.as_ref()?,
             _ => return None,
         };
+        Self::of_line(file, instruction, line)
+    }
+
+    /// The same for what containers run, too: of `CMD` and `ENTRYPOINT`.
+    pub(super) fn of_any(file: &'a Dockerfile, instruction: &'a Instruction) -> Option<Self> {
+        match &instruction.body {
+            Body::Onbuild(trigger) if instruction.heredocs.is_empty() => Self::of_any(file, trigger),
+            Body::Cmd(line) | Body::Entrypoint(line) => Self::of_line(file, instruction, line),
+            _ => Self::of(file, instruction),
+        }
+    }
+
+    fn of_line(file: &'a Dockerfile, instruction: &'a Instruction, line: &'a CommandLine) -> Option<Self> {
         let word = match line {
             CommandLine::Shell(word) => word,
             CommandLine::Exec { words, .. } => return Self::strings(file, instruction, words),
@@ -158,6 +171,19 @@ impl<'a> Script<'a> {
         Span { start, end: end.max(start) }
     }
 
+    /// Where a part of the script stands: one span, and more where a line is continued within it.
+    pub(crate) fn pieces(&self, range: &Range<usize>) -> Vec<Span> {
+        let mut pieces: Vec<Span> = Vec::new();
+        for at in range.clone() {
+            let (start, end) = (self.source(at, false), self.source(at, true).saturating_add(1));
+            match pieces.last_mut() {
+                Some(last) if start <= last.end => last.end = last.end.max(end),
+                _ => pieces.push(Span { start, end }),
+            }
+        }
+        pieces
+    }
+
     /// How a part of the script is written in the Dockerfile.
     pub(crate) fn written(&self, range: &Range<usize>) -> &'a str {
         self.span(range).slice(&self.file.text)
@@ -212,7 +238,9 @@ impl<'a> Script<'a> {
     /// What follows the keyword.
     fn line(&self) -> Option<&'a str> {
         match &self.instruction.body {
-            Body::Run(CommandLine::Shell(word)) => Some(&word.text),
+            Body::Run(CommandLine::Shell(word))
+            | Body::Cmd(CommandLine::Shell(word))
+            | Body::Entrypoint(CommandLine::Shell(word)) => Some(&word.text),
             Body::Healthcheck(check) => match &check.command {
                 Some(CommandLine::Shell(word)) => Some(&word.text),
                 _ => None,
