@@ -2,9 +2,10 @@
 
 use tower_lsp::ls_types::{
     ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
-    CompletionClientCapabilities, CompletionOptions, DiagnosticTag, ExecuteCommandOptions,
-    HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind, ServerCapabilities,
-    TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions,
+    CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
+    ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind,
+    ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
+    WorkDoneProgressOptions,
 };
 
 use crate::commands;
@@ -36,6 +37,8 @@ pub(crate) struct Abilities {
     pub(crate) actions: bool,
     /// What it can do with completions.
     pub(crate) completion: Completes,
+    /// Definitions may be told with what surrounds them.
+    pub(crate) links: bool,
     /// Edits may be of one version of a document.
     pub(crate) versioned_edits: bool,
 }
@@ -93,6 +96,8 @@ impl Abilities {
             unnecessary: tags.is_some_and(|tags| tags.value_set.contains(&DiagnosticTag::UNNECESSARY)),
             actions: actions.is_some_and(|actions| actions.code_action_literal_support.is_some()),
             completion: Completes::of(document.and_then(|document| document.completion.as_ref())),
+            links: document.and_then(|document| document.definition).and_then(|it| it.link_support)
+                == Some(true),
             versioned_edits: edits.and_then(|edits| edits.document_changes) == Some(true),
         }
     }
@@ -111,6 +116,10 @@ impl Abilities {
         ServerCapabilities {
             position_encoding: Some(encoding),
             text_document_sync: Some(TextDocumentSyncCapability::Options(sync)),
+            definition_provider: Some(OneOf::Left(true)),
+            declaration_provider: Some(DeclarationCapability::Simple(true)),
+            references_provider: Some(OneOf::Left(true)),
+            document_highlight_provider: Some(OneOf::Left(true)),
             document_symbol_provider: Some(OneOf::Left(true)),
             completion_provider: Some(CompletionOptions {
                 resolve_provider: Some(true),

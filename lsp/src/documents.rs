@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rbx_dockerfile::{Dockerfile, Span};
+use rbx_dockerfile::{Dockerfile, Names, Span};
 use rbx_facts::Registries;
 use rbx_lint::{FileConfig, Finding};
 use rbx_platform::Platform;
@@ -80,6 +80,7 @@ pub(crate) struct Snapshot {
     /// What is left of builds that failed.
     pub(crate) failures: Vec<Failure>,
     tree: OnceLock<Dockerfile>,
+    names: OnceLock<Names>,
     config: OnceLock<Result<FileConfig, String>>,
     findings: OnceLock<Vec<Finding>>,
     pub(crate) meaning: Meaning,
@@ -89,6 +90,11 @@ impl Snapshot {
     /// What it means.
     pub(crate) fn tree(&self) -> &Dockerfile {
         self.tree.get_or_init(|| rbx_dockerfile::parse(self.text.as_str()))
+    }
+
+    /// The names in it.
+    pub(crate) fn names(&self) -> &Names {
+        self.names.get_or_init(|| rbx_dockerfile::names(self.tree(), &rbx_lint::shell_reads(self.tree())))
     }
 
     /// What is wrong with it for its platforms.
@@ -284,6 +290,7 @@ impl Documents {
                 configs: Arc::clone(&self.configs),
                 failures: document.failures.clone(),
                 tree: OnceLock::new(),
+                names: OnceLock::new(),
                 config: OnceLock::new(),
                 findings: OnceLock::new(),
                 meaning: Meaning::default(),

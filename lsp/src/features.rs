@@ -9,6 +9,7 @@ mod known;
 pub(crate) mod lenses;
 mod manual;
 mod page;
+pub(crate) mod places;
 pub(crate) mod predefined;
 mod signals;
 pub(crate) mod symbols;

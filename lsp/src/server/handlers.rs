@@ -7,12 +7,14 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 use tower_lsp::LanguageServer;
 use tower_lsp::jsonrpc::Result;
+use tower_lsp::ls_types::request::{GotoDeclarationParams, GotoDeclarationResponse};
 use tower_lsp::ls_types::{
     CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem, CompletionParams,
     CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentSymbolParams, DocumentSymbolResponse,
-    ExecuteCommandParams, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
-    MessageType, Registration, ServerInfo,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentHighlight, DocumentHighlightParams,
+    DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, GotoDefinitionParams,
+    GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
+    Location, MessageType, ReferenceParams, Registration, ServerInfo,
 };
 
 use super::Backend;
@@ -20,7 +22,7 @@ use crate::capabilities::Abilities;
 use crate::commands::{self, Command};
 use crate::documents::{Message, Snapshot};
 use crate::features::completion::{self, Asked};
-use crate::features::{actions, hover, lenses, symbols};
+use crate::features::{actions, hover, lenses, places, symbols};
 
 impl LanguageServer for Backend {
     // The session.
@@ -99,6 +101,36 @@ impl LanguageServer for Backend {
 
     async fn document_symbol(&self, params: DocumentSymbolParams) -> Result<Option<DocumentSymbolResponse>> {
         self.answer(params.text_document.uri, symbols::symbols).await
+    }
+
+    async fn goto_definition(&self, params: GotoDefinitionParams) -> Result<Option<GotoDefinitionResponse>> {
+        let place = params.text_document_position_params;
+        let definition = |snapshot: &Snapshot| places::definition(snapshot, place.position);
+        Ok(self.answer(place.text_document.uri, definition).await?.flatten())
+    }
+
+    async fn goto_declaration(
+        &self,
+        params: GotoDeclarationParams,
+    ) -> Result<Option<GotoDeclarationResponse>> {
+        let place = params.text_document_position_params;
+        let declaration = |snapshot: &Snapshot| places::declaration(snapshot, place.position);
+        Ok(self.answer(place.text_document.uri, declaration).await?.flatten())
+    }
+
+    async fn references(&self, params: ReferenceParams) -> Result<Option<Vec<Location>>> {
+        let (place, all) = (params.text_document_position, params.context.include_declaration);
+        let references = |snapshot: &Snapshot| places::references(snapshot, place.position, all);
+        Ok(self.answer(place.text_document.uri, references).await?.flatten())
+    }
+
+    async fn document_highlight(
+        &self,
+        params: DocumentHighlightParams,
+    ) -> Result<Option<Vec<DocumentHighlight>>> {
+        let place = params.text_document_position_params;
+        let highlights = |snapshot: &Snapshot| places::highlights(snapshot, place.position);
+        Ok(self.answer(place.text_document.uri, highlights).await?.flatten())
     }
 
     // What words mean, and which may come.

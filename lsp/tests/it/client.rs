@@ -59,6 +59,21 @@ impl Client {
         client
     }
 
+    /// The same for a text in which marks say what is asked about: see [`marked`].
+    pub(crate) async fn with_marks(text: &str) -> (Self, Vec<Value>) {
+        let (text, places) = marked(text);
+        (Self::with(&text).await, places)
+    }
+
+    /// Asks about a place in the document. `more` are further parameters.
+    pub(crate) async fn ask(&mut self, method: &str, place: &Value, more: Value) -> Value {
+        let mut params = json!({ "textDocument": { "uri": URI }, "position": place });
+        if let (Some(params), Value::Object(more)) = (params.as_object_mut(), more) {
+            params.extend(more);
+        }
+        self.request(method, params).await
+    }
+
     pub(crate) async fn initialize(&mut self, capabilities: Value) -> Value {
         self.initialize_with(json!({ "capabilities": capabilities })).await
     }
@@ -152,6 +167,63 @@ impl Client {
         self.send(&json!({ "jsonrpc": "2.0", "method": "exit" })).await;
         tokio::time::timeout(Duration::from_secs(20), self.server).await.unwrap().unwrap()
     }
+}
+
+/// What stands in a text where something is asked about it. Lines of the text are numbered from 0.
+pub(crate) const MARK: char = '‸';
+
+/// A text without its marks, and where these stood, in UTF-16.
+pub(crate) fn marked(text: &str) -> (String, Vec<Value>) {
+    let mut places = Vec::new();
+    let mut plain = String::new();
+    for c in text.chars() {
+        if c == MARK {
+            let line = plain.rsplit('\n').next().unwrap_or_default();
+            let (line, column) = (plain.matches('\n').count(), line.encode_utf16().count());
+            places.push(json!({ "line": line, "character": column }));
+        } else {
+            plain.push(c);
+        }
+    }
+    (plain, places)
+}
+
+/// An answer that is easy to read: positions are `1:4`, ranges `1:4-1:9`, and places in the document are ranges.
+pub(crate) fn compact(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let keys: Vec<&str> = fields.keys().map(String::as_str).collect();
+            match keys[..] {
+                ["character", "line"] | ["line", "character"] => {
+                    format!("{}:{}", value["line"], value["character"]).into()
+                }
+                ["start", "end"] | ["end", "start"] => range(value).into(),
+                ["uri", "range"] | ["range", "uri"] if value["uri"] == URI => range(&value["range"]).into(),
+                ["range", "newText"] | ["newText", "range"] => {
+                    format!("{} {}", range(&value["range"]), value["newText"]).into()
+                }
+                _ => fields.iter().map(|(key, value)| (key.clone(), compact(value))).collect(),
+            }
+        }
+        Value::Array(items) => items.iter().map(compact).collect(),
+        other => other.clone(),
+    }
+}
+
+/// [`compact`] for a snapshot: one line if it is a text, a line for each part of a list of texts, else indented JSON.
+pub(crate) fn shown(value: &Value) -> String {
+    let line = |value: &Value| value.as_str().map(str::to_owned);
+    let value = compact(value);
+    let lines = value.as_array().and_then(|items| items.iter().map(line).collect::<Option<Vec<_>>>());
+    match lines.filter(|lines| !lines.is_empty()) {
+        Some(lines) => lines.join("\n"),
+        None => line(&value).unwrap_or_else(|| serde_json::to_string_pretty(&value).unwrap()),
+    }
+}
+
+fn range(value: &Value) -> String {
+    let place = |end: &str| format!("{}:{}", value[end]["line"], value[end]["character"]);
+    format!("{}-{}", place("start"), place("end"))
 }
 
 /// A message with its header.

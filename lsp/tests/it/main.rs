@@ -8,6 +8,7 @@ mod findings;
 mod hover;
 mod neovim;
 mod online;
+mod places;
 mod platforms;
 mod protocol;
 #[path = "../../../core/registry/tests/registry/server.rs"]

@@ -64,8 +64,12 @@ async fn the_server_says_what_it_can() {
             "#"
           ]
         },
+        "definitionProvider": true,
+        "referencesProvider": true,
+        "documentHighlightProvider": true,
         "documentSymbolProvider": true,
         "codeLensProvider": {},
+        "declarationProvider": true,
         "executeCommandProvider": {
           "commands": [
             "rbx.build",
