@@ -6,6 +6,8 @@ use serde_json::Value;
 
 /// The section of the client's configuration.
 pub(crate) const SECTION: &str = "rbx";
+/// What is in it. Clients in `editors/` have the same list in their manifests.
+pub(crate) const SETTINGS: [&str; 5] = ["platforms", "context", "program", "buildFlags", "online"];
 
 /// What the user set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +29,10 @@ impl Configuration {
     /// stays as it was, and so does what is wrong; answers a line about each of these.
     pub(crate) fn apply(&mut self, sent: &Value) -> Vec<String> {
         let settings = sent.get(SECTION).unwrap_or(sent);
-        let setting = |name: &str| settings.get(name).filter(|value| !value.is_null());
+        let setting = |name: &str| {
+            debug_assert!(SETTINGS.contains(&name), "{name} is missing in SETTINGS");
+            settings.get(name).filter(|value| !value.is_null())
+        };
         let mut complaints = Vec::new();
         if let Some(value) = setting("platforms") {
             let platforms = list(value)

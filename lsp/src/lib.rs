@@ -12,6 +12,8 @@ mod configuration;
 mod documents;
 mod failures;
 mod features;
+#[cfg(test)]
+mod manifest;
 mod meaning;
 mod online;
 mod platforms;

@@ -7,30 +7,15 @@ use crate::run::{self, Outcome};
 
 /// Builds `examples/hello` with docker-rbx and prints where the image is.
 pub(crate) fn run(house: &House) -> Outcome {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run::visibly(Command::new(cargo).current_dir(&house.root).args([
-        "build",
-        "-p",
-        "docker-rbx",
-        "-p",
-        "rbx-tests",
-        "--bin",
-        "docker-rbx",
-        "--bin",
-        "rbx-parts",
-    ]))?;
-    let layout = run::output(
-        Command::new(house.target.join("debug/rbx-parts"))
-            .env("RBX_PARTS", &house.parts)
-            .args(["layout", "busybox"]),
-    )?;
+    run::programs(house)?;
+    let layout = run::layout(house, "busybox")?;
     let image = house.target.join("hello.oci.tar");
     run::visibly(
         Command::new(house.target.join("debug/docker-rbx"))
             .current_dir(&house.root)
             .args(["build", "--builder", "embedded", "--progress", "plain"])
             .arg("--build-context")
-            .arg(format!("base=oci-layout://{}", layout.trim()))
+            .arg(format!("base=oci-layout://{layout}"))
             .arg("--output")
             .arg(format!("type=oci,dest={}", image.display()))
             .arg("examples/hello"),

@@ -11,9 +11,10 @@ mod host;
 mod parts;
 mod run;
 mod suite;
+mod vscode;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use run::Outcome;
 
@@ -26,6 +27,7 @@ Usage: cargo xtask COMMAND
   test [ARGS]      format, lints, all tests; ARGS go to the test runner
   fuzz NAME [ARGS] let libFuzzer look for inputs that break a target (`fuzz` lists them); ARGS go to libFuzzer
   stress [ARGS]    kill and interrupt builds at random moments, and do many at once (--builds, --seed, --at-once)
+  vscode           try the extension for Visual Studio Code in a browser (wants Chromium; fetches VS Code from npm)
   bench [ARGS]     measure rbx and BuildKit side by side (`bench --help` lists the rows)
 ";
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "test" => setup(&house).and_then(|()| suite::test(&house, rest)),
         "fuzz" => fuzz::run(&house, rest),
         "stress" => setup(&house).and_then(|()| suite::stress(&house, rest)),
+        "vscode" => setup(&house).and_then(|()| vscode::tour(&house)),
         "bench" => setup(&house).and_then(|()| suite::bench(&house, rest)),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
@@ -83,5 +86,12 @@ impl House {
         let target = directory("CARGO_TARGET_DIR", root.join("target"));
         let parts = directory("RBX_PARTS", target.join("parts"));
         Self { root, target, parts }
+    }
+
+    /// Cargo, in the workspace and with the parts.
+    fn cargo(&self) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&self.root).env("RBX_PARTS", &self.parts);
+        command
     }
 }

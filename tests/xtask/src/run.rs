@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use crate::House;
+
 /// What a task ends with; the reason of a failure is for a person.
 pub(crate) type Outcome<T = ()> = Result<T, String>;
 
@@ -30,6 +32,19 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
         output.status,
         String::from_utf8_lossy(&output.stderr).trim_end()
     ))
+}
+
+/// Builds `docker-rbx` and `rbx-parts`.
+pub(crate) fn programs(house: &House) -> Outcome {
+    let programs = ["-p", "docker-rbx", "-p", "rbx-tests", "--bin", "docker-rbx", "--bin", "rbx-parts"];
+    visibly(house.cargo().arg("build").args(programs))
+}
+
+/// Where the OCI layout of a base image is; [`programs`] have to be there.
+pub(crate) fn layout(house: &House, image: &str) -> Outcome<String> {
+    let mut parts = Command::new(house.target.join("debug/rbx-parts"));
+    let layout = output(parts.env("RBX_PARTS", &house.parts).args(["layout", image]))?;
+    Ok(layout.trim().to_owned())
 }
 
 /// A command line as a person would type it, long ones cut.

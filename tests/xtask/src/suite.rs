@@ -2,18 +2,19 @@
 
 use std::process::Command;
 
-use crate::House;
 use crate::run::{self, Outcome};
+use crate::{House, vscode};
 
 /// Everything that continuous integration checks, the cheap first. `arguments` go to the test runner.
 pub(crate) fn test(house: &House, arguments: &[String]) -> Outcome {
     let cargo = |words: &[&str]| {
-        let mut command = cargo(house);
+        let mut command = house.cargo();
         command.args(words);
         command
     };
     run::visibly(&mut cargo(&["fmt", "--all", "--check"]))?;
     run::visibly(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    vscode::check(house)?;
     // End-to-end tests run these two programs as a user would.
     run::visibly(&mut cargo(&["build", "--quiet", "-p", "docker-rbx", "-p", "rbx-lsp"]))?;
     run::visibly(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]))?;
@@ -38,7 +39,7 @@ pub(crate) fn test(house: &House, arguments: &[String]) -> Outcome {
 
 /// Builds both sides in release mode and measures them.
 pub(crate) fn bench(house: &House, arguments: &[String]) -> Outcome {
-    run::visibly(cargo(house).args(["build", "--release", "-p", "docker-rbx", "-p", "rbx-tests"]))?;
+    run::visibly(house.cargo().args(["build", "--release", "-p", "docker-rbx", "-p", "rbx-tests"]))?;
     run::visibly(
         Command::new(house.target.join("release/rbx-bench"))
             .env("RBX_PARTS", &house.parts)
@@ -49,14 +50,8 @@ pub(crate) fn bench(house: &House, arguments: &[String]) -> Outcome {
 
 /// Disturbs builds at random moments, and does many at once.
 pub(crate) fn stress(house: &House, arguments: &[String]) -> Outcome {
-    run::visibly(cargo(house).args(["build", "-p", "docker-rbx", "-p", "rbx-tests"]))?;
+    run::visibly(house.cargo().args(["build", "-p", "docker-rbx", "-p", "rbx-tests"]))?;
     run::visibly(
         Command::new(house.target.join("debug/rbx-stress")).env("RBX_PARTS", &house.parts).args(arguments),
     )
-}
-
-fn cargo(house: &House) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&house.root).env("RBX_PARTS", &house.parts);
-    command
 }
