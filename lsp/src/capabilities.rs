@@ -1,16 +1,12 @@
 //! What the client can do, and what the server says it can.
 
-use tower_lsp::ls_types::{
-    ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
-    CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
-    ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind,
-    ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
-    WorkDoneProgressOptions,
-};
 
-use crate::commands;
-use crate::features::completion;
-use crate::text::Encoding;
+use tower_lsp::ls_types::{ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions, CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag, DocumentOnTypeFormattingOptions, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind, ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions};
+
+use crate::features::formatting::{TYPED};
+use crate::features::{completion};
+use crate::text::{Encoding};
+use crate::{commands};
 
 /// What the client can do, as far as it matters.
 #[derive(Debug, Clone, Copy, Default)]
@@ -132,6 +128,12 @@ impl Abilities {
                     code_action_kinds: Some(vec![CodeActionKind::QUICKFIX]),
                     ..CodeActionOptions::default()
                 })
+            }),
+            document_formatting_provider: Some(OneOf::Left(true)),
+            document_range_formatting_provider: Some(OneOf::Left(true)),
+            document_on_type_formatting_provider: Some(DocumentOnTypeFormattingOptions {
+                first_trigger_character: TYPED[0].to_owned(),
+                more_trigger_character: Some(TYPED[1..].iter().map(|&typed| typed.to_owned()).collect()),
             }),
             code_lens_provider: Some(CodeLensOptions { resolve_provider: None }),
             execute_command_provider: Some(ExecuteCommandOptions {

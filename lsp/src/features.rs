@@ -4,6 +4,7 @@ pub(crate) mod actions;
 pub(crate) mod completion;
 mod cursor;
 pub(crate) mod diagnostics;
+pub(crate) mod formatting;
 pub(crate) mod hover;
 mod known;
 pub(crate) mod lenses;

@@ -50,6 +50,22 @@ impl Dockerfile {
         self.instructions[..index].last().filter(|instruction| offset <= instruction.span.end)
     }
 
+    /// Whether keywords are to be in lower case: most of those in stages are, of those that have one case. BuildKit
+    /// counts so.
+    pub fn is_lower_case(&self) -> bool {
+        let (mut lower, mut upper) = (0_usize, 0_usize);
+        let known = |instruction: &&Instruction| instruction.keyword != Keyword::Unknown;
+        for instruction in self.stages().flatten().filter(known) {
+            let word = instruction.keyword_span.slice(&self.text);
+            if word == word.to_lowercase() {
+                lower += 1;
+            } else if word == word.to_uppercase() {
+                upper += 1;
+            }
+        }
+        lower > upper
+    }
+
     /// The comments right before an instruction.
     pub fn comments_of(&self, instruction: &Instruction) -> &[Comment] {
         self.comments.get(instruction.comments.clone()).unwrap_or(&[])

@@ -8,9 +8,11 @@ mod body;
 mod contexts;
 mod diagnostic;
 mod dockerfile;
+mod edit;
 mod evaluate;
 mod expand;
 mod expose;
+mod format;
 mod go;
 mod heredoc;
 mod ignore;
@@ -36,10 +38,12 @@ mod words;
 
 pub use diagnostic::{Diagnostic, Moment, Phase, Severity};
 pub use dockerfile::{Comment, Directive, Directives, Dockerfile};
+pub use edit::{Edit, apply};
 pub use evaluate::{evaluate, outline, platform_arguments, proxy_variables};
 pub use expand::{
     ExpandError, ExpandOptions, expand, expand_keep_quotes, expand_with, expand_words, expand_words_with,
 };
+pub use format::{Indent, Style, format, indent_at};
 pub use go::{parse_bool as go_bool, quoted as go_quoted};
 pub use ignore::{BadPattern, DirState, Ignore, IgnoreError, Verdict, go_match};
 pub use instruction::{

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rbx_dockerfile::Span;
+pub use rbx_dockerfile::{Edit, apply};
 use rbx_platform::Platform;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -114,45 +115,10 @@ pub struct Fix {
     pub edits: Vec<Edit>,
 }
 
-/// A change of the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
-    /// What is replaced; nothing, where it is empty.
-    pub span: Span,
-    /// What comes there.
-    pub text: String,
-}
-
-/// The text after edits that do not overlap and are in order.
-pub fn apply(text: &str, edits: &[Edit]) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut at = 0;
-    for edit in edits {
-        let range = edit.span.range();
-        result.push_str(text.get(at..range.start).unwrap_or_default());
-        result.push_str(&edit.text);
-        at = range.end.max(at);
-    }
-    result.push_str(text.get(at..).unwrap_or_default());
-    result
-}
-
 /// Text of a Dockerfile as messages show it: a long one ends in dots.
 pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_are_applied_in_order() {
-        let edit = |start, end, text: &str| Edit { span: Span { start, end }, text: text.to_owned() };
-        assert_eq!(apply("abcdef", &[edit(0, 1, "x"), edit(3, 3, "-"), edit(5, 6, "")]), "xbc-de");
-        assert_eq!(apply("", &[edit(0, 0, "x")]), "x");
     }
 }

@@ -1,28 +1,21 @@
 //! The handlers of the protocol's messages. Each hands its message to the owner of the documents before it first
 //! awaits: the library starts handlers in the order of their messages, but runs them side by side.
 
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::path::{PathBuf};
+use std::sync::atomic::{Ordering};
 
-use serde_json::Value;
-use tower_lsp::LanguageServer;
-use tower_lsp::jsonrpc::Result;
+use serde_json::{Value};
+use tower_lsp::jsonrpc::{Result};
 use tower_lsp::ls_types::request::{GotoDeclarationParams, GotoDeclarationResponse};
-use tower_lsp::ls_types::{
-    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem, CompletionParams,
-    CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentHighlight, DocumentHighlightParams,
-    DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, GotoDefinitionParams,
-    GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
-    Location, MessageType, ReferenceParams, Registration, ServerInfo,
-};
+use tower_lsp::ls_types::{CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem, CompletionParams, CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentHighlight, DocumentHighlightParams, DocumentOnTypeFormattingParams, DocumentRangeFormattingParams, DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams, Location, MessageType, ReferenceParams, Registration, ServerInfo, TextEdit};
+use tower_lsp::{LanguageServer};
 
-use super::Backend;
-use crate::capabilities::Abilities;
-use crate::commands::{self, Command};
+use crate::capabilities::{Abilities};
+use crate::commands::{Command, self};
 use crate::documents::{Message, Snapshot};
-use crate::features::completion::{self, Asked};
-use crate::features::{actions, hover, lenses, places, symbols};
+use crate::features::completion::{Asked, self};
+use crate::features::{actions, formatting, hover, lenses, places, symbols};
+use super::{Backend};
 
 impl LanguageServer for Backend {
     // The session.
@@ -167,6 +160,27 @@ impl LanguageServer for Backend {
         // The rules may have to be asked.
         let actions = move |snapshot: &Snapshot| actions::actions(snapshot, range, &context);
         self.answer_apart(text_document.uri, actions).await
+    }
+
+    async fn formatting(&self, params: DocumentFormattingParams) -> Result<Option<Vec<TextEdit>>> {
+        let DocumentFormattingParams { text_document, options, .. } = params;
+        let edits = move |snapshot: &Snapshot| formatting::document(snapshot, &options);
+        self.answer_apart(text_document.uri, edits).await
+    }
+
+    async fn range_formatting(&self, params: DocumentRangeFormattingParams) -> Result<Option<Vec<TextEdit>>> {
+        let DocumentRangeFormattingParams { text_document, range, options, .. } = params;
+        let edits = move |snapshot: &Snapshot| formatting::range(snapshot, range, &options);
+        self.answer_apart(text_document.uri, edits).await
+    }
+
+    async fn on_type_formatting(
+        &self,
+        params: DocumentOnTypeFormattingParams,
+    ) -> Result<Option<Vec<TextEdit>>> {
+        let DocumentOnTypeFormattingParams { text_document_position: place, ch, options } = params;
+        let edits = |snapshot: &Snapshot| formatting::typed(snapshot, place.position, &ch, &options);
+        self.answer(place.text_document.uri, edits).await
     }
 
     // Builds.

@@ -4,7 +4,9 @@
 mod builds;
 mod client;
 mod completion;
+mod edits;
 mod findings;
+mod formatting;
 mod hover;
 mod neovim;
 mod online;

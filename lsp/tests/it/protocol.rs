@@ -69,6 +69,15 @@ async fn the_server_says_what_it_can() {
         "documentHighlightProvider": true,
         "documentSymbolProvider": true,
         "codeLensProvider": {},
+        "documentFormattingProvider": true,
+        "documentRangeFormattingProvider": true,
+        "documentOnTypeFormattingProvider": {
+          "firstTriggerCharacter": "\n",
+          "moreTriggerCharacter": [
+            "\\",
+            "`"
+          ]
+        },
         "declarationProvider": true,
         "executeCommandProvider": {
           "commands": [

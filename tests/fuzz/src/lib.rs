@@ -13,6 +13,7 @@ mod dockerfile;
 mod documents;
 mod emulation;
 mod expansion;
+mod format;
 mod ignore;
 mod layers;
 mod lint;
@@ -24,9 +25,10 @@ mod transfers;
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("parser", dockerfile::run),
     ("expansion", expansion::run),
+    ("format", format::run),
     ("ignore", ignore::run),
     ("archives", archives::run),
     ("layers", layers::run),

@@ -90,11 +90,11 @@ fn check(target: &str, mutations: usize) {
     }
 }
 
-/// The seeds of a target by name. Those of the parser are in its crate too: whole Dockerfiles.
+/// The seeds of a target by name. Those of the parser are in its crate, too: whole Dockerfiles.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut directories = vec![here.join("seeds").join(target)];
-    if target == "parser" {
+    if matches!(target, "parser" | "format") {
         directories.push(here.join("../../core/dockerfile/tests/corpus"));
     }
     let files = directories.iter().flat_map(|directory| fs::read_dir(directory).unwrap());
@@ -114,6 +114,7 @@ fn every_target_is_tested() {
     let tested = [
         "parser",
         "expansion",
+        "format",
         "ignore",
         "archives",
         "layers",
@@ -141,6 +142,11 @@ fn parser() {
 #[test]
 fn expansion() {
     check("expansion", 2000);
+}
+
+#[test]
+fn format() {
+    check("format", 500);
 }
 
 #[test]

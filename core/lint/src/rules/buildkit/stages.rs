@@ -64,18 +64,10 @@ pub(super) fn walk(checked: &Checked<'_>, all: &mut Vec<Warning>) {
     // The `ARG`s before the first `FROM` do not count.
     let known = |instruction: &&Instruction| instruction.keyword != Keyword::Unknown;
     let instructions: Vec<&Instruction> = checked.file.stages().flatten().filter(known).collect();
-    let (mut lower, mut upper) = (0_usize, 0_usize);
-    for instruction in &instructions {
-        let word = checked.keyword(instruction);
-        if word == word.to_lowercase() {
-            lower += 1;
-        } else if word == word.to_uppercase() {
-            upper += 1;
-        }
-    }
+    let is_lower_case = checked.file.is_lower_case();
     for instruction in instructions {
         let word = checked.keyword(instruction);
-        let (wanted, casing) = if lower > upper {
+        let (wanted, casing) = if is_lower_case {
             (word.to_lowercase(), "lowercase")
         } else {
             (word.to_uppercase(), "uppercase")
