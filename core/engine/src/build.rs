@@ -52,6 +52,8 @@ pub(crate) struct Build<'a> {
     pub(crate) events: &'a EventSender,
     pub(crate) cancel: &'a Cancel,
     pub(crate) lease: Arc<Lease>,
+    /// Only what is here is looked at: see [`crate::probe`].
+    pub(crate) offline: bool,
 }
 
 impl Build<'_> {
@@ -77,7 +79,7 @@ impl Build<'_> {
     }
 
     /// Finds out what is to be done for each platform.
-    async fn plan(
+    pub(crate) async fn plan(
         &self,
         source: &Source,
         context: &MainContext,
@@ -145,7 +147,7 @@ impl Build<'_> {
     }
 
     /// What it is built for.
-    fn platforms(&self) -> Vec<Platform> {
+    pub(crate) fn platforms(&self) -> Vec<Platform> {
         match self.request.platforms.as_slice() {
             [] => vec![Platform::host()],
             platforms => platforms.to_vec(),
@@ -193,7 +195,7 @@ impl Build<'_> {
     }
 
     /// Finds the devices of all steps; a step's key then has their qualified names, as with BuildKit.
-    fn devices(&self, plan: &mut Plan) -> Result<Devices, BuildError> {
+    pub(crate) fn devices(&self, plan: &mut Plan) -> Result<Devices, BuildError> {
         let runs = plan.vertices.iter_mut().filter_map(|vertex| match &mut vertex.operation {
             Operation::Run(run) if !run.devices.is_empty() => Some((run, &vertex.source, &vertex.name)),
             _ => None,
@@ -216,7 +218,7 @@ impl Build<'_> {
         Ok(devices)
     }
 
-    fn fetcher(&self) -> Result<Fetcher, BuildError> {
+    pub(crate) fn fetcher(&self) -> Result<Fetcher, BuildError> {
         Ok(Fetcher {
             store: self.engine.store.clone(),
             lease: self.lease.clone(),
@@ -230,7 +232,7 @@ impl Build<'_> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "one value for each thing a plan is solved with")]
-    fn solver(
+    pub(crate) fn solver(
         &self,
         plan: Plan,
         context: &MainContext,
@@ -270,11 +272,12 @@ impl Build<'_> {
             describe: wants_image(&self.request.outputs),
             epoch,
             started: Timestamp::now(),
+            dry: false,
         })
     }
 
     /// What every step has.
-    fn settings(
+    pub(crate) fn settings(
         &self,
         fetcher: &Fetcher,
         devices: Devices,
@@ -323,7 +326,7 @@ impl Build<'_> {
     }
 
     /// `SOURCE_DATE_EPOCH`, in seconds.
-    fn epoch(&self) -> Result<Option<i64>, BuildError> {
+    pub(crate) fn epoch(&self) -> Result<Option<i64>, BuildError> {
         match self.request.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str) {
             None | Some("") => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| {
@@ -452,6 +455,7 @@ impl Build<'_> {
             None => NamedContext::Image(name.to_owned()),
         };
         match named {
+            NamedContext::Image(reference) if self.offline => images.known(&reference, platform),
             NamedContext::Image(reference) => {
                 let shown = Reference::parse(&reference).map_or(reference.clone(), |it| it.to_string());
                 // As with steps: which platform, where there are several.

@@ -14,6 +14,7 @@ use crate::build::Build;
 use crate::error::BuildError;
 use crate::export::{self, BuiltImage};
 use crate::features;
+use crate::probe::Probe;
 use crate::rights::claim_ids;
 use crate::steps::{LogLimits, refused};
 use crate::storage::open_store;
@@ -115,7 +116,7 @@ impl Engine {
         features::check(request)?;
         let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
         let lease = Arc::new(lease);
-        let build = Build { engine: self, request, events, cancel, lease };
+        let build = Build { engine: self, request, events, cancel, lease, offline: false };
         build.run(stdout).await.map_err(|error| {
             let about = |path: &Path| error.reason.contains(&*path.to_string_lossy());
             let paths = request.outputs.iter().filter_map(|output| match &output.destination {
@@ -142,7 +143,27 @@ impl Engine {
     ) -> Result<CallAnswer, BuildError> {
         let called = features::called(name)?;
         let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
-        Build { engine: self, request, events, cancel, lease: Arc::new(lease) }.call(called).await
+        let lease = Arc::new(lease);
+        Build { engine: self, request, events, cancel, lease, offline: false }.call(called).await
+    }
+
+    /// Finds out what a build would do now: which steps are cached, and what would run the others. Nothing is run, and
+    /// registries and other servers are asked for nothing, but for base images if the request says `pull`.
+    ///
+    /// # Errors
+    ///
+    /// Those by which a build would end before its first step, but for steps that nothing here runs, which are in the
+    /// answer; and if the context or the Dockerfile is elsewhere.
+    pub async fn probe(
+        &self,
+        request: &BuildRequest,
+        events: &EventSender,
+        cancel: &Cancel,
+    ) -> Result<Probe, BuildError> {
+        features::check(request)?;
+        let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
+        let lease = Arc::new(lease);
+        Build { engine: self, request, events, cancel, lease, offline: !request.pull }.probe().await
     }
 
     /// Whether [`Storage::collect`](crate::Storage::collect) would have something to do, as far as that can be told

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rbx_oci::layout::Layout;
-use rbx_oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Reference};
+use rbx_oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Reference, media_type};
 use rbx_platform::Platform;
 use rbx_store::{BlobInfo, LayerId, Lease, NewImage, NewLayer, Store};
 use tokio::io::AsyncReadExt;
@@ -45,6 +45,8 @@ enum Source {
     Registry(Reference),
     Layout(PathBuf),
     Store,
+    /// It is not here, and nobody was asked: see [`Image::absent`].
+    Absent,
 }
 
 /// Where images are looked for.
@@ -60,14 +62,19 @@ impl Images<'_> {
     /// Finds out what a name stands for on a platform: the store's image of that name if it has the platform, else
     /// the registry's.
     pub(crate) async fn resolve(&self, name: &str, platform: &Platform) -> Result<Image, BuildError> {
-        let reference = Reference::parse(name)
-            .map_err(|error| BuildError::invalid(format!("failed to parse stage name {name:?}: {error}")))?;
+        let reference = parse(name)?;
         if !self.pull
             && let Some(image) = self.in_store(&reference, platform)?
         {
             return Ok(image);
         }
         self.in_registry(&reference, platform).await
+    }
+
+    /// The same for the store alone: an image that stands for one that is not known, if the store has none.
+    pub(crate) fn known(&self, name: &str, platform: &Platform) -> Result<Image, BuildError> {
+        let found = self.in_store(&parse(name)?, platform)?;
+        Ok(found.unwrap_or_else(|| Image::absent(name, platform)))
     }
 
     fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, BuildError> {
@@ -208,6 +215,11 @@ impl Images<'_> {
     }
 }
 
+fn parse(name: &str) -> Result<Reference, BuildError> {
+    Reference::parse(name)
+        .map_err(|error| BuildError::invalid(format!("failed to parse stage name {name:?}: {error}")))
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn malformed(error: rbx_oci::DocumentError) -> BuildError {
     BuildError::failed(reasons(&error))
@@ -261,8 +273,33 @@ impl Image {
             Source::Registry(reference) => Some(reference.clone()),
             // It may have been built here: then no registry has it, or it was pushed.
             Source::Store => Reference::parse(&self.name).ok(),
-            Source::Layout(_) => None,
+            Source::Layout(_) | Source::Absent => None,
         }
+    }
+
+    /// Stands for an image that is not here and is not asked for, in a plan that is only looked at.
+    pub(crate) fn absent(name: &str, platform: &Platform) -> Self {
+        let digest = Digest::sha256_of(b"");
+        let config = Descriptor::new(media_type::OCI_CONFIG, digest, 0);
+        Self {
+            name: Reference::parse(name).map_or_else(|_| name.to_owned(), |name| name.to_string()),
+            config: ImageConfig::new(platform),
+            manifest_digest: digest,
+            manifest: Manifest::new(media_type::OCI_MANIFEST, config, Vec::new()),
+            source: Source::Absent,
+            remember: None,
+        }
+    }
+
+    /// Whether nothing is known of it.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self.source, Source::Absent)
+    }
+
+    /// Its layers, if all of them are in the store.
+    pub(crate) fn unpacked(&self, store: &Store) -> Result<Option<Vec<LayerId>>, BuildError> {
+        let chains = chain_ids(&self.config.diff_ids);
+        Ok(chains.iter().map(|chain| store.peek_chain(chain)).collect::<Result<_, _>>()?)
     }
 
     /// The digests of its layers as they came.
@@ -388,7 +425,7 @@ impl Image {
                     let mut reader = layout.blob(descriptor).map_err(|error| failed(&reasons(&error)))?;
                     std::io::copy(&mut reader, &mut writer).map_err(|error| failed(&error))?;
                 }
-                Source::Store => return Err(failed(&"it is no longer in the store")),
+                Source::Store | Source::Absent => return Err(failed(&"it is no longer in the store")),
             }
             writer.commit(Some((&digest, descriptor.size)))?;
             part.done();

@@ -210,7 +210,8 @@ impl RunMountKind {
 }
 
 impl Operation {
-    fn hash(&self, hasher: &mut KeyHasher) {
+    /// Adds what is done to a key: all but what it is done to.
+    pub(crate) fn hash(&self, hasher: &mut KeyHasher) {
         match self {
             Self::Image(image) => {
                 hasher.field("image").field(&image.name).field(image.manifest_digest.to_string());

@@ -46,6 +46,8 @@ pub(crate) struct Solver {
     /// `SOURCE_DATE_EPOCH`, in seconds.
     pub(crate) epoch: Option<i64>,
     pub(crate) started: Timestamp,
+    /// The store is only looked at: see [`crate::probe`].
+    pub(crate) dry: bool,
 }
 
 /// What every `RUN` of a build has.
@@ -215,7 +217,7 @@ impl Solver {
         }
     }
 
-    async fn copy_source(
+    pub(crate) async fn copy_source(
         self: &Arc<Self>,
         from: &CopyFrom,
         layers: &BTreeMap<VertexId, Vec<LayerId>>,

@@ -245,6 +245,16 @@ impl Store {
         Ok(found)
     }
 
+    /// Finds the same layer and leaves everything as it is: it may be collected at any moment.
+    pub fn peek_chain(&self, chain: &Digest) -> Result<Option<LayerId>, StoreError> {
+        self.inner.read(|db| {
+            let mut statement = db.prepare_cached("SELECT layer FROM chains WHERE chain = ?1")?;
+            let found: Option<[u8; 16]> =
+                statement.query_row([chain.as_bytes()], |row| row.get(0)).optional()?;
+            Ok(found.map(LayerId::from_bytes))
+        })
+    }
+
     /// Records the layer that a chain of layers ends in, and gives the one recorded from then on: of two processes
     /// that have unpacked the same layers, the second one goes on with the first one's.
     pub fn set_chain(&self, lease: &Lease, chain: &Digest, id: LayerId) -> Result<LayerId, StoreError> {

@@ -23,17 +23,23 @@ impl Store {
     /// Looks a record up. The lease keeps it, with its layer and that layer's parents, from then on.
     pub fn record(&self, lease: &Lease, key: &Key) -> Result<Option<Record>, StoreError> {
         if lease.pins().knows(Pinned::Record, key.as_bytes()) {
-            let found = self.inner.read(|db| {
-                let mut statement = db.prepare_cached(SELECT)?;
-                Ok(statement.query_row([key.as_bytes()], from_row).optional()?)
-            })?;
-            return Ok(found.map(|(record, _)| record));
+            return self.peek_record(key);
         }
         let found = self.inner.write(|tx| use_record(tx, lease, key))?;
         if let Some(record) = &found {
             remember(lease, key, record);
         }
         Ok(found)
+    }
+
+    /// Looks a record up and leaves everything as it is: nothing is kept from being collected, and the record is no
+    /// more in use than before.
+    pub fn peek_record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let found = self.inner.read(|db| {
+            let mut statement = db.prepare_cached(SELECT)?;
+            Ok(statement.query_row([key.as_bytes()], from_row).optional()?)
+        })?;
+        Ok(found.map(|(record, _)| record))
     }
 
     /// Records a result and gives what is recorded from then on: with `replace`, this one, else the first one. Of

@@ -14,6 +14,7 @@ use rbx_emulation::{Machine, Means, Missing, Registration, Settings};
 use rbx_platform::Platform;
 use rbx_request::SourceRange;
 
+pub(crate) use notice::emulator;
 pub(crate) use qemu::Emulation;
 
 use crate::error::BuildError;
@@ -141,7 +142,7 @@ impl Commands {
     }
 
     /// Finds out how the commands of each platform are run. Nobody waits for a step that cannot be: it is an error
-    /// before anything is run or fetched. A build for this machine's platform alone asks nothing.
+    /// before anything is run or fetched.
     ///
     /// An OCI `runtime` runs what handlers of the host run, and nothing in the namespace of a build.
     pub(crate) fn means(
@@ -149,13 +150,34 @@ impl Commands {
         settings: &Settings,
         runtime: Option<&Path>,
     ) -> Result<BTreeMap<Platform, Means>, BuildError> {
+        let mut means = BTreeMap::new();
+        let mut missing = Vec::new();
+        for (platform, found) in self.each_means(settings, runtime) {
+            match (found, self.platforms.get(&platform)) {
+                (Ok(found), _) => drop(means.insert(platform, found)),
+                (Err(error), Some(commands)) => missing.push((commands, error)),
+                (Err(_), None) => {}
+            }
+        }
+        match missing.as_slice() {
+            [] => Ok(means),
+            missing => Err(cannot_run(missing, runtime.is_some())),
+        }
+    }
+
+    /// How the commands of each platform are run, or why they cannot be. One that is left out is this machine's own:
+    /// of a build for that alone, nothing is asked.
+    pub(crate) fn each_means(
+        &self,
+        settings: &Settings,
+        runtime: Option<&Path>,
+    ) -> BTreeMap<Platform, Result<Means, Box<Missing>>> {
         let host = Platform::host();
         let foreign =
-            self.platforms.iter().filter(|(platform, _)| **platform != host || !settings.always.is_empty());
+            self.platforms.keys().filter(|platform| **platform != host || !settings.always.is_empty());
         let mut foreign = foreign.peekable();
-        let mut means = BTreeMap::new();
         if foreign.peek().is_none() {
-            return Ok(means);
+            return BTreeMap::new();
         }
         let settings = match (settings.registration, runtime) {
             (Registration::Auto | Registration::Namespace, Some(_)) => {
@@ -164,16 +186,6 @@ impl Commands {
             _ => settings.clone(),
         };
         let machine = Machine::inspect(&settings);
-        let mut missing = Vec::new();
-        for (platform, commands) in foreign {
-            match machine.means(platform) {
-                Ok(found) => drop(means.insert(platform.clone(), found)),
-                Err(error) => missing.push((commands, error)),
-            }
-        }
-        match missing.as_slice() {
-            [] => Ok(means),
-            missing => Err(cannot_run(missing, runtime.is_some())),
-        }
+        foreign.map(|platform| (platform.clone(), machine.means(platform))).collect()
     }
 }

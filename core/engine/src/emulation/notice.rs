@@ -16,7 +16,7 @@ impl Commands {
         for (platform, means) in means {
             let Some(title) = title(platform, means) else { continue };
             Task::internal(events, &title).finish(false, None);
-            if !is_emulated(means) {
+            if emulator(means).is_none() {
                 continue;
             }
             for (stage, separate) in
@@ -44,24 +44,19 @@ fn title(platform: &Platform, means: &Means) -> Option<String> {
         Means::Compatible => {
             format!("[internal] {platform}: steps run natively, since this CPU runs them, too")
         }
-        Means::Host(Some(handler)) => {
-            format!(
-                "[internal] {platform}: steps are emulated by {} of the host",
-                handler.interpreter.display()
-            )
-        }
-        Means::Host(None) => format!("[internal] {platform}: steps are emulated by a handler of the host"),
-        Means::Namespace(_, Emulator::Found(qemu)) => {
-            format!("[internal] {platform}: steps are emulated by {}", qemu.path.display())
-        }
-        Means::Namespace(_, Emulator::Image(image)) => {
-            format!("[internal] {platform}: steps are emulated by QEMU of {image}")
-        }
+        emulated => format!("[internal] {platform}: steps are emulated by {}", emulator(emulated)?),
     })
 }
 
-fn is_emulated(means: &Means) -> bool {
-    matches!(means, Means::Host(_) | Means::Namespace(..))
+/// What emulates, in words; nothing where the CPU runs the commands itself.
+pub(crate) fn emulator(means: &Means) -> Option<String> {
+    Some(match means {
+        Means::Native | Means::Compatible => return None,
+        Means::Host(Some(handler)) => format!("{} of the host", handler.interpreter.display()),
+        Means::Host(None) => "a handler of the host".to_owned(),
+        Means::Namespace(_, Emulator::Found(qemu)) => qemu.path.display().to_string(),
+        Means::Namespace(_, Emulator::Image(image)) => format!("QEMU of {image}"),
+    })
 }
 
 impl Separate {

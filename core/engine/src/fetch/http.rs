@@ -84,9 +84,7 @@ impl Fetcher {
                 redacted(&source.url)
             )));
         }
-        if let Some(checksum) = &source.checksum
-            && let Some(found) = self.find(&source.content_key(checksum))?
-        {
+        if let Some(found) = self.pinned(source)? {
             return Ok(found);
         }
         let address_key = source.address_key();
@@ -135,6 +133,14 @@ impl Fetcher {
             self.store.remove_record(&address_key)?;
         }
         Ok(kept)
+    }
+
+    /// The file of the digest that it must have, if there is one and the file is here: no server is asked.
+    pub(crate) fn pinned(&self, source: &HttpSource) -> Result<Option<Fetched>, BuildError> {
+        match &source.checksum {
+            Some(checksum) => self.find(&source.content_key(checksum)),
+            None => Ok(None),
+        }
     }
 
     /// What the secrets of the build have for a server.

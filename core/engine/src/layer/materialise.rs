@@ -54,6 +54,18 @@ pub(crate) fn directories(
     Ok(found)
 }
 
+/// Whether a layer is laid out as files.
+pub(crate) fn is_laid_out(store: &Store, id: LayerId) -> Result<bool, LayerError> {
+    let mut at = Some(id);
+    while let Some(layer) = at {
+        if store.tree(layer).is_none() {
+            return Ok(false);
+        }
+        at = store.tree_base(layer)?;
+    }
+    Ok(true)
+}
+
 fn materialise(
     store: &Store,
     lease: &Lease,

@@ -39,13 +39,53 @@ impl Solver {
         fresh: bool,
         name: &str,
     ) -> Result<Built, BuildError> {
-        // A linked layer does not look at what it will lie on.
-        let below: &[LayerId] = if copy.link { &[] } else { base };
+        let Unknown { stage_key, parts, options, key } = match self.find_copy(copy, base, sources, fresh)? {
+            Looked::Found(built) => return Ok(built),
+            Looked::Missing(unknown) => unknown,
+        };
+        let below = below(copy, base);
+        let work = Work { copy, parts: &parts, options: &options, below };
+        let (mut items, archives) = self.draft(&work)?;
+        let packed =
+            pack(&self.store, &mut items, Packing::STORE, self.threads, self.describe, self.cancel.flag())?;
+        drop(archives);
+        let key = if let Some(key) = key {
+            key
+        } else {
+            for part in &parts {
+                part.root.remember(&learn(part.root.tree(), &items));
+            }
+            let key = content_key(&work)?;
+            if let Some(built) = self.find_by_content(&key, stage_key, base, fresh)? {
+                return Ok(built);
+            }
+            key
+        };
+        let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
+        let site = Self::copy_key("copy site", copy, below).finish();
+        let version = self.last_version(&site)?;
+        let layer = self.put_packed(version.or(below.last().copied()), index, &packed, name)?;
+        let record = Record { layer: Some(layer), value: Vec::new(), created: Self::created_now() };
+        self.store.put_record(&self.lease, &site, &record, true)?;
+        let keys: Vec<Key> = std::iter::once(key).chain(stage_key).collect();
+        self.record(&keys, base, layer, fresh)
+    }
+
+    /// Looks for a copy's result: by its definition, then by what it would copy. What is to be copied is hashed for
+    /// that, unless so little of it is known that it is better hashed while it is packed.
+    pub(crate) fn find_copy(
+        &self,
+        copy: &CopyOperation,
+        base: &[LayerId],
+        sources: &[CopySource],
+        fresh: bool,
+    ) -> Result<Looked, BuildError> {
+        let below = below(copy, base);
         let stage_key = Self::stage_key(copy, below, sources);
         if let (Some(key), false) = (&stage_key, fresh)
             && let Some(built) = self.find(key, base)?
         {
-            return Ok(built);
+            return Ok(Looked::Found(built));
         }
 
         let owner = copy.owner.as_deref().map(|owner| self.owner(owner, below)).transpose()?;
@@ -77,58 +117,36 @@ impl Solver {
             }
         }
         let cold = unknown >= COLD_BYTES && unknown * 2 > total && !parts.iter().any(|part| part.unpack);
+        if cold && !self.dry {
+            return Ok(Looked::Missing(Unknown { stage_key, parts, options, key: None }));
+        }
+        for part in &parts {
+            let files = selected_files(part.root.tree(), &part.selected, &options)?;
+            part.root.remember(&hash_files(&self.store, &files, self.threads, self.cancel.flag())?);
+        }
+        let key = content_key(&Work { copy, parts: &parts, options: &options, below })?;
+        Ok(match self.find_by_content(&key, stage_key, base, fresh)? {
+            Some(built) => Looked::Found(built),
+            None => Looked::Missing(Unknown { stage_key, parts, options, key: Some(key) }),
+        })
+    }
 
-        let work = Work { copy, parts: &parts, options: &options, below };
-        let content_key = || -> Result<Key, BuildError> {
-            let mut hasher = Self::copy_key("copy content", copy, below);
-            for part in &parts {
-                hash_selection(&mut hasher, part.root.tree(), &part.selected, &options)?;
-            }
-            Ok(hasher.finish())
-        };
-        let known = |key: &Key| match self.find(key, base)? {
+    /// Looks for a copy's result by what it copies; its definition then leads there, too.
+    fn find_by_content(
+        &self,
+        key: &Key,
+        stage_key: Option<Key>,
+        base: &[LayerId],
+        fresh: bool,
+    ) -> Result<Option<Built>, BuildError> {
+        match self.find(key, base)? {
             Some(built) if !fresh => self.alias(stage_key, built).map(Some),
             _ => Ok(None),
-        };
-        let mut key = None;
-        if !cold {
-            for part in &parts {
-                let files = selected_files(part.root.tree(), &part.selected, &options)?;
-                part.root.remember(&hash_files(&self.store, &files, self.threads, self.cancel.flag())?);
-            }
-            let found = *key.insert(content_key()?);
-            if let Some(built) = known(&found)? {
-                return Ok(built);
-            }
         }
-        let (mut items, archives) = self.draft(&work)?;
-        let packed =
-            pack(&self.store, &mut items, Packing::STORE, self.threads, self.describe, self.cancel.flag())?;
-        drop(archives);
-        let key = if let Some(key) = key {
-            key
-        } else {
-            for part in &parts {
-                part.root.remember(&learn(part.root.tree(), &items));
-            }
-            let key = content_key()?;
-            if let Some(built) = known(&key)? {
-                return Ok(built);
-            }
-            key
-        };
-        let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
-        let site = Self::copy_key("copy site", copy, below).finish();
-        let version = self.last_version(&site)?;
-        let layer = self.put_packed(version.or(below.last().copied()), index, &packed, name)?;
-        let record = Record { layer: Some(layer), value: Vec::new(), created: Self::created_now() };
-        self.store.put_record(&self.lease, &site, &record, true)?;
-        let keys: Vec<Key> = std::iter::once(key).chain(stage_key).collect();
-        self.record(&keys, base, layer, fresh)
     }
 
     /// The key by definition, which there is where nothing comes from a context.
-    fn stage_key(copy: &CopyOperation, below: &[LayerId], sources: &[CopySource]) -> Option<Key> {
+    pub(crate) fn stage_key(copy: &CopyOperation, below: &[LayerId], sources: &[CopySource]) -> Option<Key> {
         let mut hasher = Self::copy_key("copy from layers", copy, below);
         let mut from_layers = false;
         for source in sources {
@@ -169,7 +187,7 @@ impl Solver {
 
     /// Lets the definition lead to a result that was found by content.
     fn alias(&self, key: Option<Key>, built: Built) -> Result<Built, BuildError> {
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| !self.dry) {
             let record =
                 Record { layer: built.layers.last().copied(), value: Vec::new(), created: built.created };
             self.store.put_record(&self.lease, &key, &record, true)?;
@@ -224,6 +242,36 @@ impl Solver {
         let origin = Origin::directory(prepared.fs()).map_err(failed)?;
         Ok(Some((prepared, Tree::from_layers([(&index, Some(origin))]))))
     }
+}
+
+/// What came of looking for a copy's result.
+pub(crate) enum Looked {
+    Found(Built),
+    Missing(Unknown),
+}
+
+/// A copy whose result is not in the store, with all that was found out in looking for it.
+pub(crate) struct Unknown {
+    /// The key by definition.
+    stage_key: Option<Key>,
+    parts: Vec<Part>,
+    options: CopyOptions,
+    /// The key by content, if that was hashed.
+    key: Option<Key>,
+}
+
+/// What a copy lies on, as far as it looks at that: a linked layer does not.
+fn below<'a>(copy: &CopyOperation, base: &'a [LayerId]) -> &'a [LayerId] {
+    if copy.link { &[] } else { base }
+}
+
+/// The key by content. The digest of every file must be known.
+fn content_key(work: &Work<'_>) -> Result<Key, BuildError> {
+    let mut hasher = Solver::copy_key("copy content", work.copy, work.below);
+    for part in work.parts {
+        hash_selection(&mut hasher, part.root.tree(), &part.selected, work.options)?;
+    }
+    Ok(hasher.finish())
 }
 
 /// One copy, its sources and what it lies on.

@@ -18,10 +18,7 @@ impl Solver {
         fresh: bool,
         name: &str,
     ) -> Result<Built, BuildError> {
-        let mut hasher = Key::hasher("directory");
-        directory.hash(&mut hasher);
-        hash_layers(&mut hasher, below);
-        let key = hasher.finish();
+        let key = Self::directory_key(directory, below);
         if !fresh && let Some(built) = self.find(&key, below)? {
             return Ok(built);
         }
@@ -36,5 +33,13 @@ impl Solver {
         let index = LayerIndex { entries: items.into_iter().map(Item::into_index).collect() };
         let layer = self.put_packed(below.last().copied(), index, &packed, name)?;
         self.record(&[key], below, layer, fresh)
+    }
+
+    /// The key of a `WORKDIR` on layers.
+    pub(crate) fn directory_key(directory: &DirectoryOperation, below: &[LayerId]) -> Key {
+        let mut hasher = Key::hasher("directory");
+        directory.hash(&mut hasher);
+        hash_layers(&mut hasher, below);
+        hasher.finish()
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rbx_store::{Key, KeyHasher, LayerId, LayerIndex, NewLayer, PreparedTree, Record};
 
-pub(crate) use copy::CopySource;
+pub(crate) use copy::{CopySource, Looked};
 pub use output::LogLimits;
 pub(crate) use run::refused;
 
@@ -48,8 +48,9 @@ fn hash_layers(hasher: &mut KeyHasher, layers: &[LayerId]) {
 
 impl Solver {
     /// Looks a result up. Layers that went missing meanwhile make it a miss.
-    fn find(&self, key: &Key, below: &[LayerId]) -> Result<Option<Built>, BuildError> {
-        let Some(Record { layer: Some(layer), created, .. }) = self.store.record(&self.lease, key)? else {
+    pub(crate) fn find(&self, key: &Key, below: &[LayerId]) -> Result<Option<Built>, BuildError> {
+        let found = if self.dry { self.store.peek_record(key) } else { self.store.record(&self.lease, key) };
+        let Some(Record { layer: Some(layer), created, .. }) = found? else {
             return Ok(None);
         };
         Ok(Some(Built::on(below, layer, created, true)))

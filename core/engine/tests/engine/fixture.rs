@@ -125,6 +125,15 @@ impl Fixture {
         Ok((result, std::fs::read(&path).expect("an archive")))
     }
 
+    /// Builds an image into the store under a name.
+    pub(crate) fn tag(&mut self, name: &str) {
+        self.request.tags = vec![rbx_oci::Reference::parse(name).expect("a name")];
+        let attributes = BTreeMap::new();
+        self.request.outputs = vec![Output { kind: OutputKind::Image, destination: None, attributes }];
+        self.run().0.expect("an image");
+        self.request.tags.clear();
+    }
+
     /// Builds what the request says, in a process state of its own: nothing is kept but the store.
     pub(crate) fn run(&self) -> (Result<BuildResult, BuildError>, Vec<Event>) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -61,21 +61,10 @@ fn cached_rebuild_has_the_same_image_id(fixture: &mut Fixture) {
     assert_eq!(first.image_digest, second.image_digest);
 }
 
-fn tagged(fixture: &mut Fixture, name: &str) {
-    fixture.request.tags = vec![rbx_oci::Reference::parse(name).expect("a name")];
-    fixture.request.outputs = vec![rbx_request::Output {
-        kind: rbx_request::OutputKind::Image,
-        destination: None,
-        attributes: std::collections::BTreeMap::new(),
-    }];
-    fixture.run().0.expect("an image");
-    fixture.request.tags.clear();
-}
-
 fn named_image_is_a_base(fixture: &mut Fixture) {
     fixture.write("a", "one");
     fixture.dockerfile("FROM scratch\nCOPY a /\nENV FROM_BASE=yes\nWORKDIR /base\n");
-    tagged(fixture, "my/base:1");
+    fixture.tag("my/base:1");
     fixture.dockerfile("FROM my/base:1\nCOPY a b\nCOPY a /$FROM_BASE\n");
     let built = fixture.build().expect("a build");
     assert!(built.has("a") && built.has("base/b") && built.has("yes"));
@@ -87,7 +76,7 @@ fn name_given_to_another_image_is_noticed(fixture: &mut Fixture) {
     for content in ["one", "two"] {
         fixture.write("a", content);
         fixture.dockerfile("FROM scratch\nCOPY a /\n");
-        tagged(fixture, "base");
+        fixture.tag("base");
         fixture.dockerfile(derived);
         assert_eq!(fixture.build().expect("a build").text("a"), content);
     }

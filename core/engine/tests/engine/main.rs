@@ -8,6 +8,7 @@ mod fixture;
 mod hostile;
 mod images;
 mod privileges;
+mod probe;
 mod servers;
 mod sources;
 mod steps;
@@ -23,6 +24,7 @@ fn main() {
         hostile::trials(),
         images::trials(),
         privileges::trials(),
+        probe::trials(),
         sources::trials(),
         steps::trials(),
     ]

@@ -30,14 +30,7 @@ impl Solver {
         fresh: bool,
         task: &Task,
     ) -> Result<Built, BuildError> {
-        let mut hasher = Key::hasher("run");
-        run.hash(&mut hasher);
-        hash_layers(&mut hasher, below);
-        hasher.number(mounted.len() as u64);
-        for layers in mounted {
-            hash_layers(&mut hasher, layers);
-        }
-        let key = self.settings.hash(hasher).finish();
+        let key = self.run_key(run, below, mounted);
         if !fresh && let Some(built) = self.find(&key, below)? {
             return Ok(built);
         }
@@ -76,6 +69,18 @@ impl Solver {
         let description = format!("mount / from exec {}", run.args.join(" "));
         let layer = self.put_layer(below.last().copied(), index, Some(tree), &description)?;
         self.record(&[key], below, layer, fresh)
+    }
+
+    /// The key of a `RUN` on layers, with the layers that it mounts.
+    pub(crate) fn run_key(&self, run: &RunOperation, below: &[LayerId], mounted: &[Vec<LayerId>]) -> Key {
+        let mut hasher = Key::hasher("run");
+        run.hash(&mut hasher);
+        hash_layers(&mut hasher, below);
+        hasher.number(mounted.len() as u64);
+        for layers in mounted {
+            hash_layers(&mut hasher, layers);
+        }
+        self.settings.hash(hasher).finish()
     }
 
     /// Runs a step to its end, its output as events. When the build is cancelled, it is killed with all it started.
