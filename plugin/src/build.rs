@@ -5,6 +5,7 @@ mod caches;
 mod calls;
 mod context;
 mod daemon;
+mod dry_run;
 mod embedded;
 mod foreign;
 pub(crate) mod interrupt;
@@ -77,8 +78,9 @@ fn build(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CliError> 
     }
     prepared.request.labels.extend(vcs::labels(&prepared.request, env));
     let job = Job { context, args, selected, prepared, results, show, debug };
-    match job.selected.driver {
-        DriverKind::Embedded => embedded::build(job),
+    match (job.selected.driver, &job.prepared.call) {
+        (DriverKind::Embedded, _) => embedded::build(job),
+        (_, Some(call)) if call.name == dry_run::NAME => dry_run::refuse(&job, call),
         _ => daemon::build(&job),
     }
 }

@@ -122,7 +122,7 @@ fn values(flag: &Arg, begun: &str, builders: &dyn Fn() -> Vec<String>) -> (Vec<(
     let known: &[&str] = match flag.get_long().unwrap_or_default() {
         "progress" => &["auto", "none", "plain", "quiet", "rawjson", "tty"],
         "network" => &["default", "host", "none"],
-        "call" => &["build", "check", "outline", "targets"],
+        "call" => &["build", "check", "dry-run", "outline", "targets"],
         "builder" => return (names(builders, begun), Directive::NoFiles),
         "driver" => &["docker-container", "remote"],
         "platform" => &[

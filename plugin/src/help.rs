@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn build_is_explained() {
-        assert_snapshot!(command(&by_docker(), cli::entry("build").unwrap(), 80), @r##"
+        assert_snapshot!(command(&by_docker(), cli::entry("build").unwrap(), 80), @r#"
         Usage:  docker rbx build [OPTIONS] PATH | URL | -
 
         Build an image from a Dockerfile
@@ -191,12 +191,15 @@ mod tests {
                                               "user/app:cache",
                                               "type=local,dest=path/to/dir")
               --call string                   What to do with the Dockerfile
-                                              ("build", "check", "outline",
-                                              "targets") (default "build")
+                                              ("build", "check", "dry-run",
+                                              "outline", "targets") (default "build")
               --cgroup-parent string          Control group above those of "RUN"
                                               instructions
               --check                         Same as "--call=check"
           -D, --debug                         Enable debug logging
+              --dry-run                       Same as "--call=dry-run": show
+                                              which steps are cached and what
+                                              runs the others, and build nothing
           -f, --file string                   Path of the Dockerfile (default:
                                               "PATH/Dockerfile")
               --iidfile string                Write the image ID to this file
@@ -243,7 +246,7 @@ mod tests {
               --target string                 Build this stage
               --ulimit ulimit                 Limit processes of steps (format:
                                               "type=soft[:hard]")
-        "##);
+        "#);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::daemon::dockerfile_name;
 use super::interrupt::Interrupt;
 use super::load::{self, Found, Loaded};
 use super::request::Prepared;
-use super::{Job, steps, store_root, warn};
+use super::{Job, dry_run, steps, store_root, warn};
 use crate::cli::Context;
 use crate::collection;
 use crate::docker::{collection_limits, emulation_settings, git_config, registry_config};
@@ -67,8 +67,10 @@ impl Build<'_> {
         let Self { job, store, registry, git, steps, emulation, limits, rights } = self;
         let (context, prepared) = (job.context, &job.prepared);
         let interrupt = Interrupt::listen(context.env)?;
+        let dry = prepared.call.as_ref().filter(|call| call.name == dry_run::NAME);
+        let find = async { if dry.is_some() { Ok(Vec::new()) } else { load::find(prepared, context).await } };
         let loads = tokio::select! {
-            found = load::find(prepared, context) => found?,
+            found = find => found?,
             () = interrupt.happened() => return Err(BuildError::cancelled().into()),
         };
         let warnings = prepared.warning.clone().into_iter();
@@ -78,6 +80,9 @@ impl Build<'_> {
         let config =
             Config { root: store.clone(), registry, git, steps, emulation, threads, log_limits, rights };
         let engine = Arc::new(Engine::open(config)?);
+        if let Some(call) = dry {
+            return dry_run::run(&job, &engine, call, &interrupt).await;
+        }
         if let Some(call) = &prepared.call {
             return answer(&job, &engine, call, &interrupt).await;
         }

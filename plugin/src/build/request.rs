@@ -12,7 +12,7 @@ use rbx_request::{
 };
 
 use super::outputs::{self, Keep, Load, Target};
-use super::{context, policies, show};
+use super::{context, dry_run, policies, show};
 use crate::cli::build::BuildArgs;
 use crate::docker::Proxies;
 use crate::env::Env;
@@ -67,6 +67,7 @@ pub(crate) fn parse(args: &BuildArgs, env: &Env) -> Result<Entries, CliError> {
     let call = match &args.old.print {
         Some(print) => print,
         None if args.check => "check",
+        None if args.dry_run => dry_run::NAME,
         None => args.call.as_str(),
     };
     let caches = |flags: &[String]| -> Result<Vec<CacheEntry>, CliError> {

@@ -48,7 +48,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "stringArray")]
     pub(crate) cache_to: Vec<String>,
 
-    /// What to do with the Dockerfile ("build", "check", "outline", "targets")
+    /// What to do with the Dockerfile ("build", "check", "dry-run", "outline", "targets")
     #[arg(long, value_name = "string", default_value = "build")]
     pub(crate) call: String,
 
@@ -59,6 +59,10 @@ pub(crate) struct BuildArgs {
     /// Same as "--call=check"
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Same as "--call=dry-run": show which steps are cached and what runs the others, and build nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 
     /// Write why the build failed to this file, as JSON
     // For programs that start the build, such as the language server.

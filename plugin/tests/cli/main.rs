@@ -6,6 +6,7 @@ mod bad_input;
 mod builders;
 mod builds;
 mod check;
+mod dry_run;
 mod engine;
 mod hostile;
 mod interrupts;
