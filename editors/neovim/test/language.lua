@@ -8,14 +8,13 @@ local function wait(what, condition)
 end
 
 local function servers()
-  local list = (vim.lsp.get_clients or vim.lsp.get_active_clients)()
-  return vim.tbl_filter(function(client)
-    return client.name == 'rbx'
-  end, list)
+  return require('rbx.server').clients()
 end
 
 local function ask(method, params)
-  params.textDocument = { uri = vim.uri_from_bufnr(0) }
+  if vim.startswith(method, 'textDocument/') then
+    params.textDocument = { uri = vim.uri_from_bufnr(0) }
+  end
   local answers = vim.lsp.buf_request_sync(0, method, params, 15000)
   for _, answer in pairs(answers or {}) do
     check(not answer.err and not answer.error, method, answer)
@@ -86,6 +85,40 @@ session.run(function()
   wait('no finding', function()
     return #vim.diagnostic.get(0) == 0
   end)
+
+  -- Platforms are chosen, one after the other, and the stages of the file are offered.
+  vim.api.nvim_buf_set_lines(0, 0, 1, false, {})
+  local picks, prompts = { 'linux/arm64', 'linux/riscv64', 'done' }, {}
+  vim.ui.select = function(items, options, on_choice)
+    table.insert(prompts, options.prompt)
+    local pick = table.remove(picks, 1)
+    for _, item in ipairs(items) do
+      if vim.startswith(item, pick) then
+        on_choice(item)
+        return
+      end
+    end
+    check(false, 'to be chosen: ' .. pick, items)
+  end
+  vim.cmd('RbxPlatforms linux/arm64')
+  vim.cmd('RbxPlatforms!')
+  wait('platforms', function()
+    return #picks == 0
+  end)
+  local known = ask('workspace/executeCommand', {
+    command = 'rbx.platforms',
+    arguments = { { uri = vim.uri_from_bufnr(0) } },
+  })
+  check(vim.deep_equal(known.platforms, { 'linux/riscv64' }), 'platforms', known)
+  wait('stages to complete', function()
+    return vim.deep_equal(vim.fn.getcompletion('RbxBuildStage ', 'cmdline'), { '0' })
+  end)
+
+  -- How it all is.
+  vim.cmd('silent checkhealth rbx')
+  local health = table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), '\n')
+  check(health:find('is started as', 1, true) and health:find('runs for ' .. directory, 1, true), 'health', health)
+  vim.cmd('bwipeout!')
 
   -- A second file of the project has the same server, another kind of file has none.
   vim.fn.writefile({ 'FROM' }, directory .. '/Containerfile')

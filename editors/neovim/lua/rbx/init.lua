@@ -1,15 +1,20 @@
 --- The language server for Dockerfiles in Neovim 0.7 and newer.
-local builds = require('rbx.builds')
+local commands = require('rbx.commands')
+local log = require('rbx.log')
+local server = require('rbx.server')
+local shown = require('rbx.shown')
 
 local M = {}
 
 --- What `setup` takes.
 ---@class rbx.Options
----@field cmd string[]? The server. If none is given: `rbx-lsp`, else `docker rbx lsp`, whichever there is.
+---@field cmd string[]? The server, if it is not to be looked for.
 ---@field filetypes string[]? File types the server is started for.
 ---@field root_markers string[]? Files and directories that mark the root of a project.
 ---@field settings rbx.Settings? For what files are built, and how.
----@field lenses boolean? Show what can be built at the top of files.
+---@field lenses boolean? Show what can be built above the lines that it is about.
+---@field hints boolean? Show what is worked out at the ends of lines (Neovim 0.10 and newer).
+---@field linked_editing boolean? Change all places of a name while one is typed (Neovim 0.12 and newer).
 ---@field capabilities table? What a completion plugin adds to the client's capabilities.
 ---@field on_attach function? Called with client and buffer when the server is attached to a buffer.
 
@@ -25,17 +30,9 @@ local defaults = {
   root_markers = { 'docker-bake.hcl', 'docker-bake.json', 'compose.yaml', 'docker-compose.yml', '.git' },
   settings = {},
   lenses = true,
+  hints = true,
+  linked_editing = false,
 }
-
----@return string[]?
-local function find_command()
-  if vim.fn.executable('rbx-lsp') == 1 then
-    return { 'rbx-lsp' }
-  end
-  if vim.fn.executable('docker') == 1 then
-    return { 'docker', 'rbx', 'lsp' }
-  end
-end
 
 --- The nearest directory above a file that holds a marker, else the file's own.
 local function find_root(file, markers)
@@ -58,6 +55,9 @@ end
 --- Clients by root, for Neovim 0.7, which does not look for one itself.
 local clients = {}
 
+--- The server as it is started, once `setup` was called.
+local started
+
 local function attach(options, config, buffer)
   config = vim.tbl_extend('force', config, {
     name = 'rbx',
@@ -77,21 +77,32 @@ local function attach(options, config, buffer)
   end
 end
 
+--- The program that is started, with its arguments.
+---@return string[]?
+function M.cmd()
+  return started
+end
+
 --- Starts the server for Dockerfiles that are opened from now on. May be called again with other options.
 ---@param options rbx.Options?
 function M.setup(options)
   options = vim.tbl_extend('force', defaults, options or {})
-  options.cmd = options.cmd or find_command()
+  options.cmd = options.cmd or server.find()
+  started = options.cmd
   local group = vim.api.nvim_create_augroup('rbx', { clear = true })
   local function on(event, pattern, callback)
     vim.api.nvim_create_autocmd(event, { group = group, pattern = pattern, callback = callback })
   end
   if not options.cmd then
     on('FileType', options.filetypes, function()
-      local text = 'rbx: neither rbx-lsp nor docker is on the PATH: Dockerfiles are not checked'
+      local text = 'rbx: there is no language server, Dockerfiles are not checked: see :checkhealth rbx'
       vim.notify_once(text, vim.log.levels.WARN)
     end)
     return
+  end
+  local function begin(client, buffer)
+    commands.attach(client, buffer)
+    shown.attach(client, buffer, options)
   end
   local config = {
     cmd = options.cmd,
@@ -99,19 +110,19 @@ function M.setup(options)
     -- Both, since older versions tell the server nothing of the latter.
     init_options = options.settings,
     settings = { rbx = options.settings },
-    handlers = builds.handlers,
+    handlers = log.handlers,
     on_attach = options.on_attach,
   }
   if vim.fn.has('nvim-0.8') == 1 then
     on('LspAttach', '*', function(event)
       local client = vim.lsp.get_client_by_id(event.data.client_id)
       if client and client.name == 'rbx' then
-        builds.attach(client, event.buf, options.lenses)
+        begin(client, event.buf)
       end
     end)
   else
     config.on_attach = function(client, buffer)
-      builds.attach(client, buffer, options.lenses)
+      begin(client, buffer)
       if options.on_attach then
         options.on_attach(client, buffer)
       end
