@@ -30,7 +30,7 @@ export class Server implements Disposable {
     private readonly messages: Messages,
   ) {}
 
-  /** Has a function called whenever the health changes. */
+  /** Has a function called whenever the health changes, or the server reads the settings. */
   onChange(changed: () => void): void {
     this.changed = changed;
   }
@@ -125,6 +125,14 @@ export class Server implements Disposable {
       outputChannel: this.log,
       diagnosticCollectionName: 'rbx',
       middleware: {
+        workspace: {
+          configuration: async (items, token, next) => {
+            const settings = await next(items, token);
+            // What files are built for may be something else once the server has them.
+            this.changed();
+            return settings;
+          },
+        },
         executeCommand: (command, args, next) => (mayRun(command) ? next(command, args) : null),
         handleWorkDoneProgress: (token, said, next) => {
           if (this.client === undefined || !this.progress.take(this.client, token, said)) {

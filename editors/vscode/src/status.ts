@@ -28,7 +28,10 @@ export class Status implements Disposable {
     this.item = window.createStatusBarItem('rbx.platforms', StatusBarAlignment.Right, 100);
     this.item.name = 'docker rbx';
     const soon = (): void => this.soon();
-    server.onChange(() => void this.refresh());
+    server.onChange(() => {
+      void this.refresh();
+      soon();
+    });
     this.disposables = [
       this.item,
       window.onDidChangeActiveTextEditor(() => void this.refresh()),
