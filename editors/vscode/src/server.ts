@@ -4,6 +4,7 @@ import { commands, window, workspace, type Disposable, type LogOutputChannel } f
 import { LanguageClient, State, type LanguageClientOptions } from 'vscode-languageclient/node';
 
 import { mayRun } from './trust';
+import { withValues } from './completion';
 import { findServer } from './find';
 import type { Messages } from './messages';
 import { BuildProgress } from './progress';
@@ -133,6 +134,8 @@ export class Server implements Disposable {
             return settings;
           },
         },
+        provideCompletionItem: async (document, position, context, token, next) =>
+          withValues(await next(document, position, context, token)),
         executeCommand: (command, args, next) => (mayRun(command) ? next(command, args) : null),
         handleWorkDoneProgress: (token, said, next) => {
           if (this.client === undefined || !this.progress.take(this.client, token, said)) {
