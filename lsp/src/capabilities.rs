@@ -1,12 +1,17 @@
 //! What the client can do, and what the server says it can.
 
+use tower_lsp::ls_types::{
+    ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
+    CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
+    DocumentOnTypeFormattingOptions, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf,
+    PositionEncodingKind, ServerCapabilities, SignatureHelpClientCapabilities, SignatureHelpOptions,
+    TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions,
+};
 
-use tower_lsp::ls_types::{ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions, CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag, DocumentOnTypeFormattingOptions, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf, PositionEncodingKind, ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions};
-
-use crate::features::formatting::{TYPED};
-use crate::features::{completion};
-use crate::text::{Encoding};
-use crate::{commands};
+use crate::commands;
+use crate::features::formatting::TYPED;
+use crate::features::{completion, signature};
+use crate::text::Encoding;
 
 /// What the client can do, as far as it matters.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +40,8 @@ pub(crate) struct Abilities {
     pub(crate) completion: Completes,
     /// Definitions may be told with what surrounds them.
     pub(crate) links: bool,
+    /// What it can do with signatures.
+    pub(crate) signatures: Signatures,
     /// Edits may be of one version of a document.
     pub(crate) versioned_edits: bool,
 }
@@ -58,6 +65,27 @@ impl Completes {
             snippets: item.and_then(|item| item.snippet_support) == Some(true),
             insert_replace: item.and_then(|item| item.insert_replace_support) == Some(true),
             markdown: formats.is_some_and(|formats| formats.contains(&MarkupKind::Markdown)),
+        }
+    }
+}
+
+/// What a client can do with signatures.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signatures {
+    /// Their explanations may be Markdown.
+    pub(crate) markdown: bool,
+    /// Parameters may be named by their places in the label.
+    pub(crate) offsets: bool,
+}
+
+impl Signatures {
+    fn of(client: Option<&SignatureHelpClientCapabilities>) -> Self {
+        let settings = client.and_then(|client| client.signature_information.as_ref());
+        let formats = settings.and_then(|settings| settings.documentation_format.as_ref());
+        let parameters = settings.and_then(|settings| settings.parameter_information.as_ref());
+        Self {
+            markdown: formats.is_some_and(|formats| formats.contains(&MarkupKind::Markdown)),
+            offsets: parameters.and_then(|parameters| parameters.label_offset_support) == Some(true),
         }
     }
 }
@@ -94,6 +122,7 @@ impl Abilities {
             completion: Completes::of(document.and_then(|document| document.completion.as_ref())),
             links: document.and_then(|document| document.definition).and_then(|it| it.link_support)
                 == Some(true),
+            signatures: Signatures::of(document.and_then(|document| document.signature_help.as_ref())),
             versioned_edits: edits.and_then(|edits| edits.document_changes) == Some(true),
         }
     }
@@ -121,6 +150,10 @@ impl Abilities {
                 resolve_provider: Some(true),
                 trigger_characters: Some(completion::TRIGGERS.map(str::to_owned).to_vec()),
                 ..CompletionOptions::default()
+            }),
+            signature_help_provider: Some(SignatureHelpOptions {
+                trigger_characters: Some(signature::TRIGGERS.map(str::to_owned).to_vec()),
+                ..SignatureHelpOptions::default()
             }),
             hover_provider: Some(HoverProviderCapability::Simple(true)),
             code_action_provider: self.actions.then(|| {

@@ -13,4 +13,5 @@ mod page;
 pub(crate) mod places;
 pub(crate) mod predefined;
 mod signals;
+pub(crate) mod signature;
 pub(crate) mod symbols;

@@ -4,7 +4,7 @@ mod arguments;
 mod comments;
 mod flags;
 mod instructions;
-mod mounts;
+pub(crate) mod mounts;
 mod paths;
 mod variables;
 

@@ -1,21 +1,30 @@
 //! The handlers of the protocol's messages. Each hands its message to the owner of the documents before it first
 //! awaits: the library starts handlers in the order of their messages, but runs them side by side.
 
-use std::path::{PathBuf};
-use std::sync::atomic::{Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
-use serde_json::{Value};
-use tower_lsp::jsonrpc::{Result};
+use serde_json::Value;
+use tower_lsp::LanguageServer;
+use tower_lsp::jsonrpc::Result;
 use tower_lsp::ls_types::request::{GotoDeclarationParams, GotoDeclarationResponse};
-use tower_lsp::ls_types::{CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem, CompletionParams, CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentHighlight, DocumentHighlightParams, DocumentOnTypeFormattingParams, DocumentRangeFormattingParams, DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams, Location, MessageType, ReferenceParams, Registration, ServerInfo, TextEdit};
-use tower_lsp::{LanguageServer};
+use tower_lsp::ls_types::{
+    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem, CompletionParams,
+    CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentHighlight,
+    DocumentHighlightParams, DocumentOnTypeFormattingParams, DocumentRangeFormattingParams,
+    DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, GotoDefinitionParams,
+    GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
+    Location, MessageType, ReferenceParams, Registration, ServerInfo, SignatureHelp, SignatureHelpParams,
+    SignatureHelpTriggerKind, TextEdit,
+};
 
-use crate::capabilities::{Abilities};
-use crate::commands::{Command, self};
+use super::Backend;
+use crate::capabilities::Abilities;
+use crate::commands::{self, Command};
 use crate::documents::{Message, Snapshot};
-use crate::features::completion::{Asked, self};
-use crate::features::{actions, formatting, hover, lenses, places, symbols};
-use super::{Backend};
+use crate::features::completion::{self, Asked};
+use crate::features::{actions, formatting, hover, lenses, places, signature, symbols};
 
 impl LanguageServer for Backend {
     // The session.
@@ -151,6 +160,14 @@ impl LanguageServer for Backend {
             item.documentation = documentation.flatten();
         }
         Ok(item)
+    }
+
+    async fn signature_help(&self, params: SignatureHelpParams) -> Result<Option<SignatureHelp>> {
+        let place = params.text_document_position_params;
+        let kind = params.context.map(|context| context.trigger_kind);
+        let asked = kind.is_none_or(|kind| kind == SignatureHelpTriggerKind::INVOKED);
+        let signature = |snapshot: &Snapshot| signature::signature(snapshot, place.position, asked);
+        Ok(self.answer(place.text_document.uri, signature).await?.flatten())
     }
 
     // Changes.

@@ -64,6 +64,16 @@ async fn the_server_says_what_it_can() {
             "#"
           ]
         },
+        "signatureHelpProvider": {
+          "triggerCharacters": [
+            " ",
+            "=",
+            ",",
+            "[",
+            ":",
+            "/"
+          ]
+        },
         "definitionProvider": true,
         "referencesProvider": true,
         "documentHighlightProvider": true,

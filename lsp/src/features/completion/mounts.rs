@@ -108,6 +108,29 @@ pub(super) fn text(key: &str) -> std::option::Option<&'static str> {
     OPTIONS.iter().find(|option| option.key == key).map(|option| option.text)
 }
 
+/// How a mount is written: the form of its type, its parameters with what they are, and which is being written.
+pub(crate) fn signature(written: &str) -> (String, Vec<(String, String)>, usize) {
+    let fields: Vec<&str> = written.split(',').collect();
+    let kind = fields.iter().rev().find_map(|field| field.strip_prefix("type="));
+    let kind =
+        kind.and_then(|kind| TYPES.iter().find(|(name, _)| *name == kind)).map_or("", |(name, _)| *name);
+    let last = fields.last().map_or("", |field| field.split('=').next().unwrap_or_default());
+    let types = if kind.is_empty() { "<bind|cache|tmpfs|secret|ssh>" } else { kind };
+    let mut label = format!("--mount=type={types}");
+    let mut parameters = vec![(format!("type={types}"), "The type; `bind` if none is given.".to_owned())];
+    let mut active = 0;
+    let shown = if kind.is_empty() { "bind" } else { kind };
+    for option in OPTIONS.iter().filter(|option| option.types.contains(&shown)) {
+        let piece = if option.has_value { format!("{}=<…>", option.key) } else { option.key.to_owned() };
+        label.extend(["[,", &piece, "]"]);
+        if option.key == last {
+            active = parameters.len();
+        }
+        parameters.push((piece, option.text.to_owned()));
+    }
+    (label, parameters, active)
+}
+
 /// The options that may follow, or the values of the one that is being written.
 pub(super) fn items(here: &Here<'_>, written: &str) -> Vec<Item> {
     let (done, last) = written.rsplit_once(',').unwrap_or(("", written));
