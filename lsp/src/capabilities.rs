@@ -3,9 +3,11 @@
 use tower_lsp::ls_types::{
     ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
     CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
-    DocumentOnTypeFormattingOptions, ExecuteCommandOptions, HoverProviderCapability, MarkupKind, OneOf,
-    PositionEncodingKind, ServerCapabilities, SignatureHelpClientCapabilities, SignatureHelpOptions,
-    TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions,
+    DocumentOnTypeFormattingOptions, ExecuteCommandOptions, FoldingRangeProviderCapability,
+    HoverProviderCapability, LinkedEditingRangeServerCapabilities, MarkupKind, OneOf, PositionEncodingKind,
+    RenameOptions, SelectionRangeProviderCapability, ServerCapabilities, SignatureHelpClientCapabilities,
+    SignatureHelpOptions, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
+    WorkDoneProgressOptions,
 };
 
 use crate::commands;
@@ -42,6 +44,10 @@ pub(crate) struct Abilities {
     pub(crate) links: bool,
     /// What it can do with signatures.
     pub(crate) signatures: Signatures,
+    /// How many parts to fold it wants at most.
+    pub(crate) folds: Option<u32>,
+    /// A name can be looked at before it is changed.
+    pub(crate) prepares_renames: bool,
     /// Edits may be of one version of a document.
     pub(crate) versioned_edits: bool,
 }
@@ -123,6 +129,13 @@ impl Abilities {
             links: document.and_then(|document| document.definition).and_then(|it| it.link_support)
                 == Some(true),
             signatures: Signatures::of(document.and_then(|document| document.signature_help.as_ref())),
+            folds: document
+                .and_then(|document| document.folding_range.as_ref())
+                .and_then(|it| it.range_limit),
+            prepares_renames: document
+                .and_then(|document| document.rename.as_ref())
+                .and_then(|it| it.prepare_support)
+                == Some(true),
             versioned_edits: edits.and_then(|edits| edits.document_changes) == Some(true),
         }
     }
@@ -145,6 +158,17 @@ impl Abilities {
             declaration_provider: Some(DeclarationCapability::Simple(true)),
             references_provider: Some(OneOf::Left(true)),
             document_highlight_provider: Some(OneOf::Left(true)),
+            rename_provider: Some(if self.prepares_renames {
+                OneOf::Right(RenameOptions {
+                    prepare_provider: Some(true),
+                    work_done_progress_options: WorkDoneProgressOptions::default(),
+                })
+            } else {
+                OneOf::Left(true)
+            }),
+            linked_editing_range_provider: Some(LinkedEditingRangeServerCapabilities::Simple(true)),
+            folding_range_provider: Some(FoldingRangeProviderCapability::Simple(true)),
+            selection_range_provider: Some(SelectionRangeProviderCapability::Simple(true)),
             document_symbol_provider: Some(OneOf::Left(true)),
             completion_provider: Some(CompletionOptions {
                 resolve_provider: Some(true),

@@ -478,7 +478,7 @@ fn flag_error(instruction: &Instruction) -> Option<Diagnostic> {
 }
 
 /// Whether a lower-case name can name a stage.
-fn is_stage_name(name: &str) -> bool {
+pub fn is_stage_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'))
 }

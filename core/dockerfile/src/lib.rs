@@ -36,6 +36,7 @@ mod trigger;
 mod variables;
 mod words;
 
+pub use body::is_stage_name;
 pub use diagnostic::{Diagnostic, Moment, Phase, Severity};
 pub use dockerfile::{Comment, Directive, Directives, Dockerfile};
 pub use edit::{Edit, apply};

@@ -49,15 +49,20 @@ fn action(snapshot: &Snapshot, finding: &Finding, fix: &Fix) -> CodeAction {
 
 fn edit(snapshot: &Snapshot, fix: &Fix) -> WorkspaceEdit {
     let edits = fix.edits.iter().map(|edit| TextEdit::new(snapshot.range(edit.span), edit.text.clone()));
+    workspace_edit(snapshot, edits.collect())
+}
+
+/// Edits of a document, of this version of it where the client knows versions.
+pub(crate) fn workspace_edit(snapshot: &Snapshot, edits: Vec<TextEdit>) -> WorkspaceEdit {
     if !snapshot.abilities.versioned_edits {
-        let changes = std::iter::once((snapshot.uri.clone(), edits.collect()));
+        let changes = std::iter::once((snapshot.uri.clone(), edits));
         return WorkspaceEdit { changes: Some(changes.collect()), ..WorkspaceEdit::default() };
     }
     let text_document = OptionalVersionedTextDocumentIdentifier {
         uri: snapshot.uri.clone(),
         version: Some(snapshot.version),
     };
-    let edits = edits.map(OneOf::Left).collect();
+    let edits = edits.into_iter().map(OneOf::Left).collect();
     WorkspaceEdit {
         document_changes: Some(DocumentChanges::Edits(vec![TextDocumentEdit { text_document, edits }])),
         ..WorkspaceEdit::default()

@@ -13,10 +13,12 @@ use tower_lsp::ls_types::{
     CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
     DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentHighlight,
     DocumentHighlightParams, DocumentOnTypeFormattingParams, DocumentRangeFormattingParams,
-    DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, GotoDefinitionParams,
-    GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
-    Location, MessageType, ReferenceParams, Registration, ServerInfo, SignatureHelp, SignatureHelpParams,
-    SignatureHelpTriggerKind, TextEdit,
+    DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, FoldingRange, FoldingRangeParams,
+    GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult,
+    InitializedParams, LinkedEditingRangeParams, LinkedEditingRanges, Location, MessageType,
+    PrepareRenameResponse, ReferenceParams, Registration, RenameParams, SelectionRange, SelectionRangeParams,
+    ServerInfo, SignatureHelp, SignatureHelpParams, SignatureHelpTriggerKind, TextDocumentPositionParams,
+    TextEdit, WorkspaceEdit,
 };
 
 use super::Backend;
@@ -24,7 +26,9 @@ use crate::capabilities::Abilities;
 use crate::commands::{self, Command};
 use crate::documents::{Message, Snapshot};
 use crate::features::completion::{self, Asked};
-use crate::features::{actions, formatting, hover, lenses, places, signature, symbols};
+use crate::features::{
+    actions, folding, formatting, hover, lenses, places, rename, selection, signature, symbols,
+};
 
 impl LanguageServer for Backend {
     // The session.
@@ -135,6 +139,24 @@ impl LanguageServer for Backend {
         Ok(self.answer(place.text_document.uri, highlights).await?.flatten())
     }
 
+    async fn linked_editing_range(
+        &self,
+        params: LinkedEditingRangeParams,
+    ) -> Result<Option<LinkedEditingRanges>> {
+        let place = params.text_document_position_params;
+        let linked = |snapshot: &Snapshot| rename::linked(snapshot, place.position);
+        Ok(self.answer(place.text_document.uri, linked).await?.flatten())
+    }
+
+    async fn folding_range(&self, params: FoldingRangeParams) -> Result<Option<Vec<FoldingRange>>> {
+        self.answer(params.text_document.uri, folding::folding).await
+    }
+
+    async fn selection_range(&self, params: SelectionRangeParams) -> Result<Option<Vec<SelectionRange>>> {
+        let selection = |snapshot: &Snapshot| selection::selection(snapshot, &params.positions);
+        self.answer(params.text_document.uri, selection).await
+    }
+
     // What words mean, and which may come.
 
     async fn hover(&self, params: HoverParams) -> Result<Option<Hover>> {
@@ -171,6 +193,20 @@ impl LanguageServer for Backend {
     }
 
     // Changes.
+
+    async fn prepare_rename(
+        &self,
+        params: TextDocumentPositionParams,
+    ) -> Result<Option<PrepareRenameResponse>> {
+        let prepare = |snapshot: &Snapshot| rename::prepare(snapshot, params.position);
+        Ok(self.answer(params.text_document.uri, prepare).await?.transpose()?.flatten())
+    }
+
+    async fn rename(&self, params: RenameParams) -> Result<Option<WorkspaceEdit>> {
+        let place = params.text_document_position;
+        let rename = |snapshot: &Snapshot| rename::rename(snapshot, place.position, &params.new_name);
+        self.answer(place.text_document.uri, rename).await?.transpose()
+    }
 
     async fn code_action(&self, params: CodeActionParams) -> Result<Option<CodeActionResponse>> {
         let CodeActionParams { text_document, range, context, .. } = params;

@@ -13,6 +13,8 @@ mod online;
 mod places;
 mod platforms;
 mod protocol;
+mod renames;
 #[path = "../../../core/registry/tests/registry/server.rs"]
 #[expect(dead_code, reason = "the tests of the client need more of it")]
 mod server;
+mod shapes;

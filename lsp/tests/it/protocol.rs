@@ -49,6 +49,7 @@ async fn the_server_says_what_it_can() {
           "openClose": true,
           "change": 2
         },
+        "selectionRangeProvider": true,
         "hoverProvider": true,
         "completionProvider": {
           "resolveProvider": true,
@@ -88,6 +89,8 @@ async fn the_server_says_what_it_can() {
             "`"
           ]
         },
+        "renameProvider": true,
+        "foldingRangeProvider": true,
         "declarationProvider": true,
         "executeCommandProvider": {
           "commands": [
@@ -95,7 +98,8 @@ async fn the_server_says_what_it_can() {
             "rbx.cancel",
             "rbx.platforms"
           ]
-        }
+        },
+        "linkedEditingRangeProvider": true
       },
       "serverInfo": {
         "name": "rbx-lsp",
