@@ -102,6 +102,11 @@ impl Snapshot {
         self.findings.get_or_init(|| check(self))
     }
 
+    /// The same, if it was looked for already.
+    pub(crate) fn known_findings(&self) -> &[Finding] {
+        self.findings.get().map_or(&[], Vec::as_slice)
+    }
+
     /// How its project wants it to be checked, or why nobody knows.
     pub(crate) fn config(&self) -> &Result<FileConfig, String> {
         self.config.get_or_init(|| {

@@ -8,9 +8,11 @@ mod builder;
 mod cache;
 mod context;
 mod entries;
+mod image;
 mod registries;
 
 pub use builder::this_machine;
 pub use context::{context, ignore_file};
 pub use entries::{Entry, entries};
+pub use image::{Image, Variant};
 pub use registries::Registries;

@@ -55,7 +55,7 @@ struct Config {
 }
 
 /// Why a name is not known.
-enum Failure {
+pub(crate) enum Failure {
     /// Nobody can be asked.
     Offline,
     Registry(String),
@@ -124,6 +124,11 @@ impl Registries {
             // Nothing in it waits for anything.
             let _ = self.learn(file, request, facts).now_or_never();
         }
+    }
+
+    /// Whether somebody may be asked.
+    pub(crate) fn is_online(&self) -> bool {
+        self.client.is_some()
     }
 
     fn memory(&self) -> MutexGuard<'_, BTreeMap<String, Option<Known>>> {
@@ -202,7 +207,7 @@ impl Registries {
     }
 
     /// What a name stands for: asked without fetching it, which does not count against the limit of Docker Hub.
-    async fn digest(&self, reference: &Reference) -> Result<Option<Digest>, Failure> {
+    pub(crate) async fn digest(&self, reference: &Reference) -> Result<Option<Digest>, Failure> {
         if let Some(digest) = reference.digest() {
             return Ok(Some(digest));
         }
@@ -223,7 +228,7 @@ impl Registries {
         Ok(answer)
     }
 
-    async fn document(&self, reference: &Reference, digest: &Digest) -> Result<Document, Failure> {
+    pub(crate) async fn document(&self, reference: &Reference, digest: &Digest) -> Result<Document, Failure> {
         let bytes = if let Some(bytes) = self.cached(digest) {
             bytes
         } else {
@@ -236,6 +241,15 @@ impl Registries {
     }
 
     async fn config(&self, reference: &Reference, manifest: &Manifest) -> Result<Config, Failure> {
+        let config = self.configuration(reference, manifest).await?;
+        Ok(Config { platform: config.platform().normalized(), facts: base_facts(&config) })
+    }
+
+    pub(crate) async fn configuration(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<ImageConfig, Failure> {
         let descriptor = &manifest.config;
         let bytes = if let Some(bytes) = self.cached(&descriptor.digest) {
             bytes
@@ -244,9 +258,7 @@ impl Registries {
             self.keep(&bytes);
             bytes
         };
-        let config =
-            ImageConfig::parse(&bytes).map_err(|error| Failure::Registry(format!("{error}: {reference}")))?;
-        Ok(Config { platform: config.platform().normalized(), facts: base_facts(&config) })
+        ImageConfig::parse(&bytes).map_err(|error| Failure::Registry(format!("{error}: {reference}")))
     }
 
     async fn fetch(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>, Failure> {
@@ -275,7 +287,7 @@ impl Registries {
 }
 
 /// The images of an index: attestations are for no platform.
-fn entries(index: &Index) -> Vec<IndexEntry> {
+pub(crate) fn entries(index: &Index) -> Vec<IndexEntry> {
     let is_image = |entry: &&Descriptor| {
         let platform = entry.platform.as_ref();
         platform.is_none_or(|platform| platform.os != "unknown" && platform.architecture != "unknown")

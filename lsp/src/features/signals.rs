@@ -35,6 +35,16 @@ pub(crate) const SIGNALS: [(&str, &str); 31] = [
     ("SIGXFSZ", "25: a file that is too large"),
 ];
 
+/// What a signal is for, by its name, with `SIG` or without and in any case, or its number.
+pub(crate) fn meaning(written: &str) -> Option<(&'static str, &'static str)> {
+    let upper = written.to_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let is_it = |(name, text): &&(&'static str, &'static str)| {
+        name.strip_prefix("SIG") == Some(short) || text.split(':').next() == Some(written)
+    };
+    SIGNALS.iter().find(is_it).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use rbx_dockerfile::parse;
@@ -50,5 +60,8 @@ mod tests {
             let evaluated = rbx_lint::Evaluated::new(&file, &request, &rbx_lint::Facts::default());
             assert_eq!(evaluated.evaluations[0].diagnostics, [], "{name}");
         }
+        assert_eq!(meaning("15"), meaning("term"));
+        assert_eq!(meaning("sigwinch").unwrap().0, "SIGWINCH");
+        assert_eq!(meaning("64"), None);
     }
 }

@@ -2,6 +2,7 @@
 //! awaits: the library starts handlers in the order of their messages, but runs them side by side.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
@@ -161,9 +162,14 @@ impl LanguageServer for Backend {
 
     async fn hover(&self, params: HoverParams) -> Result<Option<Hover>> {
         let place = params.text_document_position_params;
+        let Some(snapshot) = self.snapshot(place.text_document.uri).await else { return Ok(None) };
+        let of_it = Arc::clone(&snapshot);
         // What a variable is worth may have to be worked out.
-        let hover = move |snapshot: &Snapshot| hover::hover(snapshot, place.position);
-        Ok(self.answer_apart(place.text_document.uri, hover).await?.flatten())
+        let found = tokio::task::spawn_blocking(move || hover::find(&of_it, place.position));
+        match found.await.ok().flatten() {
+            Some(found) => Ok(Some(hover::explain(&snapshot, found).await)),
+            None => Ok(None),
+        }
     }
 
     async fn completion(&self, params: CompletionParams) -> Result<Option<CompletionResponse>> {

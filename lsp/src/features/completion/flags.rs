@@ -91,7 +91,7 @@ pub(super) fn values(here: &Here<'_>, arguments: &Arguments) -> Vec<Item> {
             let all: Vec<_> = all.iter().filter(fits).copied().collect();
             list(&all, last)
         }
-        (Keyword::Copy, "from") => sources(here, value.len()),
+        (Keyword::Copy, "from") => sources(here, value.len(), true),
         (_, "chown") => arguments::owners(here, value),
         (_, "chmod") => list(&MODES, value),
         (_, "exclude") => paths::in_context(here, value),
@@ -136,8 +136,8 @@ pub(super) fn platforms(here: &Here<'_>, replaces: usize) -> Vec<Item> {
     items
 }
 
-/// What files can be taken from: earlier stages by name and number, contexts, images.
-pub(super) fn sources(here: &Here<'_>, replaces: usize) -> Vec<Item> {
+/// What files can be taken from: earlier stages by name, and by number where `COPY` takes them, contexts, images.
+pub(super) fn sources(here: &Here<'_>, replaces: usize, numbers: bool) -> Vec<Item> {
     let mut stages = known::stages(here.file, here.offset);
     // A stage does not copy from itself.
     stages.pop();
@@ -150,7 +150,7 @@ pub(super) fn sources(here: &Here<'_>, replaces: usize) -> Vec<Item> {
         .collect();
     let of_contexts = here.snapshot.request().named_contexts.iter();
     items.extend(of_contexts.map(|name| Item::new(Kind::Folder, name, replaces).detail("a named context")));
-    items.extend(stages.iter().rev().map(|stage| {
+    items.extend(stages.iter().rev().filter(|_| numbers).map(|stage| {
         let name = stage.name.map(|name| format!(" AS {name}")).unwrap_or_default();
         Item::new(Kind::Stage, stage.index.to_string(), replaces).detail(format!("FROM {}{name}", stage.base))
     }));

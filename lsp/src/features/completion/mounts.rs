@@ -141,7 +141,7 @@ pub(super) fn items(here: &Here<'_>, written: &str) -> Vec<Item> {
     if let Some((key, value)) = last.split_once('=') {
         return match key {
             "type" => list(&TYPES, value),
-            "from" if matches!(kind, "bind" | "cache") => sources(here, value.len()),
+            "from" if matches!(kind, "bind" | "cache") => sources(here, value.len(), false),
             "sharing" => list(
                 &[
                     ("shared", "all at once, as if nothing is given"),
