@@ -1,7 +1,7 @@
 //! What the client can do, and what the server says it can.
 
 use tower_lsp::ls_types::{
-    ClientCapabilities, CodeActionKind, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
+    ClientCapabilities, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
     CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
     DocumentOnTypeFormattingOptions, ExecuteCommandOptions, FoldingRangeProviderCapability,
     HoverProviderCapability, LinkedEditingRangeServerCapabilities, MarkupKind, OneOf, PositionEncodingKind,
@@ -12,7 +12,7 @@ use tower_lsp::ls_types::{
 
 use crate::commands;
 use crate::features::formatting::TYPED;
-use crate::features::{completion, signature};
+use crate::features::{actions, completion, signature};
 use crate::text::Encoding;
 
 /// What the client can do, as far as it matters.
@@ -36,6 +36,10 @@ pub(crate) struct Abilities {
     pub(crate) related: bool,
     /// Findings may be of what is not needed.
     pub(crate) unnecessary: bool,
+    /// Findings may be of what is deprecated.
+    pub(crate) deprecated: bool,
+    /// Findings may have a link to a page about them.
+    pub(crate) pages: bool,
     /// Actions may have edits.
     pub(crate) actions: bool,
     /// What it can do with completions.
@@ -48,6 +52,10 @@ pub(crate) struct Abilities {
     pub(crate) folds: Option<u32>,
     /// A name can be looked at before it is changed.
     pub(crate) prepares_renames: bool,
+    /// Edits of actions may be asked for when one is chosen.
+    pub(crate) resolves_edits: bool,
+    /// Actions that cannot be chosen are shown, with the reason.
+    pub(crate) disabled_actions: bool,
     /// Edits may be of one version of a document.
     pub(crate) versioned_edits: bool,
 }
@@ -124,6 +132,15 @@ impl Abilities {
             refreshes_lenses: lenses.and_then(|lenses| lenses.refresh_support) == Some(true),
             related: findings.and_then(|findings| findings.related_information) == Some(true),
             unnecessary: tags.is_some_and(|tags| tags.value_set.contains(&DiagnosticTag::UNNECESSARY)),
+            deprecated: tags.is_some_and(|tags| tags.value_set.contains(&DiagnosticTag::DEPRECATED)),
+            pages: findings.and_then(|findings| findings.code_description_support) == Some(true),
+            resolves_edits: actions.and_then(|actions| actions.resolve_support.as_ref()).is_some_and(
+                |resolve| {
+                    resolve.properties.iter().any(|property| property == "edit")
+                        && actions.and_then(|actions| actions.data_support) == Some(true)
+                },
+            ),
+            disabled_actions: actions.and_then(|actions| actions.disabled_support) == Some(true),
             actions: actions.is_some_and(|actions| actions.code_action_literal_support.is_some()),
             completion: Completes::of(document.and_then(|document| document.completion.as_ref())),
             links: document.and_then(|document| document.definition).and_then(|it| it.link_support)
@@ -182,7 +199,8 @@ impl Abilities {
             hover_provider: Some(HoverProviderCapability::Simple(true)),
             code_action_provider: self.actions.then(|| {
                 CodeActionProviderCapability::Options(CodeActionOptions {
-                    code_action_kinds: Some(vec![CodeActionKind::QUICKFIX]),
+                    code_action_kinds: Some(actions::kinds()),
+                    resolve_provider: Some(self.resolves_edits),
                     ..CodeActionOptions::default()
                 })
             }),

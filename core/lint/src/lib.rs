@@ -17,6 +17,7 @@ mod finding;
 mod lint;
 mod mend;
 mod place;
+mod refactor;
 mod rule;
 mod rules;
 mod settings;
@@ -35,7 +36,8 @@ pub use facts::{
 };
 pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
 pub use lint::{Request, lint, lint_evaluated};
-pub use mend::{Mended, mend};
+pub use mend::{Mended, mend, together};
+pub use refactor::{Refactoring, RefactoringKind, refactorings};
 pub use rule::{Family, Rule, proposal, rule, rules};
 pub use settings::{LabelKind, Level, Settings};
 pub use shell::shell_reads;

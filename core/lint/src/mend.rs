@@ -43,13 +43,18 @@ pub fn mend(file: Dockerfile, request: &Request, facts: &Facts, unsafe_too: bool
     mended
 }
 
+/// The edits of the safe fixes of some findings, as far as they can be made at once; and how many findings they are for.
+pub fn together<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> (Vec<Edit>, usize) {
+    edits(findings, false)
+}
+
 /// What the language finds wrong.
 fn errors(findings: &[Finding]) -> usize {
     findings.iter().filter(|finding| finding.rule.is_none()).count()
 }
 
 /// The edits of fixes that can be made at once, and how many findings they are for.
-fn edits(findings: &[Finding], unsafe_too: bool) -> (Vec<Edit>, usize) {
+fn edits<'a>(findings: impl IntoIterator<Item = &'a Finding>, unsafe_too: bool) -> (Vec<Edit>, usize) {
     let mut chosen = Chosen::default();
     let mut fixed = 0;
     for finding in findings {

@@ -1,10 +1,11 @@
 //! What is wrong with a document.
 
 use rbx_dockerfile::Span;
-use rbx_lint::{Finding, Severity, lint_evaluated, wanted_sources};
+use rbx_lint::{Facts, Finding, Severity, lint_evaluated, wanted_sources};
 use rbx_platform::Platform;
 use tower_lsp::ls_types::{
-    Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, DiagnosticTag, Location, NumberOrString,
+    CodeDescription, Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, DiagnosticTag, Location,
+    NumberOrString,
 };
 
 use crate::commands;
@@ -17,13 +18,26 @@ const SOURCE: &str = "rbx";
 /// The code of a step that failed when it was built.
 const BUILD_FAILED: &str = "build-failed";
 /// Rules that find what has no effect.
-const WITHOUT_EFFECT: [&str; 1] = ["platform-flag-on-stage"];
+const WITHOUT_EFFECT: [&str; 4] = [
+    "platform-flag-on-stage",
+    "MultipleInstructionsDisallowed",
+    "NoEmptyContinuation",
+    "RedundantTargetPlatform",
+];
+/// Rules that find what will be no part of the language some day.
+const DEPRECATED: [&str; 2] = ["LegacyKeyValueFormat", "MaintainerDeprecated"];
 
 /// What the language and the rules find wrong with a document for each of its platforms.
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     if snapshot.config().as_ref().is_ok_and(|config| config.ignored) {
         return Vec::new();
     }
+    let facts = facts(snapshot);
+    lint_evaluated(snapshot.tree(), snapshot.request(), &facts, snapshot.evaluations())
+}
+
+/// What is known of the world: what registries said before, and the files beside the document.
+pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
     let (file, request) = (snapshot.tree(), snapshot.request());
     let mut facts = snapshot.recalled().clone();
     if let Some(path) = commands::path(&snapshot.uri)
@@ -32,7 +46,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         // An ignore file that makes no sense is for builds to complain of.
         facts.context = rbx_facts::context(directory, Some(&path), &wanted_sources(file, request)).ok();
     }
-    lint_evaluated(file, request, &facts, snapshot.evaluations())
+    facts
 }
 
 /// The findings in the order of the text, then what builds failed at.
@@ -66,7 +80,13 @@ pub(crate) fn diagnostic(snapshot: &Snapshot, finding: &Finding) -> Diagnostic {
         message: related.message.clone(),
     });
     let related: Vec<_> = related.filter(|_| abilities.related).collect();
-    let without_effect = finding.rule.is_some_and(|rule| WITHOUT_EFFECT.contains(&rule.name));
+    let is_of = |rules: &[&str]| finding.rule.is_some_and(|rule| rules.contains(&rule.name));
+    let tags = [
+        (is_of(&WITHOUT_EFFECT) && abilities.unnecessary, DiagnosticTag::UNNECESSARY),
+        (is_of(&DEPRECATED) && abilities.deprecated, DiagnosticTag::DEPRECATED),
+    ];
+    let tags: Vec<_> = tags.into_iter().filter(|(is_so, _)| *is_so).map(|(_, tag)| tag).collect();
+    let page = finding.rule.filter(|_| abilities.pages).and_then(|rule| rule.url()?.parse().ok());
     Diagnostic {
         range: snapshot.range(finding.span),
         severity: Some(match finding.severity {
@@ -79,9 +99,9 @@ pub(crate) fn diagnostic(snapshot: &Snapshot, finding: &Finding) -> Diagnostic {
         source: Some(SOURCE.to_owned()),
         message: finding.to_string(),
         related_information: (!related.is_empty()).then_some(related),
-        tags: (without_effect && abilities.unnecessary).then(|| vec![DiagnosticTag::UNNECESSARY]),
+        code_description: page.map(|href| CodeDescription { href }),
+        tags: (!tags.is_empty()).then_some(tags),
         data: Some(data(&finding.platforms)),
-        ..Diagnostic::default()
     }
 }
 

@@ -10,8 +10,8 @@ use tower_lsp::LanguageServer;
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::ls_types::request::{GotoDeclarationParams, GotoDeclarationResponse};
 use tower_lsp::ls_types::{
-    CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem, CompletionParams,
-    CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
+    CodeAction, CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem,
+    CompletionParams, CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
     DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentHighlight,
     DocumentHighlightParams, DocumentOnTypeFormattingParams, DocumentRangeFormattingParams,
     DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, FoldingRange, FoldingRangeParams,
@@ -219,6 +219,14 @@ impl LanguageServer for Backend {
         // The rules may have to be asked.
         let actions = move |snapshot: &Snapshot| actions::actions(snapshot, range, &context);
         self.answer_apart(text_document.uri, actions).await
+    }
+
+    async fn code_action_resolve(&self, action: CodeAction) -> Result<CodeAction> {
+        let later = action.data.clone().and_then(|data| serde_json::from_value::<actions::Later>(data).ok());
+        let Some(later) = later else { return Ok(action) };
+        let (uri, offered) = (later.uri.clone(), action.clone());
+        let resolved = move |snapshot: &Snapshot| actions::resolved(snapshot, &later, offered);
+        Ok(self.answer_apart(uri, resolved).await?.unwrap_or(action))
     }
 
     async fn formatting(&self, params: DocumentFormattingParams) -> Result<Option<Vec<TextEdit>>> {

@@ -1,6 +1,7 @@
 //! The server as clients see it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod actions;
 mod builds;
 mod client;
 mod completion;
