@@ -5,14 +5,15 @@ use tower_lsp::ls_types::{
     CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
     DocumentOnTypeFormattingOptions, ExecuteCommandOptions, FoldingRangeProviderCapability,
     HoverProviderCapability, LinkedEditingRangeServerCapabilities, MarkupKind, OneOf, PositionEncodingKind,
-    RenameOptions, SelectionRangeProviderCapability, ServerCapabilities, SignatureHelpClientCapabilities,
+    RenameOptions, SelectionRangeProviderCapability, SemanticTokensFullOptions, SemanticTokensOptions,
+    SemanticTokensServerCapabilities, ServerCapabilities, SignatureHelpClientCapabilities,
     SignatureHelpOptions, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
     WorkDoneProgressOptions,
 };
 
 use crate::commands;
 use crate::features::formatting::TYPED;
-use crate::features::{actions, completion, signature};
+use crate::features::{actions, completion, signature, tokens};
 use crate::text::Encoding;
 
 /// What the client can do, as far as it matters.
@@ -186,6 +187,14 @@ impl Abilities {
             linked_editing_range_provider: Some(LinkedEditingRangeServerCapabilities::Simple(true)),
             folding_range_provider: Some(FoldingRangeProviderCapability::Simple(true)),
             selection_range_provider: Some(SelectionRangeProviderCapability::Simple(true)),
+            semantic_tokens_provider: Some(SemanticTokensServerCapabilities::SemanticTokensOptions(
+                SemanticTokensOptions {
+                    legend: tokens::legend(),
+                    range: Some(true),
+                    full: Some(SemanticTokensFullOptions::Delta { delta: Some(true) }),
+                    ..SemanticTokensOptions::default()
+                },
+            )),
             document_symbol_provider: Some(OneOf::Left(true)),
             completion_provider: Some(CompletionOptions {
                 resolve_provider: Some(true),

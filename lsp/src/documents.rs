@@ -16,13 +16,16 @@ use rbx_platform::Platform;
 use rbx_project::{Configs, Platforms, Projects};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tower_lsp::ls_types::{Position, Range, TextDocumentContentChangeEvent, TextDocumentItem, Uri};
+use tower_lsp::ls_types::{
+    Position, Range, SemanticToken, TextDocumentContentChangeEvent, TextDocumentItem, Uri,
+};
 
 use crate::capabilities::Abilities;
 use crate::commands;
 use crate::configuration::Configuration;
 use crate::failures::{self, Built, Failure};
 use crate::features::diagnostics::check;
+use crate::features::tokens::tokens;
 use crate::meaning::Meaning;
 use crate::online::Online;
 use crate::platforms::{Known, platforms};
@@ -81,6 +84,7 @@ pub(crate) struct Snapshot {
     pub(crate) failures: Vec<Failure>,
     tree: OnceLock<Dockerfile>,
     names: OnceLock<Names>,
+    tokens: OnceLock<Arc<[SemanticToken]>>,
     config: OnceLock<Result<FileConfig, String>>,
     findings: OnceLock<Vec<Finding>>,
     pub(crate) meaning: Meaning,
@@ -95,6 +99,11 @@ impl Snapshot {
     /// The names in it.
     pub(crate) fn names(&self) -> &Names {
         self.names.get_or_init(|| rbx_dockerfile::names(self.tree(), &rbx_lint::shell_reads(self.tree())))
+    }
+
+    /// What its words are.
+    pub(crate) fn tokens(&self) -> Arc<[SemanticToken]> {
+        Arc::clone(self.tokens.get_or_init(|| tokens(self).into()))
     }
 
     /// What is wrong with it for its platforms.
@@ -296,6 +305,7 @@ impl Documents {
                 failures: document.failures.clone(),
                 tree: OnceLock::new(),
                 names: OnceLock::new(),
+                tokens: OnceLock::new(),
                 config: OnceLock::new(),
                 findings: OnceLock::new(),
                 meaning: Meaning::default(),

@@ -18,3 +18,4 @@ pub(crate) mod selection;
 mod signals;
 pub(crate) mod signature;
 pub(crate) mod symbols;
+pub(crate) mod tokens;

@@ -22,6 +22,7 @@ use crate::builds::{Builds, Session};
 use crate::capabilities::Abilities;
 use crate::configuration::{Configuration, SECTION};
 use crate::documents::{Message, Snapshot, own};
+use crate::features::tokens::Answered;
 use crate::online::learn;
 use crate::publish::publish;
 use crate::surroundings::Surroundings;
@@ -102,6 +103,7 @@ pub async fn serve(
             roots: OnceLock::new(),
             initial: Mutex::default(),
             pulls: AtomicU64::new(0),
+            tokens: Mutex::default(),
         }
     });
     // The library has no handler for this one.
@@ -128,6 +130,8 @@ struct Backend {
     initial: Mutex<Configuration>,
     /// How often the client was asked for its configuration.
     pulls: AtomicU64,
+    /// The semantic tokens that were answered.
+    tokens: Mutex<Answered>,
 }
 
 impl Backend {
@@ -166,6 +170,11 @@ impl Backend {
     fn initial(&self) -> MutexGuard<'_, Configuration> {
         // Nothing panics while it holds the lock.
         self.initial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, Answered> {
+        // Nothing panics while it holds the lock.
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn session(&self) -> Session {

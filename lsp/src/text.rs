@@ -73,6 +73,11 @@ impl Text {
         LspRange::new(self.position(range.start, encoding), self.position(range.end, encoding))
     }
 
+    /// A way through the text from its beginning, for many places in their order: each step costs what it passes over.
+    pub(crate) fn walk(&self, encoding: Encoding) -> Walk<'_> {
+        Walk { text: self, encoding, line: 0, at: 0, column: 0 }
+    }
+
     /// Makes a change that the client made: of a range, or of everything.
     pub(crate) fn change(&mut self, change: TextDocumentContentChangeEvent, encoding: Encoding) {
         let Some(range) = change.range else {
@@ -105,6 +110,32 @@ impl Text {
             *start = moved(*start);
         }
         self.starts.splice(first + 1..last, starts);
+    }
+}
+
+/// A place in a text that moves on.
+pub(crate) struct Walk<'a> {
+    text: &'a Text,
+    encoding: Encoding,
+    line: usize,
+    at: usize,
+    column: usize,
+}
+
+impl Walk<'_> {
+    /// The place of a byte. One before the last that was asked for counts as that.
+    pub(crate) fn position(&mut self, offset: usize) -> Position {
+        let offset = self.text.content.floor_char_boundary(offset).max(self.at);
+        while let Some(&start) = self.text.starts.get(self.line + 1).filter(|&&start| start <= offset) {
+            (self.line, self.at, self.column) = (self.line + 1, start, 0);
+        }
+        let passed = self.text.content.get(self.at..offset).unwrap_or_default();
+        self.column += match self.encoding {
+            Encoding::Utf8 => passed.len(),
+            Encoding::Utf16 => passed.chars().map(char::len_utf16).sum(),
+        };
+        self.at = offset;
+        Position::new(number(self.line), number(self.column))
     }
 }
 
@@ -196,6 +227,17 @@ mod tests {
                 let wanted: String = client.iter().collect();
                 prop_assert_eq!(server.as_str(), wanted.as_str());
                 prop_assert_eq!(&server, &Text::new(wanted));
+            }
+        }
+
+        #[test]
+        fn a_walk_finds_the_same_places(text in "[ab🐳ü\r\n]{0,30}", mut at in proptest::collection::vec(0..130usize, 0..9), utf8: bool) {
+            let encoding = if utf8 { Encoding::Utf8 } else { Encoding::Utf16 };
+            let text = Text::new(text);
+            let mut walk = text.walk(encoding);
+            at.sort_unstable();
+            for at in at {
+                prop_assert_eq!(walk.position(at), text.position(at, encoding));
             }
         }
 

@@ -40,6 +40,6 @@ pub use mend::{Mended, mend, together};
 pub use refactor::{Refactoring, RefactoringKind, refactorings};
 pub use rule::{Family, Rule, proposal, rule, rules};
 pub use settings::{LabelKind, Level, Settings};
-pub use shell::shell_reads;
+pub use shell::{ShellToken, shell_reads, shell_tokens};
 pub use shellcheck::{ScriptComment, ScriptLevel, ScriptPlace, wanted_scripts};
 pub use suppress::suppressions;

@@ -15,6 +15,7 @@ mod parse;
 mod reads;
 mod redirection;
 mod script;
+mod tokens;
 mod word;
 
 pub(crate) use call::{Arguments, Call};
@@ -22,6 +23,7 @@ pub(crate) use model::{Assignment, Command, Context, Expansion, Join, Part, Prog
 pub use outer::shell_reads;
 pub(crate) use reads::{Otherwise, reads};
 pub(crate) use script::{Purpose, Run, Script, Scripts, runs};
+pub use tokens::{ShellToken, shell_tokens};
 
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,9 @@ use tower_lsp::ls_types::{
     GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult,
     InitializedParams, LinkedEditingRangeParams, LinkedEditingRanges, Location, MessageType,
     PrepareRenameResponse, ReferenceParams, Registration, RenameParams, SelectionRange, SelectionRangeParams,
-    ServerInfo, SignatureHelp, SignatureHelpParams, SignatureHelpTriggerKind, TextDocumentPositionParams,
-    TextEdit, WorkspaceEdit,
+    SemanticTokens, SemanticTokensDeltaParams, SemanticTokensFullDeltaResult, SemanticTokensParams,
+    SemanticTokensRangeParams, SemanticTokensRangeResult, SemanticTokensResult, ServerInfo, SignatureHelp,
+    SignatureHelpParams, SignatureHelpTriggerKind, TextDocumentPositionParams, TextEdit, WorkspaceEdit,
 };
 
 use super::Backend;
@@ -28,7 +29,7 @@ use crate::commands::{self, Command};
 use crate::documents::{Message, Snapshot};
 use crate::features::completion::{self, Asked};
 use crate::features::{
-    actions, folding, formatting, hover, lenses, places, rename, selection, signature, symbols,
+    actions, folding, formatting, hover, lenses, places, rename, selection, signature, symbols, tokens,
 };
 
 impl LanguageServer for Backend {
@@ -101,6 +102,7 @@ impl LanguageServer for Backend {
     }
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
+        self.tokens().forget(&params.text_document.uri);
         self.tell(Message::Close(params.text_document.uri));
     }
 
@@ -156,6 +158,43 @@ impl LanguageServer for Backend {
     async fn selection_range(&self, params: SelectionRangeParams) -> Result<Option<Vec<SelectionRange>>> {
         let selection = |snapshot: &Snapshot| selection::selection(snapshot, &params.positions);
         self.answer(params.text_document.uri, selection).await
+    }
+
+    async fn semantic_tokens_full(
+        &self,
+        params: SemanticTokensParams,
+    ) -> Result<Option<SemanticTokensResult>> {
+        let uri = params.text_document.uri;
+        let tokens = self.answer(uri.clone(), Snapshot::tokens).await?;
+        Ok(tokens.map(|tokens| {
+            let result_id = Some(self.tokens().keep(uri, Arc::clone(&tokens)));
+            SemanticTokensResult::Tokens(SemanticTokens { result_id, data: tokens.to_vec() })
+        }))
+    }
+
+    async fn semantic_tokens_full_delta(
+        &self,
+        params: SemanticTokensDeltaParams,
+    ) -> Result<Option<SemanticTokensFullDeltaResult>> {
+        let uri = params.text_document.uri;
+        let tokens = self.answer(uri.clone(), Snapshot::tokens).await?;
+        Ok(tokens.map(|tokens| {
+            let mut answered = self.tokens();
+            let before = answered.named(&uri, &params.previous_result_id);
+            let result_id = answered.keep(uri, Arc::clone(&tokens));
+            tokens::delta(before.as_deref(), &tokens, result_id)
+        }))
+    }
+
+    async fn semantic_tokens_range(
+        &self,
+        params: SemanticTokensRangeParams,
+    ) -> Result<Option<SemanticTokensRangeResult>> {
+        let tokens = self.answer(params.text_document.uri, Snapshot::tokens).await?;
+        Ok(tokens.map(|tokens| {
+            let data = tokens::in_range(&tokens, params.range);
+            SemanticTokensRangeResult::Tokens(SemanticTokens { result_id: None, data })
+        }))
     }
 
     // What words mean, and which may come.

@@ -19,3 +19,4 @@ mod renames;
 #[expect(dead_code, reason = "the tests of the client need more of it")]
 mod server;
 mod shapes;
+mod tokens;

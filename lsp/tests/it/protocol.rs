@@ -99,6 +99,35 @@ async fn the_server_says_what_it_can() {
             "rbx.platforms"
           ]
         },
+        "semanticTokensProvider": {
+          "legend": {
+            "tokenTypes": [
+              "keyword",
+              "property",
+              "namespace",
+              "variable",
+              "class",
+              "enumMember",
+              "string",
+              "number",
+              "operator",
+              "comment",
+              "macro",
+              "decorator",
+              "function",
+              "parameter"
+            ],
+            "tokenModifiers": [
+              "declaration",
+              "readonly",
+              "defaultLibrary"
+            ]
+          },
+          "range": true,
+          "full": {
+            "delta": true
+          }
+        },
         "linkedEditingRangeProvider": true
       },
       "serverInfo": {

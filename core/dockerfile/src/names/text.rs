@@ -118,7 +118,7 @@ impl Instruction {
     }
 
     /// The part of [`code`](Self::code) that stands at a span which begins and ends in it.
-    pub(crate) fn code_of(&self, span: Span) -> Range<usize> {
+    pub fn code_of(&self, span: Span) -> Range<usize> {
         let offset = |source: u32| {
             let index = self.pieces.partition_point(|&(_, start)| start <= source).saturating_sub(1);
             let (code, start) = self.pieces.get(index).copied().unwrap_or_default();

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rbx_dockerfile::{Dockerfile, ShellRead};
 
 use super::reads::SETTERS;
-use super::script::Script;
+use super::script::of_shells;
 use super::word::{assigned, is_name};
 use super::{Command, Context, Join, Program, Word};
 
@@ -14,12 +14,7 @@ use super::{Command, Context, Join, Program, Word};
 /// the script has set before is none; where that cannot be told, the read is said to be perhaps one.
 pub fn shell_reads(file: &Dockerfile) -> Vec<ShellRead> {
     let mut reads = Vec::new();
-    for instruction in &file.instructions {
-        // Most have no variable, and most of the rest no script.
-        if !instruction.span.slice(&file.text).contains('$') {
-            continue;
-        }
-        let Some(script) = Script::of_any(file, instruction) else { continue };
+    for script in of_shells(file, |instruction| instruction.span.slice(&file.text).contains('$')) {
         for (name, place, perhaps) in outer(&script.program) {
             let whole = script.span(&place.whole);
             reads.push(ShellRead { name, pieces: script.pieces(&place.name), whole, perhaps });

@@ -38,8 +38,9 @@ pub(crate) struct Script<'a> {
 enum Kind {
     /// What follows the keyword, and the contents of its heredocs after it.
     Line,
-    /// The content of a lone heredoc.
-    Content,
+    /// The content of a lone heredoc. Where tabs are stripped: where its lines begin in the script, and in the
+    /// Dockerfile.
+    Content(Vec<(usize, u32)>),
     /// The strings of a JSON array: where each stands in the script, and in the Dockerfile; and whether it is the same
     /// text there.
     Strings(Vec<(Range<usize>, Span, bool)>),
@@ -87,7 +88,9 @@ impl<'a> Script<'a> {
                     Cow::Borrowed(only.content.slice(&file.text))
                 };
                 interpreter = shebang(&content);
-                (content, Kind::Content)
+                let lines =
+                    if only.strip_tabs { stripped_lines(only.content, &file.text) } else { Vec::new() };
+                (content, Kind::Content(lines))
             }
             several => {
                 let mut text = word.text.clone();
@@ -218,13 +221,18 @@ impl<'a> Script<'a> {
                 }
                 rest -= length;
             }
-            Kind::Content => {}
+            Kind::Content(lines) => {
+                let index = lines.partition_point(|&(start, _)| start <= offset).checked_sub(1);
+                let start = index.and_then(|index| lines.get(index)).copied();
+                let content =
+                    instruction.heredocs.first().map_or(instruction.span, |heredoc| heredoc.content);
+                let (start, source) = start.unwrap_or((0, content.start));
+                let within = u32::try_from(offset.saturating_sub(start)).unwrap_or(0);
+                return source.saturating_add(within).min(content.end);
+            }
         }
         for heredoc in &instruction.heredocs {
             let content = heredoc.content;
-            if matches!(self.kind, Kind::Content) {
-                return in_lines(content, heredoc.strip_tabs, rest, &self.file.text);
-            }
             // After a newline; the name that ends it follows.
             rest = rest.saturating_sub(1);
             if rest < content.len() {
@@ -250,22 +258,17 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Where a byte of a content stands whose leading tabs may be stripped.
-fn in_lines(content: Span, strip_tabs: bool, offset: usize, text: &str) -> u32 {
-    let (mut source, mut left) = (content.range().start, offset);
-    if !strip_tabs {
-        return u32::try_from(source + left).unwrap_or(content.end).min(content.end);
-    }
+/// Where the lines of a content begin, without their leading tabs: there, and in the text.
+fn stripped_lines(content: Span, text: &str) -> Vec<(usize, u32)> {
+    let (mut at, mut source) = (0, content.range().start);
+    let mut lines = Vec::new();
     for line in content.slice(text).split_inclusive('\n') {
         let stripped = line.trim_start_matches('\t');
-        if left < stripped.len() {
-            source += line.len() - stripped.len() + left;
-            break;
-        }
-        left -= stripped.len();
+        lines.push((at, u32::try_from(source + line.len() - stripped.len()).unwrap_or(content.end)));
+        at += stripped.len();
         source += line.len();
     }
-    u32::try_from(source).unwrap_or(content.end).min(content.end)
+    lines
 }
 
 /// The program that a file is for, with its options.
@@ -279,6 +282,27 @@ fn shebang(content: &str) -> Option<Vec<String>> {
         }
     }
     Some(words)
+}
+
+/// What shells of the POSIX kind read in the image and in containers of it, of those instructions that are wanted.
+pub(super) fn of_shells(
+    file: &Dockerfile,
+    wanted: impl Fn(&Instruction) -> bool,
+) -> impl Iterator<Item = Script<'_>> {
+    let mut posix = true;
+    file.instructions.iter().filter_map(move |instruction| {
+        match &instruction.body {
+            Body::From(_) => posix = true,
+            Body::Shell(words) => posix = words.first().is_none_or(|word| is_shell(&word.text)),
+            _ => {}
+        }
+        let script = if wanted(instruction) { Script::of_any(file, instruction)? } else { return None };
+        let by_shell = match &script.interpreter {
+            Some(words) => words.first().is_some_and(|name| is_shell(name)),
+            None => posix,
+        };
+        by_shell.then_some(script)
+    })
 }
 
 /// Whether the last word of a shell's command is followed by a script.
