@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rbx_dockerfile::Dockerfile;
 use rbx_facts::Registries;
@@ -20,6 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For how long documents have to rest for registries to be asked about their images: names are typed letter by letter.
 const REST: Duration = Duration::from_secs(1);
+/// How long the tags of a repository are taken as they were.
+const FRESH: Duration = Duration::from_mins(10);
+/// Repositories whose tags are kept, at most.
+const MAX_REPOSITORIES: usize = 50;
+
+/// The tags of a repository, and when they were asked for.
+type Tags = (Instant, Arc<[String]>);
 
 /// Registries that may be asked. What they say is kept on disk, where `docker rbx check` has it, too.
 #[derive(Debug)]
@@ -27,13 +34,15 @@ pub(crate) struct Online {
     setup: Setup,
     /// Where it is kept what they say.
     kept: Option<PathBuf>,
+    /// The tags of repositories, taken again for some minutes.
+    tags: Mutex<HashMap<String, Tags>>,
     /// Made when they are asked for the first time.
     asked: OnceCell<Option<Registries>>,
 }
 
 impl Online {
     pub(crate) fn new(setup: Setup, kept: Option<PathBuf>) -> Self {
-        Self { setup, kept, asked: OnceCell::new() }
+        Self { setup, kept, tags: Mutex::default(), asked: OnceCell::new() }
     }
 
     /// Learns what a Dockerfile asks to know of images (or what is kept of that); answers what could not be learned in
@@ -42,6 +51,33 @@ impl Online {
         let Some(registries) = self.registries().await else { return Vec::new() };
         let learning = registries.learn(file, request, facts);
         Self::in_time(learning).await.unwrap_or_else(|| vec!["registries did not answer in time".to_owned()])
+    }
+
+    /// The tags of a repository; none if they cannot be learned in time.
+    pub(crate) async fn tags(&self, repository: &str) -> Arc<[String]> {
+        // Nothing panics while it holds the lock.
+        let lock = || self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(repository).cloned();
+        if let Some((_, tags)) = known.filter(|(asked, _)| asked.elapsed() < FRESH) {
+            return tags;
+        }
+        let Some(registries) = self.registries().await else { return Arc::default() };
+        let answer = Self::in_time(registries.tags(repository)).await;
+        let tags: Arc<[String]> = match answer {
+            Some(Ok(tags)) => tags.into(),
+            Some(Err(problem)) => {
+                tracing::info!("{problem}: no tags to offer");
+                Arc::default()
+            }
+            // It may answer the next time.
+            None => return Arc::default(),
+        };
+        let mut all = lock();
+        if all.len() >= MAX_REPOSITORIES {
+            all.clear();
+        }
+        all.insert(repository.to_owned(), (Instant::now(), Arc::clone(&tags)));
+        tags
     }
 
     /// What registries answer, if they do so while somebody waits.

@@ -47,9 +47,18 @@ impl Registries {
         }
     }
 
-    /// The same from what is remembered, without asking anybody. With a client, nothing.
+    /// The tags of the repository of a name, as the registry says them now; none without a client. An error is a line for
+    /// people.
+    pub async fn tags(&self, name: &str) -> Result<Vec<String>, String> {
+        let (Ok(reference), Some(client)) = (Reference::parse(name), self.client()) else {
+            return Ok(Vec::new());
+        };
+        client.tags(&reference).await.map_err(|error| error.to_string())
+    }
+
+    /// What there is of an image as it is remembered, without asking anybody. With a client, nothing.
     pub fn recall_image(&self, name: &str, platforms: &[Platform]) -> Option<Image> {
-        if self.is_online() {
+        if self.client().is_some() {
             return None;
         }
         // Nothing in it waits for anything.

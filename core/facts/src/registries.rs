@@ -126,11 +126,6 @@ impl Registries {
         }
     }
 
-    /// Whether somebody may be asked.
-    pub(crate) fn is_online(&self) -> bool {
-        self.client.is_some()
-    }
-
     fn memory(&self) -> MutexGuard<'_, BTreeMap<String, Option<Known>>> {
         // Nothing panics while it holds the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)

@@ -278,7 +278,7 @@ impl Client {
     }
 
     /// The ways to a reference's repository, in the order to try them.
-    fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>, RegistryError> {
+    pub(crate) fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>, RegistryError> {
         let candidates = endpoint::candidates(&self.inner.config, reference.domain())?;
         Ok(candidates
             .into_iter()

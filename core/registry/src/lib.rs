@@ -24,6 +24,7 @@ mod manifest;
 mod push;
 mod scoped;
 mod setup;
+mod tags;
 mod text;
 mod tls;
 mod transport;

@@ -6,6 +6,7 @@ mod flags;
 mod instructions;
 pub(crate) mod mounts;
 mod paths;
+pub(crate) mod tags;
 mod variables;
 
 use std::path::PathBuf;

@@ -214,10 +214,15 @@ impl LanguageServer for Backend {
     async fn completion(&self, params: CompletionParams) -> Result<Option<CompletionResponse>> {
         let place = params.text_document_position;
         let roots = self.session().roots;
+        let Some(snapshot) = self.snapshot(place.text_document.uri).await else { return Ok(None) };
+        let of_it = Arc::clone(&snapshot);
         // Directories may have to be read.
-        let complete =
-            move |snapshot: &Snapshot| completion::completion(snapshot, place.position, &roots).into();
-        self.answer_apart(place.text_document.uri, complete).await
+        let complete = move || completion::completion(&of_it, place.position, &roots);
+        let Ok(mut list) = tokio::task::spawn_blocking(complete).await else { return Ok(None) };
+        if let Some(online) = &snapshot.online {
+            completion::tags::add(&snapshot, online, place.position, &mut list).await;
+        }
+        Ok(Some(list.into()))
     }
 
     async fn completion_resolve(&self, mut item: CompletionItem) -> Result<CompletionItem> {
