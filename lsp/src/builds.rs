@@ -6,6 +6,7 @@
 mod follow;
 mod leash;
 mod plan;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,11 +28,14 @@ use tokio_util::task::TaskTracker;
 use tower_lsp::ls_types::{MessageType, ProgressToken, Uri};
 use tower_lsp::{Bounded, Cancellable, Client, OngoingProgress};
 
-use self::follow::{Following, Position};
+use self::follow::{Following, Position, Seen};
 use self::leash::Leash;
+pub(crate) use self::plan::RUN_BY_DOCKER;
 use self::plan::{Files, Plan};
+pub(crate) use self::probe::{Settled, probe, refresh};
 use crate::documents::{Message, Snapshot};
 use crate::failures::{self, Built, Failure};
+use crate::outlook::{Done, Outlook};
 use crate::platforms::names;
 use crate::surroundings::Surroundings;
 
@@ -90,8 +94,8 @@ struct Running {
 
 /// How a build ended.
 enum Ended {
-    Well(Metadata),
-    Badly(BuildFailure, Summary),
+    Well(Metadata, Vec<Done>),
+    Badly(BuildFailure, Summary, Vec<Done>),
     Cancelled,
 }
 
@@ -156,6 +160,26 @@ impl Builds {
         });
     }
 
+    /// Whether a document is being built.
+    fn is_running(&self, uri: &Uri) -> bool {
+        self.running().builds.contains_key(uri)
+    }
+
+    /// Where the program is that builds.
+    pub(crate) fn surroundings(&self) -> &Surroundings {
+        &self.0.surroundings
+    }
+
+    /// The end of the server.
+    fn ending(&self) -> &CancellationToken {
+        &self.0.ending
+    }
+
+    /// What has to have ended when the server does.
+    fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
     /// Cancels the build of a document; answers whether there is one.
     pub(crate) fn cancel(&self, uri: &Uri) -> bool {
         let running = self.running();
@@ -211,11 +235,11 @@ impl Builds {
         client.log_message(MessageType::LOG, plan.description()).await;
         let ended = self.run(&plan, &snapshot, &cancel, progress.as_ref()).await;
         let (kind, brief, message) = match &ended {
-            Ok(Ended::Well(metadata)) => {
+            Ok(Ended::Well(metadata, _)) => {
                 let result = result(metadata).map(|result| format!(": {result}")).unwrap_or_default();
                 (MessageType::INFO, "done", format!("built {what}{result}"))
             }
-            Ok(Ended::Badly(failure, _)) => {
+            Ok(Ended::Badly(failure, ..)) => {
                 (MessageType::ERROR, "failed", format!("failed to build {what}: {}", failure.reason))
             }
             Ok(Ended::Cancelled) => {
@@ -255,7 +279,7 @@ impl Builds {
         let mut following = Following::begin(SyncIoBridge::new(errors));
 
         let status = {
-            let mut waiting = pin!(wait(child, cancel));
+            let mut waiting = pin!(wait(&mut child, cancel, PATIENCE));
             let mut holding = pin!(leash.hold(cancel.clone()));
             let mut showing = pin!(self.show(&mut following, progress));
             let mut shown = false;
@@ -272,12 +296,12 @@ impl Builds {
             }
             status
         };
-        let (summary, others) = timeout(DREGS, following.end()).await.unwrap_or_default();
+        let (summary, Seen { others, done }) = timeout(DREGS, following.end()).await.unwrap_or_default();
         let status = status.map_err(|error| format!("{error}: it was lost"))?;
         if !others.is_empty() {
             self.0.client.log_message(MessageType::LOG, others.join("\n")).await;
         }
-        Ok(ended(status, &files, cancel, summary, &others))
+        Ok(ended(status, &files, cancel, summary, &others, done))
     }
 
     /// Shows what a build says until it says no more.
@@ -315,10 +339,10 @@ impl Builds {
 }
 
 /// Waits until a build has ended; kills it if it does not do so when it is told to.
-async fn wait(mut child: Child, cancel: &CancellationToken) -> io::Result<ExitStatus> {
+async fn wait(child: &mut Child, cancel: &CancellationToken, patience: Duration) -> io::Result<ExitStatus> {
     let overdue = async {
         cancel.cancelled().await;
-        sleep(PATIENCE).await;
+        sleep(patience).await;
     };
     tokio::select! {
         status = child.wait() => return status,
@@ -335,25 +359,33 @@ fn ended(
     cancel: &CancellationToken,
     summary: Summary,
     others: &[String],
+    done: Vec<Done>,
 ) -> Ended {
     if status.success() {
-        return Ended::Well(files.read_metadata().unwrap_or_default());
+        return Ended::Well(files.read_metadata().unwrap_or_default(), done);
     }
     let failure = files.read_failure().unwrap_or_else(|| {
         let last = others.last().map(|line| format!(": {line}")).unwrap_or_default();
         BuildFailure { reason: format!("docker-rbx ended with {status}{last}"), ..BuildFailure::default() }
     });
-    if cancel.is_cancelled() || failure.cancelled { Ended::Cancelled } else { Ended::Badly(failure, summary) }
+    if cancel.is_cancelled() || failure.cancelled {
+        Ended::Cancelled
+    } else {
+        Ended::Badly(failure, summary, done)
+    }
 }
 
 /// What a build found out about the document.
 fn finding(ended: Result<Ended, String>, plan: &Plan, snapshot: &Snapshot) -> Option<Built> {
-    let (failure, summary) = match ended {
-        Ok(Ended::Well(_)) => (None, Summary::default()),
-        Ok(Ended::Badly(failure, summary)) => (Some(failure), summary),
+    let (failure, summary, done) = match ended {
+        Ok(Ended::Well(_, done)) => (None, Summary::default(), done),
+        Ok(Ended::Badly(failure, summary, done)) => (Some(failure), summary, done),
         Ok(Ended::Cancelled) | Err(_) => return None,
     };
-    let built = Built { platforms: plan.platforms.clone(), target: plan.target.clone(), failure: None };
+    let steps = Outlook::of_build(&done, snapshot, &plan.platforms);
+    let steps = Outlook { builder: plan.builder.clone().unwrap_or_default(), ..steps };
+    let built =
+        Built { platforms: plan.platforms.clone(), target: plan.target.clone(), failure: None, steps };
     let Some(failure) = failure else { return Some(built) };
     // What has no place in the file says nothing about what is known of it.
     let (first, last) = failure.lines.filter(|_| failure.file.as_ref() == Some(&plan.name))?;

@@ -4,11 +4,12 @@ use tower_lsp::ls_types::{
     ClientCapabilities, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
     CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
     DocumentOnTypeFormattingOptions, ExecuteCommandOptions, FoldingRangeProviderCapability,
-    HoverProviderCapability, LinkedEditingRangeServerCapabilities, MarkupKind, OneOf, PositionEncodingKind,
-    RenameOptions, SelectionRangeProviderCapability, SemanticTokensFullOptions, SemanticTokensOptions,
+    HoverProviderCapability, InlayHintOptions, InlayHintServerCapabilities,
+    LinkedEditingRangeServerCapabilities, MarkupKind, OneOf, PositionEncodingKind, RenameOptions,
+    SelectionRangeProviderCapability, SemanticTokensFullOptions, SemanticTokensOptions,
     SemanticTokensServerCapabilities, ServerCapabilities, SignatureHelpClientCapabilities,
     SignatureHelpOptions, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
-    WorkDoneProgressOptions,
+    TextDocumentSyncSaveOptions, WorkDoneProgressOptions,
 };
 
 use crate::commands;
@@ -33,6 +34,8 @@ pub(crate) struct Abilities {
     pub(crate) watches_configuration: bool,
     /// It can be told to ask for lenses again.
     pub(crate) refreshes_lenses: bool,
+    /// It can be told to ask for inlay hints again.
+    pub(crate) refreshes_hints: bool,
     /// Findings may name other places.
     pub(crate) related: bool,
     /// Findings may be of what is not needed.
@@ -118,6 +121,7 @@ impl Abilities {
         let workspace = client.workspace.as_ref();
         let watches = workspace.and_then(|workspace| workspace.did_change_configuration);
         let lenses = workspace.and_then(|workspace| workspace.code_lens.as_ref());
+        let hints = workspace.and_then(|workspace| workspace.inlay_hint.as_ref());
         let edits = workspace.and_then(|workspace| workspace.workspace_edit.as_ref());
         let findings = document.and_then(|document| document.publish_diagnostics.as_ref());
         let tags = findings.and_then(|findings| findings.tag_support.as_ref());
@@ -131,6 +135,7 @@ impl Abilities {
             configuration: workspace.and_then(|workspace| workspace.configuration) == Some(true),
             watches_configuration: watches.and_then(|watches| watches.dynamic_registration) == Some(true),
             refreshes_lenses: lenses.and_then(|lenses| lenses.refresh_support) == Some(true),
+            refreshes_hints: hints.and_then(|hints| hints.refresh_support) == Some(true),
             related: findings.and_then(|findings| findings.related_information) == Some(true),
             unnecessary: tags.is_some_and(|tags| tags.value_set.contains(&DiagnosticTag::UNNECESSARY)),
             deprecated: tags.is_some_and(|tags| tags.value_set.contains(&DiagnosticTag::DEPRECATED)),
@@ -167,6 +172,7 @@ impl Abilities {
         let sync = TextDocumentSyncOptions {
             open_close: Some(true),
             change: Some(TextDocumentSyncKind::INCREMENTAL),
+            save: Some(TextDocumentSyncSaveOptions::Supported(true)),
             ..TextDocumentSyncOptions::default()
         };
         ServerCapabilities {
@@ -219,6 +225,10 @@ impl Abilities {
                 first_trigger_character: TYPED[0].to_owned(),
                 more_trigger_character: Some(TYPED[1..].iter().map(|&typed| typed.to_owned()).collect()),
             }),
+            inlay_hint_provider: Some(OneOf::Right(InlayHintServerCapabilities::Options(InlayHintOptions {
+                resolve_provider: Some(true),
+                work_done_progress_options: WorkDoneProgressOptions::default(),
+            }))),
             code_lens_provider: Some(CodeLensOptions { resolve_provider: None }),
             execute_command_provider: Some(ExecuteCommandOptions {
                 commands: commands::NAMES.map(str::to_owned).to_vec(),

@@ -7,10 +7,21 @@ use serde_json::Value;
 /// The section of the client's configuration.
 pub(crate) const SECTION: &str = "rbx";
 /// What is in it. Clients in `editors/` have the same list in their manifests.
-pub(crate) const SETTINGS: [&str; 5] = ["platforms", "context", "program", "buildFlags", "online"];
+pub(crate) const SETTINGS: [&str; 10] = [
+    "platforms",
+    "context",
+    "program",
+    "buildFlags",
+    "online",
+    "builder",
+    "hints.platforms",
+    "hints.arguments",
+    "hints.cached",
+    "lenses",
+];
 
 /// What the user set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Configuration {
     /// `platforms`: what files are built for that do not say so themselves.
     pub(crate) platforms: Vec<Platform>,
@@ -22,6 +33,38 @@ pub(crate) struct Configuration {
     pub(crate) build_flags: Vec<String>,
     /// `online`: registries may be asked.
     pub(crate) online: bool,
+    /// `builder`: the builder that builds; else it is the one that is chosen on the command line.
+    pub(crate) builder: Option<String>,
+    /// `hints`: what is shown between the words of a document.
+    pub(crate) hints: Hints,
+    /// `lenses`: what can be done is shown above the lines that it is for.
+    pub(crate) lenses: bool,
+}
+
+/// What is shown between the words of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hints {
+    /// `hints.platforms`: the platforms of stages, and which of them are emulated.
+    pub(crate) platforms: bool,
+    /// `hints.arguments`: what arguments, and names of images with variables in them, come to.
+    pub(crate) arguments: bool,
+    /// `hints.cached`: which steps are cached.
+    pub(crate) cached: bool,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            platforms: Vec::new(),
+            context: None,
+            program: None,
+            build_flags: Vec::new(),
+            online: false,
+            builder: None,
+            hints: Hints { platforms: true, arguments: true, cached: true },
+            lenses: true,
+        }
+    }
 }
 
 impl Configuration {
@@ -31,7 +74,9 @@ impl Configuration {
         let settings = sent.get(SECTION).unwrap_or(sent);
         let setting = |name: &str| {
             debug_assert!(SETTINGS.contains(&name), "{name} is missing in SETTINGS");
-            settings.get(name).filter(|value| !value.is_null())
+            // One of a group may be a member of the group, or stand by itself.
+            let grouped = || name.split_once('.').and_then(|(group, name)| settings.get(group)?.get(name));
+            settings.get(name).or_else(grouped).filter(|value| !value.is_null())
         };
         let mut complaints = Vec::new();
         if let Some(value) = setting("platforms") {
@@ -49,12 +94,23 @@ impl Configuration {
                 None => complaints.push(format!("{SECTION}.buildFlags: not a list of texts")),
             }
         }
-        match setting("online").map(Value::as_bool) {
-            Some(Some(online)) => self.online = online,
-            Some(None) => complaints.push(format!("{SECTION}.online: neither true nor false")),
-            None => {}
+        let switches = [
+            ("online", setting("online"), &mut self.online),
+            ("hints.platforms", setting("hints.platforms"), &mut self.hints.platforms),
+            ("hints.arguments", setting("hints.arguments"), &mut self.hints.arguments),
+            ("hints.cached", setting("hints.cached"), &mut self.hints.cached),
+            ("lenses", setting("lenses"), &mut self.lenses),
+        ];
+        for (name, value, field) in switches {
+            match value.map(Value::as_bool) {
+                Some(Some(value)) => *field = value,
+                Some(None) => complaints.push(format!("{SECTION}.{name}: neither true nor false")),
+                None => {}
+            }
         }
-        for (name, field) in [("context", &mut self.context), ("program", &mut self.program)] {
+        for (name, field) in
+            [("builder", &mut self.builder), ("context", &mut self.context), ("program", &mut self.program)]
+        {
             match setting(name).map(Value::as_str) {
                 Some(Some(text)) => *field = Some(text.to_owned()).filter(|text| !text.is_empty()),
                 Some(None) => complaints.push(format!("{SECTION}.{name}: not a text")),

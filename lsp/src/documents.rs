@@ -20,6 +20,7 @@ use tower_lsp::ls_types::{
     Position, Range, SemanticToken, TextDocumentContentChangeEvent, TextDocumentItem, Uri,
 };
 
+use crate::builds::Settled;
 use crate::capabilities::Abilities;
 use crate::commands;
 use crate::configuration::Configuration;
@@ -28,6 +29,7 @@ use crate::features::diagnostics::check;
 use crate::features::tokens::tokens;
 use crate::meaning::Meaning;
 use crate::online::Online;
+use crate::outlook::{Answer, Outlook};
 use crate::platforms::{Known, platforms};
 use crate::surroundings::Surroundings;
 use crate::text::Text;
@@ -54,6 +56,10 @@ pub(crate) enum Message {
     Snapshot(Uri, oneshot::Sender<Arc<Snapshot>>),
     /// A build of a document, as it was then, has ended.
     Built(Arc<Snapshot>, Built),
+    /// A dry run of a document, as it was then, has ended.
+    Probed(Arc<Snapshot>, Option<Answer>),
+    /// A document was saved, or is to be looked at again for another reason: files beside it may have changed.
+    Look(Uri),
     /// More is kept of what registries said.
     Learned,
 }
@@ -82,6 +88,8 @@ pub(crate) struct Snapshot {
     configs: Arc<Configs>,
     /// What is left of builds that failed.
     pub(crate) failures: Vec<Failure>,
+    /// What is known of its steps.
+    pub(crate) outlook: Option<Arc<Outlook>>,
     tree: OnceLock<Dockerfile>,
     names: OnceLock<Names>,
     tokens: OnceLock<Arc<[SemanticToken]>>,
@@ -166,6 +174,9 @@ struct Document {
     version: i32,
     text: Text,
     failures: Vec<Failure>,
+    outlook: Option<Arc<Outlook>>,
+    /// What the last build from this editor did.
+    last: Option<Outlook>,
     snapshot: Option<Arc<Snapshot>>,
 }
 
@@ -173,6 +184,7 @@ struct Document {
 pub(crate) async fn own(
     mut inbox: mpsc::UnboundedReceiver<Message>,
     dirty: mpsc::UnboundedSender<Dirty>,
+    settled: mpsc::UnboundedSender<Settled>,
     surroundings: Surroundings,
 ) {
     let mut documents = Documents::new(surroundings);
@@ -186,6 +198,10 @@ pub(crate) async fn own(
             Ok(None) => break,
             Err(_) => {
                 for document in documents.dirty() {
+                    let _ = settled.send(match &document.snapshot {
+                        Some(snapshot) => Settled::Document(Arc::clone(snapshot)),
+                        None => Settled::Closed(document.uri.clone()),
+                    });
                     let _ = dirty.send(document);
                 }
             }
@@ -235,6 +251,8 @@ impl Documents {
             Message::Configure(configuration) => {
                 if configuration != self.configuration {
                     self.configuration = configuration;
+                    // It was of another builder, or of other platforms.
+                    self.open.values_mut().for_each(|document| document.outlook = None);
                     self.touch_all();
                 }
             }
@@ -246,7 +264,14 @@ impl Documents {
                 self.registries = Arc::new(Registries::new(None, self.kept.clone()));
                 self.projects = Arc::default();
                 let text = Text::new(item.text);
-                let document = Document { version: item.version, text, failures: Vec::new(), snapshot: None };
+                let document = Document {
+                    version: item.version,
+                    text,
+                    failures: Vec::new(),
+                    outlook: None,
+                    last: None,
+                    snapshot: None,
+                };
                 self.open.insert(item.uri.clone(), document);
                 self.touch(item.uri);
             }
@@ -257,10 +282,20 @@ impl Documents {
                 };
                 let encoding = self.abilities.encoding;
                 for change in changes {
-                    let old = (!document.failures.is_empty()).then(|| document.text.as_str().to_owned());
+                    let follows = !document.failures.is_empty()
+                        || document.outlook.is_some()
+                        || document.last.is_some();
+                    let old = follows.then(|| document.text.as_str().to_owned());
                     document.text.change(change, encoding);
                     if let Some(old) = old {
-                        failures::change(&mut document.failures, &old, document.text.as_str());
+                        let new = document.text.as_str();
+                        failures::change(&mut document.failures, &old, new);
+                        if let Some(outlook) = &mut document.outlook {
+                            Arc::make_mut(outlook).change(&old, new);
+                        }
+                        if let Some(last) = &mut document.last {
+                            last.change(&old, new);
+                        }
                     }
                 }
                 document.version = version;
@@ -280,9 +315,35 @@ impl Documents {
             Message::Built(of, built) => {
                 if let Some(document) = self.open.get_mut(&of.uri) {
                     let now = document.text.as_str();
+                    let mut last = built.steps.clone();
+                    last.change(of.text.as_str(), now);
+                    document.last = Some(last);
                     failures::take(&mut document.failures, built, of.text.as_str(), now);
                     document.snapshot = None;
                     self.touch(of.uri.clone());
+                }
+            }
+            Message::Probed(of, answer) => {
+                let Some(document) = self.open.get_mut(&of.uri) else { return };
+                let chosen = of.configuration.builder.clone().unwrap_or_default();
+                // What another builder did says nothing of this one.
+                let last = document.last.as_ref().filter(|last| last.builder == chosen);
+                let now = document.text.as_str();
+                document.outlook = answer.map(|answer| {
+                    let mut outlook = answer.outlook(of.text.as_str(), last);
+                    if !outlook.of_last_build {
+                        outlook.change(of.text.as_str(), now);
+                    }
+                    Arc::new(outlook)
+                });
+                document.snapshot = None;
+            }
+            Message::Look(uri) => {
+                if let Some(document) = self.open.get_mut(&uri) {
+                    document.snapshot = None;
+                    self.projects = Arc::default();
+                    self.configs = Arc::default();
+                    self.touch(uri);
                 }
             }
         }
@@ -303,6 +364,7 @@ impl Documents {
                 projects: Arc::clone(&self.projects),
                 configs: Arc::clone(&self.configs),
                 failures: document.failures.clone(),
+                outlook: document.outlook.clone(),
                 tree: OnceLock::new(),
                 names: OnceLock::new(),
                 tokens: OnceLock::new(),

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use rbx_platform::Platform;
 
+use crate::outlook::Outlook;
+
 /// A part of a file that a build failed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -30,6 +32,8 @@ pub(crate) struct Built {
     pub(crate) target: Option<String>,
     /// Why it failed, if it is for a part of the file. The place is in the text that was built.
     pub(crate) failure: Option<Failure>,
+    /// What became of its steps, in the text that was built.
+    pub(crate) steps: Outlook,
 }
 
 /// Forgets what is known of earlier builds where a later one knows better, and takes what it found.
@@ -174,7 +178,12 @@ mod tests {
             ];
             let platforms = built.iter().map(|name| Platform::parse(name).unwrap()).collect();
             let target = target.map(str::to_owned);
-            take(&mut failures, Built { platforms, target, failure: found }, text, text);
+            take(
+                &mut failures,
+                Built { platforms, target, failure: found, steps: Outlook::default() },
+                text,
+                text,
+            );
             failures.iter().map(|left| left.platforms[0].to_string()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(known(&["linux/arm64"], None, None), "linux/amd64 linux/386");

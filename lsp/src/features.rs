@@ -6,6 +6,7 @@ mod cursor;
 pub(crate) mod diagnostics;
 pub(crate) mod folding;
 pub(crate) mod formatting;
+pub(crate) mod hints;
 pub(crate) mod hover;
 mod known;
 pub(crate) mod lenses;

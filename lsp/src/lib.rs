@@ -16,6 +16,7 @@ mod features;
 mod manifest;
 mod meaning;
 mod online;
+mod outlook;
 mod platforms;
 mod publish;
 mod server;

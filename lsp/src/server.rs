@@ -1,5 +1,6 @@
 //! The protocol: who the server is. Its handlers are in [`handlers`].
 
+mod choices;
 mod handlers;
 
 use std::path::PathBuf;
@@ -18,7 +19,8 @@ use tower_lsp::ls_types::{ConfigurationItem, MessageType, Uri, WorkDoneProgressC
 use tower_lsp::{Client, LspService, Server};
 use tracing_subscriber::EnvFilter;
 
-use crate::builds::{Builds, Session};
+use self::choices::Chosen;
+use crate::builds::{Builds, Session, probe, refresh};
 use crate::capabilities::Abilities;
 use crate::configuration::{Configuration, SECTION};
 use crate::documents::{Message, Snapshot, own};
@@ -86,22 +88,27 @@ pub async fn serve(
 
     // Dropped at the end, and the tasks with it.
     let mut tasks = JoinSet::new();
-    tasks.spawn(own(inbox, to_publisher, surroundings.clone()));
+    let (to_prober, settled) = mpsc::unbounded_channel();
+    tasks.spawn(own(inbox, to_publisher, to_prober, surroundings.clone()));
+    let roots: Arc<OnceLock<Vec<PathBuf>>> = Arc::default();
     let mut started = None;
     let build = LspService::build(|client| {
         let (to_learner, resting) = mpsc::unbounded_channel();
         tasks.spawn(publish(client.clone(), dirty, to_learner));
         tasks.spawn(learn(client.clone(), resting, to_owner.clone()));
-        let builds = Builds::new(client.clone(), to_owner.clone(), surroundings, ending.clone());
+        let builds = Builds::new(client.clone(), to_owner.clone(), surroundings.clone(), ending.clone());
         started = Some(builds.clone());
+        let (owner, roots) = (to_owner.clone(), Arc::clone(&roots));
+        tasks.spawn(probe(client.clone(), owner, builds.clone(), surroundings, Arc::clone(&roots), settled));
         Backend {
             client,
             owner: to_owner,
             builds,
             shutdown: Arc::clone(&shutdown),
             abilities: OnceLock::new(),
-            roots: OnceLock::new(),
+            roots,
             initial: Mutex::default(),
+            chosen: Mutex::default(),
             pulls: AtomicU64::new(0),
             tokens: Mutex::default(),
         }
@@ -125,9 +132,11 @@ struct Backend {
     shutdown: Arc<AtomicBool>,
     abilities: OnceLock<Abilities>,
     /// The folders that the client has open.
-    roots: OnceLock<Vec<PathBuf>>,
+    roots: Arc<OnceLock<Vec<PathBuf>>>,
     /// What the client set when it introduced itself; what it sets later goes before that.
     initial: Mutex<Configuration>,
+    /// What the user chose for this session.
+    chosen: Mutex<Chosen>,
     /// How often the client was asked for its configuration.
     pulls: AtomicU64,
     /// The semantic tokens that were answered.
@@ -186,7 +195,7 @@ impl Backend {
     fn configure(&self, sent: &Value) -> Vec<String> {
         let mut configuration = self.initial().clone();
         let complaints = configuration.apply(sent);
-        self.tell(Message::Configure(Arc::new(configuration)));
+        self.tell(Message::Configure(Arc::new(self.choose(|chosen| chosen.configuration = configuration))));
         complaints
     }
 
@@ -195,9 +204,7 @@ impl Backend {
         for complaint in complaints {
             self.client.show_message(MessageType::WARNING, complaint).await;
         }
-        if self.abilities().refreshes_lenses {
-            let _ = self.client.code_lens_refresh().await;
-        }
+        refresh(&self.client, self.abilities()).await;
     }
 
     /// Asks the client for its configuration.

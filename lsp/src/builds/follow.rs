@@ -9,11 +9,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::outlook::{Done, State};
+
 /// Longest line that is read.
 const LINE_LIMIT: u64 = 16 << 20;
 /// How many of the last lines are kept that are no events, and how much of each.
 const KEPT_LINES: usize = 20;
 const KEPT_COLUMNS: usize = 1000;
+/// How many steps of a build are remembered.
+const MOST_STEPS: usize = 20_000;
 
 /// How far a build is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,13 +30,22 @@ pub(crate) struct Position {
     pub(crate) step: Option<String>,
 }
 
+/// What was seen of a build beside what is shown.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The last lines that are no events.
+    pub(crate) others: Vec<String>,
+    /// What became of the steps that ended.
+    pub(crate) done: Vec<Done>,
+}
+
 /// Follows a build on threads of its own until it says no more.
 pub(crate) struct Following {
     /// What is to be shown of it, a few lines at a time.
     pub(crate) log: mpsc::Receiver<String>,
     /// How far it is.
     pub(crate) position: watch::Receiver<Position>,
-    reading: JoinHandle<Vec<String>>,
+    reading: JoinHandle<Seen>,
     showing: JoinHandle<Summary>,
 }
 
@@ -53,7 +66,7 @@ impl Following {
     }
 
     /// What was seen, and what was said besides, once nothing is said any more.
-    pub(crate) async fn end(self) -> (Summary, Vec<String>) {
+    pub(crate) async fn end(self) -> (Summary, Seen) {
         // Where nobody reads the log, nobody waits for that.
         drop(self.log);
         (self.showing.await.unwrap_or_default(), self.reading.await.unwrap_or_default())
@@ -78,8 +91,8 @@ impl Write for Lines {
     }
 }
 
-/// Reads events and tells of them; answers the last lines that are none.
-fn read(errors: impl Read, events: &EventSender, moved: &watch::Sender<Position>) -> Vec<String> {
+/// Reads events and tells of them; answers what became of steps, and the last lines that are no events.
+fn read(errors: impl Read, events: &EventSender, moved: &watch::Sender<Position>) -> Seen {
     let mut errors = BufReader::new(errors);
     let mut vertices = Vertices::default();
     let mut others: Vec<String> = Vec::new();
@@ -87,7 +100,7 @@ fn read(errors: impl Read, events: &EventSender, moved: &watch::Sender<Position>
     loop {
         line.clear();
         if !matches!(errors.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line), Ok(1..)) {
-            return others;
+            return Seen { others, done: vertices.ended };
         }
         let Ok(said) = parse_status(&line) else {
             let text: String = String::from_utf8_lossy(&line).trim_end().chars().take(KEPT_COLUMNS).collect();
@@ -121,6 +134,7 @@ struct Vertices {
     known: HashMap<String, bool>,
     running: Vec<(String, String)>,
     done: usize,
+    ended: Vec<Done>,
 }
 
 impl Vertices {
@@ -129,6 +143,16 @@ impl Vertices {
         if !comes_before_plan(&vertex.name) {
             let was = self.known.insert(vertex.digest.clone(), ended).unwrap_or(false);
             self.done = self.done + usize::from(ended) - usize::from(was);
+            // A vertex that was not begun was cancelled with the build.
+            let begun = vertex.started.is_some() || vertex.cached;
+            if ended && !was && begun && self.ended.len() < MOST_STEPS {
+                let state = match vertex {
+                    Vertex { error: Some(_), .. } => State::Fails,
+                    Vertex { cached: true, .. } => State::Cached,
+                    _ => State::Run,
+                };
+                self.ended.push(Done { name: rbx_progress::clean(&vertex.name), state });
+            }
         }
         self.running.retain(|(digest, _)| *digest != vertex.digest);
         if vertex.started.is_some() && !ended {
@@ -175,7 +199,8 @@ mod tests {
             "ERROR: failed\u{1b}[2J\r\n".to_owned(),
         ]
         .concat();
-        let others = read(text.as_bytes(), &sender, &moved);
+        let Seen { others, done } = read(text.as_bytes(), &sender, &moved);
+        assert_eq!(done, [Done { name: "step a".to_owned(), state: State::Run }]);
         let seen = position.borrow().clone();
         assert_eq!(seen, Position { done: 1, all: 2, step: Some("step b".to_owned()) });
         assert_eq!(others, ["ERROR: failed[2J"]);
@@ -186,7 +211,7 @@ mod tests {
         let many: Vec<String> = (0..100).map(|i| format!("line {i} {}", "x".repeat(5000))).collect();
         let (sender, _receiver) = events();
         let (moved, _position) = watch::channel(Position::default());
-        let others = read(many.join("\n").as_bytes(), &sender, &moved);
+        let Seen { others, .. } = read(many.join("\n").as_bytes(), &sender, &moved);
         assert_eq!(others.len(), KEPT_LINES);
         assert!(others[19].starts_with("line 99 x") && others[19].len() == KEPT_COLUMNS, "{}", others[19]);
     }

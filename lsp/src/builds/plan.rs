@@ -20,7 +20,7 @@ const LIMIT: u64 = 16 << 20;
 const QUESTION: &str = "file";
 const ANSWERS: &str = "answers";
 /// Set by docker for a plugin that it runs.
-const RUN_BY_DOCKER: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
+pub(crate) const RUN_BY_DOCKER: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
 
 /// What is to be done.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     /// Relative paths in flags are from here.
     directory: PathBuf,
     flags: Vec<String>,
+    /// The builder that was chosen, if one was.
+    pub(crate) builder: Option<String>,
     docker_config: Option<PathBuf>,
 }
 
@@ -67,6 +69,7 @@ impl Plan {
             context,
             directory: root.to_owned(),
             flags: configuration.build_flags.clone(),
+            builder: configuration.builder.clone(),
             docker_config: surroundings.docker_config.clone(),
             path: path.clone(),
         })
@@ -93,10 +96,24 @@ impl Plan {
         let mut command = Command::new(&self.program);
         command.arg("build").args(["--progress=rawjson", "--file"]).arg(&files.dockerfile);
         command.arg("--metadata-file").arg(files.metadata()).arg("--failure-file").arg(files.failure());
+        self.finish(command, socket)
+    }
+
+    /// A dry run of the build as a command.
+    pub(crate) fn dry_run(&self, files: &Files, socket: (&str, Option<&str>)) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("build").args(["--call=dry-run,format=json", "--progress=none", "--file"]);
+        command.arg(&files.dockerfile);
+        self.finish(command, socket)
+    }
+
+    /// Adds what builds and dry runs have in common.
+    fn finish(&self, mut command: Command, socket: (&str, Option<&str>)) -> Command {
         let platforms = self.platforms.iter().map(Platform::format_all);
         command.args(platforms.flat_map(|platform| ["--platform".to_owned(), platform]));
         command.args(self.target.iter().flat_map(|target| ["--target", target]));
-        command.args(&self.flags).arg("--").arg(&self.context);
+        command.args(&self.flags).args(self.builder.iter().flat_map(|name| ["--builder", name]));
+        command.arg("--").arg(&self.context);
         command.current_dir(&self.directory).env_remove(RUN_BY_DOCKER).env_remove(socket.0);
         command.envs(socket.1.map(|name| (socket.0, name)));
         command.envs(self.docker_config.as_ref().map(|directory| ("DOCKER_CONFIG", directory)));
@@ -114,7 +131,8 @@ impl Plan {
     pub(crate) fn description(&self) -> String {
         let target = self.target.iter().flat_map(|target| ["--target", target]);
         let platforms = self.platforms.iter().map(Platform::format_all).collect::<Vec<_>>().join(",");
-        let words: Vec<&str> = target.chain(self.flags.iter().map(String::as_str)).collect();
+        let builder = self.builder.iter().flat_map(|name| ["--builder", name]);
+        let words: Vec<&str> = target.chain(self.flags.iter().map(String::as_str)).chain(builder).collect();
         let space = if words.is_empty() { "" } else { " " };
         format!(
             "docker-rbx build --platform {platforms} --file {} {}{space}{}",

@@ -12,13 +12,14 @@ use tower_lsp::ls_types::request::{GotoDeclarationParams, GotoDeclarationRespons
 use tower_lsp::ls_types::{
     CodeAction, CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem,
     CompletionParams, CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentHighlight,
-    DocumentHighlightParams, DocumentOnTypeFormattingParams, DocumentRangeFormattingParams,
-    DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams, FoldingRange, FoldingRangeParams,
-    GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult,
-    InitializedParams, LinkedEditingRangeParams, LinkedEditingRanges, Location, MessageType,
-    PrepareRenameResponse, ReferenceParams, Registration, RenameParams, SelectionRange, SelectionRangeParams,
-    SemanticTokens, SemanticTokensDeltaParams, SemanticTokensFullDeltaResult, SemanticTokensParams,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DidSaveTextDocumentParams,
+    DocumentFormattingParams, DocumentHighlight, DocumentHighlightParams, DocumentOnTypeFormattingParams,
+    DocumentRangeFormattingParams, DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams,
+    FoldingRange, FoldingRangeParams, GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverParams,
+    InitializeParams, InitializeResult, InitializedParams, InlayHint, InlayHintParams,
+    LinkedEditingRangeParams, LinkedEditingRanges, Location, MessageType, PrepareRenameResponse,
+    ReferenceParams, Registration, RenameParams, SelectionRange, SelectionRangeParams, SemanticTokens,
+    SemanticTokensDeltaParams, SemanticTokensFullDeltaResult, SemanticTokensParams,
     SemanticTokensRangeParams, SemanticTokensRangeResult, SemanticTokensResult, ServerInfo, SignatureHelp,
     SignatureHelpParams, SignatureHelpTriggerKind, TextDocumentPositionParams, TextEdit, WorkspaceEdit,
 };
@@ -29,7 +30,7 @@ use crate::commands::{self, Command};
 use crate::documents::{Message, Snapshot};
 use crate::features::completion::{self, Asked};
 use crate::features::{
-    actions, folding, formatting, hover, lenses, places, rename, selection, signature, symbols, tokens,
+    actions, folding, formatting, hints, hover, lenses, places, rename, selection, signature, symbols, tokens,
 };
 
 impl LanguageServer for Backend {
@@ -99,6 +100,11 @@ impl LanguageServer for Backend {
             version: document.version,
             changes: params.content_changes,
         });
+    }
+
+    async fn did_save(&self, params: DidSaveTextDocumentParams) {
+        // It was saved for a build, perhaps, and other files with it.
+        self.tell(Message::Look(params.text_document.uri));
     }
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
@@ -296,6 +302,23 @@ impl LanguageServer for Backend {
 
     // Builds.
 
+    async fn inlay_hint(&self, params: InlayHintParams) -> Result<Option<Vec<InlayHint>>> {
+        let range = params.range;
+        // What arguments come to may have to be worked out.
+        let hints = move |snapshot: &Snapshot| hints::hints(snapshot, range);
+        self.answer_apart(params.text_document.uri, hints).await
+    }
+
+    async fn inlay_hint_resolve(&self, mut hint: InlayHint) -> Result<InlayHint> {
+        let about = hint.data.clone().and_then(|data| serde_json::from_value::<hints::About>(data).ok());
+        if let Some(about) = about {
+            let uri = about.uri.clone();
+            let resolve = move |snapshot: &Snapshot| hints::resolve(snapshot, &about);
+            hint.tooltip = self.answer_apart(uri, resolve).await?.flatten();
+        }
+        Ok(hint)
+    }
+
     async fn code_lens(&self, params: CodeLensParams) -> Result<Option<Vec<CodeLens>>> {
         self.answer(params.text_document.uri, lenses::lenses).await
     }
@@ -308,6 +331,16 @@ impl LanguageServer for Backend {
                 Ok(None)
             }
             Command::Cancel(uri) => Ok(Some(self.builds.cancel(&uri).into())),
+            Command::Check(uri) => self.check(uri).await,
+            Command::Builders(uri) => self.builders(uri).await,
+            Command::SetBuilder(uri, name) => self.choose_builder(uri, name).await,
+            Command::SetPlatforms { uri, platforms, write } => {
+                self.choose_platforms(uri, platforms, write).await
+            }
+            Command::State(uri) => {
+                let snapshot = self.snapshot(uri).await;
+                Ok(snapshot.map(|snapshot| commands::state(&snapshot)))
+            }
             Command::Platforms(uri) => {
                 let snapshot = self.snapshot(uri).await;
                 Ok(snapshot.map(|snapshot| commands::platforms(&snapshot)))

@@ -13,17 +13,26 @@ use serde_json::{Value, json};
 use crate::client::Client;
 
 /// A directory with a Dockerfile, and a builder that is a script.
-struct Work {
+pub(crate) struct Work {
     directory: tempfile::TempDir,
 }
 
 impl Work {
-    /// The script is run in the directory of the Dockerfile. It can use `say`, with JSON for standard error, `$file`,
+    /// The script is run in the directory of the Dockerfile, when it is asked to build. What it answers to dry runs is
+    /// in `answer`, once there is no `hold`, and what it lists is in `builders`. It can use `say`, with JSON for standard error, `$file`,
     /// `$failure` and `$metadata`.
-    fn new(script: &str) -> Self {
+    pub(crate) fn new(script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let work = Self { directory };
         let head = r#"#!/bin/sh
+            case "$*" in
+                ls*) cat "$(dirname "$0")/builders"; exit ;;
+                *--call=dry-run*)
+                    echo "$@" >>asked
+                    while [ -e hold ]; do sleep 0.02; done
+                    cat answer
+                    exit ;;
+            esac
             echo "$@" >>words
             say() { echo "$1" >&2; }
             while [ "$1" != -- ]; do
@@ -41,15 +50,15 @@ impl Work {
         work
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         format!("file://{}", self.path("Dockerfile").display())
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
@@ -69,10 +78,14 @@ impl Work {
         words.join(" ")
     }
 
-    async fn client(&self, options: Value, text: &str) -> Client {
+    pub(crate) async fn client(&self, options: Value, text: &str) -> Client {
         let surroundings = Surroundings { program: Some(self.path("builder")), ..Surroundings::default() };
         let mut client = Client::connect_in(surroundings);
-        let capabilities = json!({ "window": { "workDoneProgress": true } });
+        let refreshes = json!({ "refreshSupport": true });
+        let capabilities = json!({
+            "window": { "workDoneProgress": true },
+            "workspace": { "inlayHint": refreshes, "codeLens": refreshes },
+        });
         client
             .initialize_with(json!({
                 "capabilities": capabilities,
@@ -87,12 +100,12 @@ impl Work {
 }
 
 impl Client {
-    async fn build(&mut self, work: &Work) {
+    pub(crate) async fn build(&mut self, work: &Work) {
         assert_eq!(self.execute("rbx.build", json!([{ "uri": work.uri() }])).await, Value::Null);
     }
 
     /// What is said when a build has ended.
-    async fn said(&mut self) -> String {
+    pub(crate) async fn said(&mut self) -> String {
         self.notification("window/showMessage").await["message"].as_str().unwrap().to_owned()
     }
 
@@ -258,7 +271,7 @@ const WAITS: &str = r#"
         exit 130'
 "#;
 
-async fn until(what: impl Fn() -> bool) {
+pub(crate) async fn until(what: impl Fn() -> bool) {
     for _ in 0..2000 {
         if what() {
             return;

@@ -20,6 +20,8 @@ pub(crate) struct Client {
     notifications: Vec<Value>,
     /// What it answers when it is asked for its configuration.
     pub(crate) configuration: Value,
+    /// What it picks of what it is offered.
+    pub(crate) picks: Value,
 }
 
 impl Client {
@@ -39,6 +41,7 @@ impl Client {
             last_id: 0,
             notifications: Vec::new(),
             configuration: Value::Null,
+            picks: Value::Null,
         }
     }
 
@@ -145,6 +148,11 @@ impl Client {
         if let (Some(id), Some(method)) = (message.get("id"), message.get("method")) {
             let result = match method.as_str() {
                 Some("workspace/configuration") => json!([self.configuration]),
+                Some("window/showMessageRequest") => {
+                    let offered = message["params"]["actions"].as_array().unwrap();
+                    offered.iter().find(|action| action["title"] == self.picks).cloned().unwrap_or_default()
+                }
+                Some("workspace/applyEdit") => json!({ "applied": true }),
                 _ => Value::Null,
             };
             self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).await;

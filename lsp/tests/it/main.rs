@@ -11,6 +11,7 @@ mod formatting;
 mod hover;
 mod neovim;
 mod online;
+mod outlook;
 mod places;
 mod platforms;
 mod protocol;

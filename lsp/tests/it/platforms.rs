@@ -14,11 +14,12 @@ impl Client {
         self.request("textDocument/codeLens", json!({ "textDocument": { "uri": URI } })).await
     }
 
-    /// The titles of the lenses.
+    /// The titles of the lenses that build.
     async fn titles(&mut self) -> String {
         let lenses = self.lenses().await;
         let title = |lens: &Value| lens["command"]["title"].as_str().unwrap().to_owned();
-        lenses.as_array().unwrap().iter().map(title).collect::<Vec<_>>().join("; ")
+        let titles = lenses.as_array().unwrap().iter().map(title);
+        titles.filter(|title| title.starts_with("build ")).collect::<Vec<_>>().join("; ")
     }
 
     pub(crate) async fn execute(&mut self, command: &str, arguments: Value) -> Value {

@@ -47,7 +47,8 @@ async fn the_server_says_what_it_can() {
         "positionEncoding": "utf-16",
         "textDocumentSync": {
           "openClose": true,
-          "change": 2
+          "change": 2,
+          "save": true
         },
         "selectionRangeProvider": true,
         "hoverProvider": true,
@@ -96,7 +97,12 @@ async fn the_server_says_what_it_can() {
           "commands": [
             "rbx.build",
             "rbx.cancel",
-            "rbx.platforms"
+            "rbx.platforms",
+            "rbx.check",
+            "rbx.builders",
+            "rbx.setBuilder",
+            "rbx.setPlatforms",
+            "rbx.state"
           ]
         },
         "semanticTokensProvider": {
@@ -128,7 +134,10 @@ async fn the_server_says_what_it_can() {
             "delta": true
           }
         },
-        "linkedEditingRangeProvider": true
+        "linkedEditingRangeProvider": true,
+        "inlayHintProvider": {
+          "resolveProvider": true
+        }
       },
       "serverInfo": {
         "name": "rbx-lsp",
