@@ -25,6 +25,8 @@ pub struct Rule {
     pub summary: &'static str,
     /// A page of Markdown: what is wrong, what happens, what to do.
     pub explanation: &'static str,
+    /// What its safe fixes change of what is built; `None` where that stays as it is.
+    pub changes: Option<&'static str>,
     /// Finds it.
     pub(crate) check: Check,
 }
@@ -77,6 +79,7 @@ impl Rule {
         enabled: false,
         summary: "",
         explanation: "",
+        changes: None,
         check: Check::Once(|_| Vec::new()),
     };
 

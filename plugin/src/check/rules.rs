@@ -87,6 +87,9 @@ pub(super) fn explain(name: &str) -> Result<String, CliError> {
         if !rule.aliases.is_empty() {
             let _ = write!(text, " Also called {}.", rule.aliases.join(", "));
         }
+        if let Some(changes) = rule.changes {
+            let _ = write!(text, " What --fix changes in the image: {changes}.");
+        }
         text.push('\n');
         return Ok(text);
     }

@@ -1,10 +1,11 @@
 //! What Dockerfiles of the rules' cases and explanations build.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+mod meaning;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use rbx_dockerfile::{Scope, Severity, evaluate, parse};
+pub(crate) use meaning::meaning;
 use rbx_lint::{Level, Request, Settings, rules};
 use rbx_platform::Platform;
 
@@ -34,46 +35,4 @@ pub(crate) fn dockerfiles() -> BTreeSet<String> {
     }
     texts.extend(rules().iter().flat_map(|rule| blocks(rule.explanation)));
     texts
-}
-
-/// What is built for every platform, without places in the text, and how many errors there are.
-pub(crate) fn meaning(text: &str, request: &Request) -> (String, usize) {
-    let file = parse(text);
-    let mut meaning = String::new();
-    let is_error = |severity: Severity| severity == Severity::Error;
-    let mut errors = file.diagnostics.iter().filter(|found| is_error(found.severity)).count();
-    for platform in &request.platforms {
-        let scope = Scope {
-            target_platform: platform,
-            build_platform: &request.build_platform,
-            build_args: &BTreeMap::new(),
-            target: None,
-            named_contexts: &BTreeSet::new(),
-            bases: &BTreeMap::new(),
-        };
-        let evaluation = evaluate(&file, &scope);
-        errors += evaluation.diagnostics.iter().filter(|found| is_error(found.severity)).count();
-        for stage in &evaluation.stages {
-            let _ = write!(
-                meaning,
-                "{:?} {} {:?} {:?} {:?} ",
-                stage.base, stage.platform, stage.shell, stage.on_build, stage.reachable
-            );
-            for step in &stage.steps {
-                let _ = write!(meaning, "{:?} ", step.op);
-            }
-            meaning.push('\n');
-        }
-    }
-    (without_places(&meaning), errors)
-}
-
-fn without_places(text: &str) -> String {
-    let mut parts = text.split("Span { start: ");
-    let mut result = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        result.push_str("Span ");
-        result.push_str(part.split_once('}').map_or(part, |(_, rest)| rest));
-    }
-    result
 }

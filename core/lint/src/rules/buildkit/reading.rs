@@ -31,6 +31,7 @@ pub(crate) static RULES: &[Rule] = &[
         aliases: &["DL4000"],
         summary: "The MAINTAINER instruction is deprecated, use a label instead to define an image author",
         explanation: include_str!("../../../rules/buildkit/MaintainerDeprecated.md"),
+        changes: Some("the author is in a label of the image"),
         ..RULE
     },
     Rule {

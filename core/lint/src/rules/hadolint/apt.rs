@@ -30,6 +30,7 @@ pub(crate) static RULES: &[Rule] = &[
         severity: Severity::Warning,
         summary: "apt-get install asks, and nobody answers",
         explanation: include_str!("../../../rules/hadolint/DL3014.md"),
+        changes: Some("the command gets an option, by which it answers its own questions"),
         check: Check::Once(asks),
         ..USUAL
     },
@@ -44,6 +45,7 @@ pub(crate) static RULES: &[Rule] = &[
         name: "DL3027",
         summary: "apt is for people, apt-get for scripts",
         explanation: include_str!("../../../rules/hadolint/DL3027.md"),
+        changes: Some("another command does the same"),
         check: Check::Once(apt),
         ..USUAL
     },

@@ -36,6 +36,7 @@ pub(crate) static RULES: &[Rule] = &[
         name: "DL3046",
         summary: "useradd with a high number makes a large file of logins",
         explanation: include_str!("../../../rules/hadolint/DL3046.md"),
+        changes: Some("the command gets an option, by which the log of logins stays small"),
         check: Check::Once(large_logins),
         ..USUAL
     },

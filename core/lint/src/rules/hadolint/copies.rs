@@ -15,6 +15,7 @@ pub(crate) static RULES: &[Rule] = &[
         name: "DL3020",
         summary: "ADD copies what COPY would copy",
         explanation: include_str!("../../../rules/hadolint/DL3020.md"),
+        changes: Some("the same files are copied by COPY"),
         check: Check::Once(add),
         ..USUAL
     },
@@ -22,6 +23,7 @@ pub(crate) static RULES: &[Rule] = &[
         name: "DL3021",
         summary: "COPY has several sources and a destination that does not end in a slash",
         explanation: include_str!("../../../rules/hadolint/DL3021.md"),
+        changes: Some("a build that failed does not"),
         check: Check::Once(several),
         ..USUAL
     },
@@ -36,6 +38,7 @@ pub(crate) static RULES: &[Rule] = &[
         name: "DL3045",
         summary: "COPY has a relative destination, and no WORKDIR is set",
         explanation: include_str!("../../../rules/hadolint/DL3045.md"),
+        changes: Some("the same directory, by its whole name"),
         check: Check::Once(relative),
         ..USUAL
     },

@@ -21,6 +21,7 @@ pub(crate) static RULES: &[Rule] = &[
         name: "DL3019",
         summary: "apk leaves its package index in the image",
         explanation: include_str!("../../../rules/hadolint/DL3019.md"),
+        changes: Some("the command gets an option, by which it keeps no cache"),
         check: Check::Once(apk_cache),
         ..USUAL
     },
@@ -29,6 +30,7 @@ pub(crate) static RULES: &[Rule] = &[
         severity: Severity::Warning,
         summary: "yum install asks, and nobody answers",
         explanation: include_str!("../../../rules/hadolint/DL3030.md"),
+        changes: Some("the command gets an option, by which it answers its own questions"),
         check: Check::Once(yum_asks),
         ..USUAL
     },
@@ -51,6 +53,7 @@ pub(crate) static RULES: &[Rule] = &[
         severity: Severity::Warning,
         summary: "zypper asks, and nobody answers",
         explanation: include_str!("../../../rules/hadolint/DL3034.md"),
+        changes: Some("the command gets an option, by which it answers its own questions"),
         check: Check::Once(zypper_asks),
         ..USUAL
     },
@@ -80,6 +83,7 @@ pub(crate) static RULES: &[Rule] = &[
         severity: Severity::Warning,
         summary: "dnf install asks, and nobody answers",
         explanation: include_str!("../../../rules/hadolint/DL3038.md"),
+        changes: Some("the command gets an option, by which it answers its own questions"),
         check: Check::Once(dnf_asks),
         ..USUAL
     },

@@ -15,6 +15,7 @@ pub(crate) static RULES: &[Rule] = &[Rule {
     severity: Severity::Warning,
     summary: "ENV uses a variable that the same ENV sets",
     explanation: include_str!("../../../rules/hadolint/DL3044.md"),
+    changes: Some("the variable gets the value that was meant"),
     check: Check::Once(check),
     ..USUAL
 }];

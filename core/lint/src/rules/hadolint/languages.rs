@@ -34,6 +34,7 @@ pub(crate) static RULES: &[Rule] = &[
         name: "DL3042",
         summary: "pip leaves what it fetched in the image",
         explanation: include_str!("../../../rules/hadolint/DL3042.md"),
+        changes: Some("the command gets an option, by which it keeps no cache"),
         check: Check::Once(pip_cache),
         ..USUAL
     },

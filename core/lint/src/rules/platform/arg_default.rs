@@ -14,6 +14,7 @@ pub(crate) static RULES: &[Rule] = &[Rule {
     severity: Severity::Warning,
     summary: "A default replaces the value that TARGETARCH and its like have by themselves",
     explanation: include_str!("../../../rules/platform/platform-arg-default.md"),
+    changes: Some("the argument gets the automatic value"),
     check: Check::EachPlatform(check),
     ..RULE
 }];

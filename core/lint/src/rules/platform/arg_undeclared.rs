@@ -21,6 +21,7 @@ pub(crate) static RULES: &[Rule] = &[Rule {
     severity: Severity::Warning,
     summary: "RUN reads TARGETARCH or its like in a stage that does not declare it",
     explanation: include_str!("../../../rules/platform/platform-arg-undeclared.md"),
+    changes: Some("the argument gets the automatic value"),
     check: Check::EachPlatform(check),
     ..RULE
 }];

@@ -19,6 +19,7 @@ pub(crate) static RULES: &[Rule] = &[Rule {
     severity: Severity::Warning,
     summary: "Several platforms share a cache that should be for one",
     explanation: include_str!("../../../rules/platform/cache-mount-shared-arch.md"),
+    changes: Some("each platform has a cache of its own"),
     check: Check::EachPlatform(check),
     ..RULE
 }];

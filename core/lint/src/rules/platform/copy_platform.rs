@@ -18,6 +18,7 @@ pub(crate) static RULES: &[Rule] = &[Rule {
     severity: Severity::Error,
     summary: "COPY and ADD have no --platform",
     explanation: include_str!("../../../rules/platform/copy-platform-flag.md"),
+    changes: Some("a build that failed does not"),
     check: Check::Once(check),
     ..RULE
 }];

@@ -37,6 +37,7 @@ pub(crate) static RULES: &[Rule] = &[
         severity: Severity::Warning,
         summary: "A command of xx is used where it cannot know the platform",
         explanation: include_str!("../../../rules/platform/xx-needs-targetplatform.md"),
+        changes: Some("the argument gets the automatic value"),
         check: Check::EachPlatform(helpers),
         ..RULE
     },

@@ -23,6 +23,7 @@ pub(crate) static RULES: &[Rule] = &[
         severity: Severity::Info,
         summary: "A step is known to crash under emulation",
         explanation: include_str!("../../../rules/platform/qemu-known-bad.md"),
+        changes: Some("the command gets an option"),
         check: Check::EachPlatform(bad),
         ..RULE
     },

@@ -14,6 +14,7 @@ pub(crate) static RULES: &[Rule] = &[Rule {
     severity: Severity::Warning,
     summary: "The image has files of another platform, because of its stage's --platform",
     explanation: include_str!("../../../rules/platform/final-stage-build-platform.md"),
+    changes: Some("the image gets files of its own platform"),
     check: Check::EachPlatform(check),
     ..RULE
 }];

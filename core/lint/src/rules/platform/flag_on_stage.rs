@@ -14,6 +14,7 @@ pub(crate) static RULES: &[Rule] = &[Rule {
     severity: Severity::Warning,
     summary: "FROM --platform is ignored where the base is a stage",
     explanation: include_str!("../../../rules/platform/platform-flag-on-stage.md"),
+    changes: Some("the platform of the stage's image"),
     check: Check::EachPlatform(check),
     ..RULE
 }];

@@ -34,6 +34,7 @@ pub(crate) static RULES: &[Rule] = &[
         severity: Severity::Warning,
         summary: "A platform is written in a way that no image has",
         explanation: include_str!("../../../rules/platform/platform-string.md"),
+        changes: Some("a platform that there is"),
         check: Check::Once(strings),
         ..RULE
     },
