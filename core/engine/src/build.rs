@@ -40,7 +40,7 @@ use crate::progress::Task;
 use crate::resolv_conf::ResolvConf;
 use crate::solve::{ContextSlot, Settings, Solver};
 use crate::source::{Source, read_text};
-use crate::targets;
+use crate::{outlines, targets};
 
 /// Rounds of reading base images whose triggers name further images.
 const TRIGGER_ROUNDS: usize = 16;
@@ -164,6 +164,14 @@ impl Build<'_> {
                 Some(error) => Err(source.error(error)),
                 None => Ok(targets::answer(&source)),
             },
+            Called::Outline => {
+                let (host, platforms) = (Platform::host(), self.platforms());
+                let platform = platforms.first().unwrap_or(&host);
+                let (mut images, mut checks) = (BTreeMap::new(), Checks::of_build());
+                let evaluate = self.evaluate(&source, platform, &host, &mut images, &mut checks);
+                let evaluation = self.cancel.unless(evaluate).await?;
+                Ok(outlines::answer(&source, &evaluation, [platform, &host], &self.request.build_args))
+            }
             Called::Lint => {
                 let host = Platform::host();
                 let mut checks = Checks::alone(self.request.target.is_none());

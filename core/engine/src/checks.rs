@@ -103,8 +103,6 @@ impl Checks {
 
     /// The answer to the call `lint`, as BuildKit's front end gives it.
     pub(crate) fn answer(&self, source: &Source) -> CallAnswer {
-        let range = |line| Range { start: Position { line }, end: Position { line } };
-        let location = |lines| Location { ranges: each(lines).map(range).collect() };
         let warnings: Vec<JsonWarning<'_>> = self
             .merged()
             .iter()
@@ -113,7 +111,7 @@ impl Checks {
                 description: merged.warning.rule.summary,
                 url: merged.warning.rule.url(),
                 detail: self.message(merged),
-                location: location(merged.warning.lines),
+                location: Location::of(merged.warning.lines),
             })
             .collect();
         let error = self.answers.iter().find_map(|(_, answer)| answer.error.as_ref());
@@ -125,7 +123,7 @@ impl Checks {
             }],
             error: error.map(|error| JsonError {
                 message: &error.message,
-                location: error.lines.map(location).unwrap_or_default(),
+                location: error.lines.map(Location::of).unwrap_or_default(),
             }),
             warnings: Some(warnings).filter(|warnings| !warnings.is_empty()),
         };
@@ -220,10 +218,19 @@ struct JsonError<'a> {
     location: Location,
 }
 
+/// Lines of the Dockerfile, as front ends name them.
 #[derive(Serialize, Default)]
-struct Location {
+pub(crate) struct Location {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ranges: Vec<Range>,
+}
+
+impl Location {
+    /// The first and the last line, from 1.
+    pub(crate) fn of(lines: (u32, u32)) -> Self {
+        let range = |line| Range { start: Position { line }, end: Position { line } };
+        Self { ranges: each(lines).map(range).collect() }
+    }
 }
 
 #[derive(Serialize)]

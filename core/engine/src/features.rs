@@ -35,6 +35,8 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), BuildError> {
 pub(crate) enum Called {
     /// BuildKit's checks.
     Lint,
+    /// What the target can be given.
+    Outline,
     /// The stages.
     Targets,
 }
@@ -43,8 +45,11 @@ pub(crate) enum Called {
 pub(crate) fn called(name: &str) -> Result<Called, BuildError> {
     match name {
         "lint" => Ok(Called::Lint),
+        "outline" => Ok(Called::Outline),
         "targets" => Ok(Called::Targets),
-        other => Err(missing(&format!("--call={other}"), "other calls than build, check and targets")),
+        other => {
+            Err(missing(&format!("--call={other}"), "other calls than build, check, outline and targets"))
+        }
     }
 }
 

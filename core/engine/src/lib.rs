@@ -26,6 +26,7 @@ mod limits;
 mod main_context;
 mod mode;
 mod named_context;
+mod outlines;
 mod owner;
 mod plan;
 mod planner;

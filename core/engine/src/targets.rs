@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::checks::Location;
 use crate::source::Source;
 
 /// Lists the stages as BuildKit's front end does.
@@ -30,7 +31,7 @@ pub(crate) fn answer(source: &Source) -> CallAnswer {
             },
             description.to_owned(),
         ));
-        let (first, last) = file.line_index.lines_of(stage[0].span);
+        let location = Location::of(file.line_index.lines_of(stage[0].span));
         let platform = stage[0].flag_value("platform").map_or("", |value| value.text.as_str());
         let mut target = Map::new();
         for (key, text) in [
@@ -46,8 +47,7 @@ pub(crate) fn answer(source: &Source) -> CallAnswer {
         if is_default {
             target.insert("default".to_owned(), true.into());
         }
-        let range = json!({ "start": { "line": first }, "end": { "line": last } });
-        target.insert("location".to_owned(), json!({ "ranges": [range] }));
+        target.insert("location".to_owned(), json!(location));
         targets.push(Value::from(target));
     }
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) + 1;

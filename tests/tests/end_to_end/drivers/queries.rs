@@ -12,6 +12,15 @@ const STAGES: &[(&str, &str)] = &[
     ("own", "own\n"),
 ];
 
+const OUTLINED: &[(&str, &str)] = &[(
+    "Dockerfile",
+    "ARG IMAGE=busybox\n# WHOLE is made of IMAGE\nARG WHOLE={registry}/$IMAGE\nARG UNUSED=1\nARG LEVEL=2\n\
+     FROM --platform=$BUILDPLATFORM $WHOLE AS tools\nARG LEVEL\nARG \\\n  LONG=$LEVEL\nRUN --mount=type=ssh true\n\
+     # last is what is built\nFROM $WHOLE AS last\nARG TARGETARCH\nARG LEVEL=3\n\
+     RUN --mount=type=secret,id=key,required=true --mount=type=bind,from=tools,target=/t true\n\
+     RUN --mount=type=secret,target=/run/secrets/deep/name \\\n --mount=type=ssh,id=other,required=true true\n",
+)];
+
 const WARNED: &[(&str, &str)] =
     &[("Dockerfile", "from scratch AS One\nCOPY own /\nMAINTAINER me\nENV a b\n"), ("own", "own\n")];
 
@@ -40,8 +49,8 @@ pub(super) const BUILDS: &[Build] = &[
     },
     Build {
         name: "outline",
-        files: STAGES,
-        commands: &["build --call=outline {context}"],
+        files: OUTLINED,
+        commands: &["build --call=outline {context}", "build --call=outline,format=json {context}"],
         seen: &[Seen::Printed],
         ..Build::DEFAULT
     },
