@@ -237,6 +237,24 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_a_secret_is_no_warning() {
+        let text = "FROM scratch\nENV TOKEN=abc KEY= API_KEY='' GPG_KEY=A035C8C19219BA821ECEA86B64E628F8D684696D \\\n\
+                    SIGN_KEY=A035C8C19219BA821ECEA86B64E628F8D684696D GPG_TOKEN=abc\nENV SECRET \\\n b\n\
+                    ARG PASSWORD=\nENV AUTH=$PASSWORD\n";
+        let host = Platform::host();
+        let mut request = Request::new(vec![host.clone()], host);
+        let mut found = |threshold| {
+            request.settings.threshold = threshold;
+            let findings = lint(&parse(text), &request, &Facts::default());
+            let names = findings.iter().filter(|finding| finding.name() == "SecretsUsedInArgOrEnv");
+            names.map(|finding| finding.span.slice(text)).collect::<Vec<_>>()
+        };
+        let secrets = ["TOKEN", "SIGN_KEY", "GPG_TOKEN", "SECRET", "PASSWORD", "AUTH"];
+        assert_eq!(found(Some(Severity::Warning)), secrets);
+        assert_eq!(found(Some(Severity::Info)).len(), secrets.len() + 3);
+    }
+
+    #[test]
     fn words_that_are_proposed_replace_what_is_wrong_and_nothing_else() {
         assert_eq!(
             mended("FORM a\nRUN --netwrk=host b\nCOPPY c d\n"),

@@ -9,6 +9,7 @@ use rbx_dockerfile::{
 
 use super::{Checked, Places, RULE, Turn, Warning, respelt};
 use crate::facts::Facts;
+use crate::finding::Severity;
 use crate::rule::Rule;
 use crate::silence::Comments;
 use crate::view::Found;
@@ -222,7 +223,9 @@ impl<'a> Walk<'a> {
                 self.add(UNDEFINED, place, found);
             }
             NoteKind::Workdir(path) => {
-                if !std::mem::replace(&mut self.workdir, true) && !is_absolute(path, &self.stage.platform.os)
+                if !std::mem::replace(&mut self.workdir, true)
+                    && !is_absolute(path, &self.stage.platform.os)
+                    && !self.is_unsure(place.number)
                 {
                     let message = format!(
                         "Relative workdir {} can have unexpected results if the base image changes",
@@ -251,6 +254,16 @@ impl<'a> Walk<'a> {
             || platform_arguments(platform, platform).iter().any(|(name, _)| *name == undefined.name);
         let is_mistyped = || undefined.nearest.as_ref().is_some_and(|nearest| nearest != "PATH");
         self.checked.knows_bases || is_known || is_automatic() || is_mistyped()
+    }
+
+    /// Whether a command has a variable that an image may set of which nothing is known.
+    fn is_unsure(&self, command: usize) -> bool {
+        let notes = &self.stage.notes;
+        let first = notes.partition_point(|note| note.command < command);
+        let of_command = notes[first..].iter().take_while(|note| note.command == command);
+        of_command
+            .into_iter()
+            .any(|note| matches!(&note.kind, NoteKind::Undefined(undefined) if !self.is_undefined(undefined)))
     }
 
     fn undefined(&mut self, undefined: &Undefined) -> Found {
@@ -308,7 +321,8 @@ impl<'a> Walk<'a> {
                     if pair.is_some_and(|pair| pair.legacy) {
                         self.legacy(place);
                     }
-                    self.secret(place, "ENV", name, pair.map(|pair| pair.name.span));
+                    let harmless = pair.is_some_and(|pair| is_no_secret(name, &pair.value.text));
+                    self.secret(place, "ENV", name, pair.map(|pair| pair.name.span), harmless);
                 }
             }
             Op::Label(_) => {
@@ -324,7 +338,7 @@ impl<'a> Walk<'a> {
                     _ => &[],
                 };
                 for (index, (name, _)) in list.iter().enumerate() {
-                    self.secret(place, "ARG", name, written.get(index).map(|arg| arg.name.span));
+                    self.secret(place, "ARG", name, written.get(index).map(|arg| arg.name.span), false);
                 }
             }
             Op::Shell(_) => self.shell = true,
@@ -351,7 +365,8 @@ impl<'a> Walk<'a> {
         self.add(LEGACY, place, fixes::equals(found, self.checked.file, place.own));
     }
 
-    fn secret(&mut self, place: &Place<'_>, keyword: &str, name: &str, span: Option<Span>) {
+    /// `harmless` is what BuildKit warns of as well, though the value cannot be a secret.
+    fn secret(&mut self, place: &Place<'_>, keyword: &str, name: &str, span: Option<Span>, harmless: bool) {
         const SECRET: [&str; 10] = [
             "apikey",
             "auth",
@@ -373,7 +388,8 @@ impl<'a> Walk<'a> {
                 "Do not use ARG or ENV instructions for sensitive data ({keyword} {})",
                 go_quoted(name)
             );
-            let found = Found::new(span.unwrap_or_default(), message);
+            let mut found = Found::new(span.unwrap_or_default(), message);
+            found.severity = harmless.then_some(Severity::Info);
             self.add(SECRETS, place, found);
         }
     }
@@ -461,4 +477,11 @@ fn is_absolute(path: &str, os: &str) -> bool {
         return path.starts_with(['/', '\\']);
     }
     path.starts_with('/')
+}
+
+/// Whether a value, as it is written, cannot be a secret: there is none, or it is the fingerprint of a public key.
+fn is_no_secret(name: &str, value: &str) -> bool {
+    let value = value.trim_matches(['"', '\'']);
+    let public = || name.split('_').any(|part| ["gpg", "pgp"].iter().any(|it| it.eq_ignore_ascii_case(part)));
+    value.is_empty() || value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit()) && public()
 }
