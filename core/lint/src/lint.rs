@@ -9,7 +9,7 @@ use crate::evaluated::{Evaluated, scope};
 use crate::facts::Facts;
 use crate::finding::{Edit, Finding, Fix, Severity};
 use crate::rule::{Check, Rule, rules};
-use crate::rules::buildkit::{self, Stages};
+use crate::rules::buildkit::{self, ByRule, Stages};
 use crate::settings::Settings;
 use crate::shell::Scripts;
 use crate::shellcheck;
@@ -111,16 +111,23 @@ pub fn lint_evaluated(
             &scripts,
         );
         let stages = if request.target.is_some() { Stages::These(in_play) } else { Stages::All };
-        let mut checks = HashMap::new();
+        let (mut in_text, mut in_evaluation) = (ByRule::new(), ByRule::new());
         if asked.iter().any(|(rule, _)| matches!(rule.check, Check::BuildKit)) {
-            checks = buildkit::found(&buildkit::Checked::of(&view, stages));
+            let checked = buildkit::Checked::of(&view, stages);
+            in_evaluation = buildkit::found_in_evaluation(&checked);
+            if number == 0 {
+                in_text = buildkit::found_in_text(&checked);
+            }
         }
         for (rule, severity) in &asked {
+            for found in in_text.remove(rule.name).unwrap_or_default() {
+                take(&mut all, rule, *severity, platforms, &found);
+            }
             let (found, on) = match rule.check {
                 Check::Once(check) if number == 0 => (check(&view), &platforms[..]),
                 Check::Once(_) => continue,
                 Check::EachPlatform(check) => (check(&view), this),
-                Check::BuildKit => (checks.remove(rule.name).unwrap_or_default(), this),
+                Check::BuildKit => (in_evaluation.remove(rule.name).unwrap_or_default(), this),
             };
             for found in &found {
                 take(&mut all, rule, *severity, on, found);

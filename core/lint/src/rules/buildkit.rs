@@ -135,17 +135,40 @@ impl Warning {
 /// All that BuildKit could warn of, in its order, what comments silence included.
 pub(crate) fn walk(checked: &Checked<'_>) -> Vec<Warning> {
     let mut all = Vec::new();
-    reading::walk(checked, &mut all);
-    stages::walk(checked, &mut all);
-    from::walk(checked, &mut all);
-    commands::walk(checked, &mut all);
+    walk_text(checked, &mut all);
+    walk_evaluation(checked, &mut all);
     all
 }
 
+/// What the text alone decides.
+fn walk_text(checked: &Checked<'_>, all: &mut Vec<Warning>) {
+    reading::walk(checked, all);
+    stages::walk(checked, all);
+}
+
+/// What the evaluation for a platform decides.
+fn walk_evaluation(checked: &Checked<'_>, all: &mut Vec<Warning>) {
+    from::walk(checked, all);
+    commands::walk(checked, all);
+}
+
 /// What is found by each rule.
-pub(crate) fn found(checked: &Checked<'_>) -> HashMap<&'static str, Vec<Found>> {
-    let mut found: HashMap<&'static str, Vec<Found>> = HashMap::new();
-    for warning in walk(checked) {
+pub(crate) type ByRule = HashMap<&'static str, Vec<Found>>;
+
+/// What is found on every platform.
+pub(crate) fn found_in_text(checked: &Checked<'_>) -> ByRule {
+    by_rule(checked, walk_text)
+}
+
+/// What more is found on the platform of the evaluation.
+pub(crate) fn found_in_evaluation(checked: &Checked<'_>) -> ByRule {
+    by_rule(checked, walk_evaluation)
+}
+
+fn by_rule<'a>(checked: &Checked<'a>, walk: fn(&Checked<'a>, &mut Vec<Warning>)) -> ByRule {
+    let (mut all, mut found) = (Vec::new(), ByRule::new());
+    walk(checked, &mut all);
+    for warning in all {
         found.entry(warning.rule).or_default().push(warning.found);
     }
     found
