@@ -26,8 +26,6 @@ pub struct Facts {
     pub images: BTreeMap<String, ImageFacts>,
     /// The build context, if it is a directory.
     pub context: Option<ContextFacts>,
-    /// What builds.
-    pub builder: Option<BuilderFacts>,
     /// What shellcheck says of the texts that [`wanted_scripts`](crate::wanted_scripts) names.
     pub scripts: BTreeMap<String, Vec<ScriptComment>>,
 }
@@ -158,37 +156,6 @@ pub fn source_name(path: &str) -> String {
     names.join("/")
 }
 
-/// What a builder can run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BuilderFacts {
-    /// Its name.
-    pub name: String,
-    /// What its CPU runs.
-    pub native: Vec<Platform>,
-    /// What it runs by emulation.
-    pub emulated: Vec<Platform>,
-}
-
-/// How a builder runs programs of a platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Running {
-    /// By its CPU.
-    Natively,
-    /// By emulation, which takes several times as long.
-    Emulated,
-}
-
-impl BuilderFacts {
-    /// How it runs a platform; `None` if it does not.
-    pub fn running(&self, platform: &Platform) -> Option<Running> {
-        let has = |list: &[Platform]| list.iter().any(|own| accepts(own, platform));
-        if has(&self.native) {
-            return Some(Running::Natively);
-        }
-        has(&self.emulated).then_some(Running::Emulated)
-    }
-}
-
 /// Whether what is for one platform takes what is for another.
 pub(crate) fn accepts(platform: &Platform, other: &Platform) -> bool {
     best(platform, std::iter::once(other)).is_some()
@@ -229,17 +196,5 @@ mod tests {
         {
             assert_eq!(source_name(path), name);
         }
-    }
-
-    #[test]
-    fn builders_run_what_their_platforms_take() {
-        let builder = BuilderFacts {
-            name: "desk".to_owned(),
-            native: vec![platform("linux/amd64")],
-            emulated: vec![platform("linux/arm/v7")],
-        };
-        assert_eq!(builder.running(&platform("linux/386")), Some(Running::Natively));
-        assert_eq!(builder.running(&platform("linux/arm/v6")), Some(Running::Emulated));
-        assert_eq!(builder.running(&platform("linux/arm64")), None);
     }
 }

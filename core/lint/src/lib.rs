@@ -31,8 +31,8 @@ pub use buildkit::{CheckAnswer, CheckError, CheckWarning, buildkit};
 pub use config::{Config, ConfigError, FileConfig};
 pub use evaluated::Evaluated;
 pub use facts::{
-    BaseBuild, BaseImage, Binary, BuilderFacts, ContextFacts, ContextFile, Facts, Format, ImageFacts,
-    IndexEntry, Running, SourceFacts, base_facts, base_images, source_name, wanted_images, wanted_sources,
+    BaseBuild, BaseImage, Binary, ContextFacts, ContextFile, Facts, Format, ImageFacts, IndexEntry,
+    SourceFacts, base_facts, base_images, source_name, wanted_images, wanted_sources,
 };
 pub use finding::{Edit, Finding, Fix, Related, Severity, apply};
 pub use lint::{Request, lint, lint_evaluated};

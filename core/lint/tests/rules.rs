@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rbx_dockerfile::{Dockerfile, Ignore, Span, parse};
 use rbx_lint::{
-    Binary, BuilderFacts, Config, ContextFile, Edit, Facts, Finding, Format, ImageFacts, IndexEntry, Request,
-    Settings, apply, lint, rules,
+    Binary, Config, ContextFile, Edit, Facts, Finding, Format, ImageFacts, IndexEntry, Request, Settings,
+    apply, lint, rules,
 };
 use rbx_platform::Platform;
 
@@ -70,8 +70,7 @@ impl Case {
 ///   platform may be followed by `=DIGEST` and by `!PLATFORM`, the one that the image's configuration has;
 /// - `file PATH` and `file PATH KIND ARCHITECTURE` for a program (`elf`, `macho`, `pe`), which is below the
 ///   source before it if that is a directory: `directory PATH`; `nothing PATH`;
-/// - `ignore PATTERN`;
-/// - `builder NAME native PLATFORM… emulated PLATFORM…`
+/// - `ignore PATTERN`
 fn facts(text: &str) -> Facts {
     let platform = |text: &str| Platform::parse(text).unwrap();
     let mut facts = Facts::default();
@@ -95,13 +94,6 @@ fn facts(text: &str) -> Facts {
                 let entries = entries.iter().map(entry).collect();
                 let image = ImageFacts::Index { digest: (*digest).to_owned(), entries };
                 facts.images.insert((*name).to_owned(), image);
-            }
-            ["builder", name, "native", rest @ ..] => {
-                let mut parts = rest.split(|word| *word == "emulated");
-                let mut list =
-                    || parts.next().unwrap_or_default().iter().map(|word| platform(word)).collect();
-                let (native, emulated) = (list(), list());
-                facts.builder = Some(BuilderFacts { name: (*name).to_owned(), native, emulated });
             }
             ["ignore", pattern] => ignore.extend([pattern, "\n"]),
             [kind @ ("file" | "directory" | "nothing"), path, program @ ..] => {

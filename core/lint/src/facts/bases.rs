@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rbx_dockerfile::{Base, Body, Dockerfile, Span, evaluate};
 use rbx_platform::Platform;
 
-use super::{Facts, ImageFacts, Running};
+use super::{Facts, ImageFacts};
 use crate::evaluated::{platforms_of, scope};
 use crate::lint::Request;
 
@@ -31,8 +31,6 @@ pub struct BaseBuild {
     pub platform: Platform,
     /// The digest of the image that is taken.
     pub digest: Option<String>,
-    /// How the builder runs the stage; `None` where it does not, or no builder is known.
-    pub running: Option<Running>,
 }
 
 /// The images of all `FROM`s, in order of the text.
@@ -50,9 +48,6 @@ pub fn base_images(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<B
                 ImageFacts::Manifest { digest, .. } => Some(digest.clone()),
                 ImageFacts::Index { .. } => Some(image.picked(&stage.platform)?.digest.clone()),
             });
-            let runs_on =
-                image.and_then(|image| image.platform_for(&stage.platform)).unwrap_or(&stage.platform);
-            let running = facts.builder.as_ref().and_then(|builder| builder.running(runs_on));
             let known = all.entry((span.start, name.clone())).or_insert_with(|| BaseImage {
                 span,
                 name: name.clone(),
@@ -60,7 +55,7 @@ pub fn base_images(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<B
                 builds: Vec::new(),
             });
             let platform = stage.platform.clone();
-            known.builds.push(BaseBuild { target: target.clone(), platform, digest, running });
+            known.builds.push(BaseBuild { target: target.clone(), platform, digest });
         }
     }
     all.into_values().collect()
@@ -71,7 +66,7 @@ mod tests {
     use rbx_dockerfile::parse;
 
     use super::*;
-    use crate::facts::{BuilderFacts, IndexEntry};
+    use crate::facts::IndexEntry;
 
     #[test]
     fn each_from_says_what_is_taken() {
@@ -85,16 +80,7 @@ mod tests {
             digest: "sha256:index".to_owned(),
             entries: vec![entry("linux/amd64"), entry("linux/arm64")],
         };
-        let builder = BuilderFacts {
-            name: "desk".to_owned(),
-            native: vec![platform("linux/amd64")],
-            emulated: vec![platform("linux/arm64")],
-        };
-        let facts = Facts {
-            images: BTreeMap::from([("go".to_owned(), index)]),
-            builder: Some(builder),
-            ..Facts::default()
-        };
+        let facts = Facts { images: BTreeMap::from([("go".to_owned(), index)]), ..Facts::default() };
         let platforms = ["linux/amd64", "linux/arm64", "linux/s390x"].map(platform);
         let request = Request::new(platforms.to_vec(), platform("linux/amd64"));
         let file = parse(
@@ -105,7 +91,7 @@ mod tests {
             .map(|base| {
                 let builds = base.builds.iter().map(|it| {
                     let digest = it.digest.as_deref().unwrap_or("?");
-                    format!("{}: {digest} {:?}", it.target, it.running)
+                    format!("{}: {digest}", it.target)
                 });
                 format!("{} {}", base.name, builds.collect::<Vec<_>>().join(", "))
             })
@@ -113,12 +99,12 @@ mod tests {
         assert_eq!(
             shown[..2],
             [
-                "go linux/amd64: sha256:linux/amd64 Some(Natively), linux/arm64: sha256:linux/amd64 Some(Natively), \
-                 linux/s390x: sha256:linux/amd64 Some(Natively)",
-                "go linux/amd64: sha256:linux/amd64 Some(Natively), linux/arm64: sha256:linux/arm64 Some(Emulated), \
-                 linux/s390x: ? None",
+                "go linux/amd64: sha256:linux/amd64, linux/arm64: sha256:linux/amd64, \
+                 linux/s390x: sha256:linux/amd64",
+                "go linux/amd64: sha256:linux/amd64, linux/arm64: sha256:linux/arm64, \
+                 linux/s390x: ?",
             ]
         );
-        assert_eq!((shown.len(), shown[2].as_str()), (5, "x-amd64 linux/amd64: ? Some(Natively)"));
+        assert_eq!((shown.len(), shown[2].as_str()), (5, "x-amd64 linux/amd64: ?"));
     }
 }

@@ -8,7 +8,6 @@ use rbx_dockerfile::{
 use rbx_platform::Platform;
 
 use crate::arch;
-use crate::facts::Running;
 use crate::finding::Edit;
 use crate::place;
 use crate::shell;
@@ -221,10 +220,7 @@ pub(super) fn runs<'v, 'a>(view: &'v View<'a>) -> impl Iterator<Item = &'v shell
 
 /// Whether a machine that builds for a platform runs another one's programs as its own.
 pub(super) fn is_native(view: &View<'_>, platform: &Platform) -> bool {
-    match &view.facts.builder {
-        Some(builder) => builder.running(platform) == Some(Running::Natively),
-        None => view.request.build_platform.accepted().iter().any(|accepted| accepted.matches(platform)),
-    }
+    view.request.build_platform.accepted().iter().any(|accepted| accepted.matches(platform))
 }
 
 /// Whether anything in a stage, or in those below it, has one of these texts.
