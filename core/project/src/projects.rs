@@ -10,7 +10,7 @@ use rbx_platform::Platform;
 use rbx_request::parse_platforms;
 
 use crate::platforms::once;
-use crate::workflow::{Build, builds};
+use crate::workflow::{Build, Workflows, builds, read};
 
 /// Where workflows are.
 const WORKFLOWS: &str = ".github/workflows";
@@ -82,11 +82,15 @@ impl Project {
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.retain(|path| matches!(path.extension().and_then(|end| end.to_str()), Some("yml" | "yaml")));
         paths.sort();
+        let workflow = |path: &PathBuf| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some((name, read(&text(path, LONGEST).ok()?)?))
+        };
+        let workflows: Workflows = paths.iter().take(MOST).filter_map(workflow).collect();
         let mut found = Vec::new();
-        for path in paths.iter().take(MOST) {
-            let Ok(text) = text(path, LONGEST) else { continue };
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            found.extend(builds(&text).into_iter().map(|build| (format!("{WORKFLOWS}/{name}"), build)));
+        for (name, workflow) in &workflows {
+            let of_one = builds(workflow, &workflows).into_iter();
+            found.extend(of_one.map(|build| (format!("{WORKFLOWS}/{name}"), build)));
         }
         Self { root: root.to_owned(), builds: found }
     }

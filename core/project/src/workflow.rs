@@ -10,8 +10,12 @@ use crate::expression::{Names, scalar};
 use crate::matrix::combinations;
 use crate::projects::plain;
 
-/// Builds of a workflow that are found, at most.
+/// Builds of a workflow that are found, and calls of others that are followed, at most.
 const MOST: usize = 1000;
+/// Workflows that call one another, at most.
+const DEEPEST: usize = 4;
+/// What calls a workflow of the same repository begins with.
+const CALLED: &str = "./.github/workflows/";
 
 /// A build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,33 +26,79 @@ pub(crate) struct Build {
     pub(crate) platforms: Vec<String>,
 }
 
-/// The builds that name platforms, in order, for each combination of a matrix. What only a run of the workflow can tell
-/// is left out, and so are workflows that are called and composite actions.
-pub(crate) fn builds(text: &str) -> Vec<Build> {
-    let mut found: Vec<Build> = Vec::new();
-    let Ok(workflow) = serde_saphyr::from_str::<Value>(text) else { return found };
-    let inputs = inputs(&workflow);
-    let jobs = workflow.get("jobs").and_then(Value::as_object);
-    for job in jobs.into_iter().flat_map(Map::values) {
-        let matrix = job.get("strategy").and_then(|strategy| strategy.get("matrix"));
-        let steps = job.get("steps").and_then(Value::as_array);
-        for matrix in combinations(matrix) {
-            let mut env = BTreeMap::new();
-            extend(&mut env, &workflow, &matrix, &inputs);
-            extend(&mut env, job, &matrix, &inputs);
-            for step in steps.into_iter().flatten() {
-                let mut env = env.clone();
-                extend(&mut env, step, &matrix, &inputs);
-                let names = Names { env: &env, matrix: &matrix, inputs: &inputs };
-                for build in action(step, names).into_iter().chain(commands(job, step, names)) {
-                    if found.len() < MOST && !found.contains(&build) {
-                        found.push(build);
+/// The workflows of a repository by their names, without the directory.
+pub(crate) type Workflows = BTreeMap<String, Value>;
+
+/// A workflow, if its text is one.
+pub(crate) fn read(text: &str) -> Option<Value> {
+    serde_saphyr::from_str(text).ok()
+}
+
+/// The builds that name platforms, in order, for each combination of a matrix, and those of workflows of the same
+/// repository that are called. What only a run of the workflow can tell is left out, and so are workflows of other
+/// repositories and composite actions.
+pub(crate) fn builds(workflow: &Value, all: &Workflows) -> Vec<Build> {
+    let mut search = Search { all, found: Vec::new(), calls: 0 };
+    search.workflow(workflow, Vec::new(), 0);
+    search.found
+}
+
+/// The search for builds in a workflow.
+struct Search<'a> {
+    all: &'a Workflows,
+    found: Vec<Build>,
+    calls: usize,
+}
+
+impl<'a> Search<'a> {
+    /// Looks into a workflow that is called with inputs, of which not every value is known, by so many that call one
+    /// another.
+    fn workflow(&mut self, workflow: &'a Value, given: Vec<(String, Option<String>)>, depth: usize) {
+        let mut inputs = inputs(workflow);
+        for (name, value) in given {
+            match value {
+                Some(value) => drop(inputs.insert(name, value)),
+                None => drop(inputs.remove(&name)),
+            }
+        }
+        let jobs = workflow.get("jobs").and_then(Value::as_object);
+        for job in jobs.into_iter().flat_map(Map::values) {
+            let matrix = job.get("strategy").and_then(|strategy| strategy.get("matrix"));
+            let steps = job.get("steps").and_then(Value::as_array);
+            for matrix in combinations(matrix) {
+                let mut env = BTreeMap::new();
+                extend(&mut env, workflow, &matrix, &inputs);
+                self.call(job, Names { env: &env, matrix: &matrix, inputs: &inputs }, depth);
+                extend(&mut env, job, &matrix, &inputs);
+                for step in steps.into_iter().flatten() {
+                    let mut env = env.clone();
+                    extend(&mut env, step, &matrix, &inputs);
+                    let names = Names { env: &env, matrix: &matrix, inputs: &inputs };
+                    for build in action(step, names).into_iter().chain(commands(job, step, names)) {
+                        if self.found.len() < MOST && !self.found.contains(&build) {
+                            self.found.push(build);
+                        }
                     }
                 }
             }
         }
     }
-    found
+
+    /// Looks into the workflow that a job calls.
+    fn call(&mut self, job: &'a Value, names: Names<'_>, depth: usize) {
+        let name = job.get("uses").and_then(Value::as_str).and_then(|uses| uses.strip_prefix(CALLED));
+        let Some(called) = name.and_then(|name| self.all.get(name)) else { return };
+        self.calls += 1;
+        if depth >= DEEPEST || self.calls > MOST {
+            return;
+        }
+        let with = job.get("with").and_then(Value::as_object).into_iter().flatten();
+        let given = with.map(|(name, value)| {
+            let value = scalar(value).and_then(|text| names.resolve(&text));
+            (name.clone(), value)
+        });
+        self.workflow(called, given.collect(), depth + 1);
+    }
 }
 
 /// The defaults of a workflow's inputs.
@@ -164,8 +214,16 @@ mod tests {
 
     use super::*;
 
+    fn found(text: &str) -> Vec<Build> {
+        read(text).map(|workflow| builds(&workflow, &Workflows::new())).unwrap_or_default()
+    }
+
     fn shown(text: &str) -> String {
-        let lines: Vec<_> = builds(text)
+        lines(found(text))
+    }
+
+    fn lines(builds: Vec<Build>) -> String {
+        let lines: Vec<_> = builds
             .into_iter()
             .map(|build| format!("{}: {}", build.dockerfile.display(), build.platforms.join(" ")))
             .collect();
@@ -235,6 +293,33 @@ jobs:
     }
 
     #[test]
+    fn workflows_that_are_called_get_inputs() {
+        let build = "on: { workflow_call: { inputs: { platforms: { default: linux/386 }, file: {} } } }\n\
+                     jobs: { b: { steps: [{ uses: docker/build-push-action@v6, with: \
+                     { file: '${{ inputs.file }}', platforms: '${{ inputs.platforms }}' } }] } }\n";
+        let call = "env: { TWO: 'linux/amd64,linux/arm64' }\njobs:\n  a:\n    strategy: { matrix: { dir: [p, q] } }\n    \
+                    uses: ./.github/workflows/build.yml\n    \
+                    with: { file: '${{ matrix.dir }}/Dockerfile', platforms: '${{ env.TWO }}' }\n  \
+                    b: { uses: ./.github/workflows/build.yml, with: { file: z/Dockerfile } }\n  \
+                    c: { uses: ./.github/workflows/build.yml, with: { file: v/Dockerfile, platforms: '${{ vars.X }}' } }\n  \
+                    d: { uses: other/repository/.github/workflows/build.yml@v1, with: { file: w/Dockerfile } }\n";
+        // Each calls itself twice.
+        let endless = "jobs:\n  a: { uses: ./.github/workflows/endless.yml }\n  \
+                       b: { uses: ./.github/workflows/endless.yml }\n";
+        let all: Workflows = [("build.yml", build), ("call.yml", call), ("endless.yml", endless)]
+            .into_iter()
+            .filter_map(|(name, text)| Some((name.to_owned(), read(text)?)))
+            .collect();
+        insta::assert_snapshot!(lines(builds(&all["call.yml"], &all)), @"
+        p/Dockerfile: linux/amd64 linux/arm64
+        q/Dockerfile: linux/amd64 linux/arm64
+        z/Dockerfile: linux/386
+        ");
+        assert!(builds(&all["build.yml"], &all).is_empty());
+        assert!(builds(&all["endless.yml"], &all).is_empty());
+    }
+
+    #[test]
     fn what_only_a_run_can_tell_is_left_out() {
         let step = |with: &str| {
             format!(
@@ -281,7 +366,7 @@ jobs:
 
         #[test]
         fn arbitrary_text_is_read(text in any::<String>()) {
-            builds(&text);
+            found(&text);
         }
 
         #[test]
@@ -290,7 +375,7 @@ jobs:
                 { "uses": "docker/build-push-action", "with": { "platforms": text, "file": text } },
                 { "run": format!("docker build --platform {text} {text}") },
             ] } } });
-            builds(&step.to_string());
+            found(&step.to_string());
         }
     }
 }
