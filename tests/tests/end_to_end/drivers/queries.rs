@@ -16,7 +16,7 @@ const OUTLINED: &[(&str, &str)] = &[(
     "Dockerfile",
     "ARG IMAGE=busybox\n# WHOLE is made of IMAGE\nARG WHOLE={registry}/$IMAGE\nARG UNUSED=1\nARG LEVEL=2\n\
      FROM --platform=$BUILDPLATFORM $WHOLE AS tools\nARG LEVEL\nARG \\\n  LONG=$LEVEL\nRUN --mount=type=ssh true\n\
-     # last is what is built\nFROM $WHOLE AS last\nARG TARGETARCH\nARG LEVEL=3\n\
+     # last is what is built\nFROM $WHOLE \\\n  AS last\nARG TARGETARCH\nARG LEVEL=3\n\
      RUN --mount=type=secret,id=key,required=true --mount=type=bind,from=tools,target=/t true\n\
      RUN --mount=type=secret,target=/run/secrets/deep/name \\\n --mount=type=ssh,id=other,required=true true\n",
 )];
@@ -50,7 +50,11 @@ pub(super) const BUILDS: &[Build] = &[
     Build {
         name: "outline",
         files: OUTLINED,
-        commands: &["build --call=outline {context}", "build --call=outline,format=json {context}"],
+        commands: &[
+            "build --call=outline {context}",
+            "build --call=outline,format=json {context}",
+            "build --call=targets,format=json {context}",
+        ],
         seen: &[Seen::Printed],
         ..Build::DEFAULT
     },
