@@ -9,6 +9,7 @@ mod dry_run;
 mod embedded;
 mod foreign;
 pub(crate) mod interrupt;
+mod layers;
 mod load;
 mod outputs;
 mod policies;

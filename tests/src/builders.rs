@@ -171,7 +171,7 @@ impl Builder {
     }
 
     /// As long as this lives, no test prunes.
-    pub(crate) fn kept(&self) -> RwLockReadGuard<'_, ()> {
+    pub fn kept(&self) -> RwLockReadGuard<'_, ()> {
         self.cache.read().unwrap_or_else(PoisonError::into_inner)
     }
 

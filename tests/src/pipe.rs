@@ -64,6 +64,11 @@ impl Pipe {
         format!("unix://{}", self.path.display())
     }
 
+    /// How many bytes clients have sent that were passed on.
+    pub fn passed(&self) -> u64 {
+        self.inner.lock().passed
+    }
+
     /// Ends all connections that there are. Later ones are passed on.
     pub fn cut(&self) {
         for stream in self.inner.lock().streams.drain(..) {

@@ -126,7 +126,9 @@ impl Client {
 }
 
 /// The answer to what needs no work.
-async fn quick<T>(call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Error> {
+pub(crate) async fn quick<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
     let answer = timeout(PATIENCE, call).await.map_err(|_| Error::silent(PATIENCE))?;
     Ok(answer.map_err(Error::from)?.into_inner())
 }

@@ -3,6 +3,7 @@
 //! It knows no Docker. How a daemon is reached is handed in, as a [`Dial`].
 
 mod client;
+mod content;
 mod details;
 mod dial;
 mod error;

@@ -1,10 +1,11 @@
 //! The engine: what it is made of, and what it is asked.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rbx_oci::Reference;
+use rbx_oci::{Digest, Reference};
 use rbx_platform::Platform;
 use rbx_request::{BuildRequest, BuildResult, CallAnswer, Cancel, EventSender, OutputDestination, Stdout};
 use rbx_sandbox::{Helper, Rights, SandboxError};
@@ -177,13 +178,14 @@ impl Engine {
         Ok(names.iter().try_for_each(|name| self.store.set_elsewhere(&name.to_string()))?)
     }
 
-    /// Writes an image as `docker load` takes it.
+    /// Writes an image as `docker load` takes it. Blobs in `without` are left out: those that an Engine has.
     pub fn write_docker_archive(
         &self,
         image: &BuiltImage,
         names: &[Reference],
+        without: &BTreeSet<Digest>,
         out: impl Write,
     ) -> Result<(), BuildError> {
-        export::write_archive(&self.store, image, names, true, 0, "the archive", out).map(drop)
+        export::write_archive(&self.store, image, names, true, 0, without, "the archive", out).map(drop)
     }
 }

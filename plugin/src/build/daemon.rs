@@ -81,13 +81,17 @@ async fn run(job: &Job<'_>) -> Result<ExitCode, CliError> {
 /// What is found out before anything is shown: whether the Engine of a context answers, and who takes images.
 async fn prepare(job: &Job<'_>) -> Result<Loads, CliError> {
     let selected = &job.selected;
-    if selected.driver == DriverKind::Docker
-        && let Some(node) = selected.builder.nodes.first()
-    {
-        let asked = async { Ok::<_, CliError>(opened(job, node)?.status().await?) };
-        asked.await.map_err(with_hint)?;
-    }
-    Loads::find(job).await.map_err(CliError::of_build)
+    let is_there = async {
+        if selected.driver == DriverKind::Docker
+            && let Some(node) = selected.builder.nodes.first()
+        {
+            let asked = async { Ok::<_, CliError>(opened(job, node)?.status().await?) };
+            asked.await.map_err(with_hint)?;
+        }
+        Ok(())
+    };
+    let takers = async { Loads::find(job).await.map_err(CliError::of_build) };
+    Ok(tokio::try_join!(is_there, takers)?.1)
 }
 
 fn opened(job: &Job<'_>, node: &Node) -> Result<Arc<dyn Driver>, CliError> {
@@ -135,7 +139,8 @@ impl<'a> Daemon<'a> {
         let settings = Settings {
             reference,
             vcs: Vcs { root: repository.root, attributes: repository.attributes },
-            loads: loads.into_settings(&prepared.request.tags, events),
+            loads: loads.to_settings(&prepared.request.tags, events),
+            scratch: Some(env.path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"))),
             ..settings(job, &daemon)?
         };
         let stdout: Stdout = Arc::new(Mutex::new(io::stdout()));
@@ -144,6 +149,9 @@ impl<'a> Daemon<'a> {
             rbx_buildkit::build::build(&daemon.client, request, &settings, events, cancel, &stdout).await;
         let _ = tokio::join!(saved, touched);
         let mut built = built?;
+        if let Some(image) = built.exported.take() {
+            cancel.unless(loads.load(image, events)).await?;
+        }
         if !built.pushes.is_empty() {
             push(job, daemon.node, &mut built, events).await?;
         }
@@ -186,9 +194,10 @@ impl<'a> Daemon<'a> {
         let driver = opened(job, node).map_err(CliError::of_build)?;
         driver.boot(events).await.map_err(failed)?;
         let client = driver.client().await.map_err(failed)?;
-        let workers = client.workers().await.map_err(failed_there)?;
+        let workers = async { client.workers().await.map_err(failed_there) };
+        let network = async { driver.network().await.map_err(failed) };
+        let (workers, network) = tokio::try_join!(workers, network)?;
         let features = driver.features(&workers).await.map_err(failed)?;
-        let network = driver.network().await.map_err(failed)?;
         let mut platforms = node.platforms();
         platforms.extend(workers.into_iter().flat_map(|worker| worker.platforms));
         Ok(Self { node, client, features, network, platforms })

@@ -1,5 +1,6 @@
 //! Loading an image into a Docker Engine.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use rbx_platform::Platform;
 use rbx_request::{Event, EventSender, Vertex, VertexStatus};
 use tokio_util::io::SyncIoBridge;
 
+use super::layers::{Had, Layers};
 use super::outputs::{Keep, Load};
 use super::request::Prepared;
 use crate::cli::Context;
@@ -217,23 +219,15 @@ pub(crate) async fn load(
         return Ok(());
     }
 
-    let (reader, writer) = tokio::io::duplex(PIPE);
-    let (writer_engine, archive_names) = (engine.clone(), names.clone());
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut pipe = Pipe { inner: SyncIoBridge::new(writer), closed: false };
-        let mut out = BufWriter::with_capacity(PIPE / 4, &mut pipe);
-        let written = writer_engine.write_docker_archive(&image, &archive_names, &mut out);
-        // What this writes last is written, or the pipe is closed.
-        drop(out);
-        (written, pipe.closed)
+    let layers: Vec<Layers> = image.layers().collect();
+    let containerd = docker.info().await.is_ok_and(|info| info.containerd_store);
+    let had = Had::find(&docker, containerd, &names, &layers).await;
+    let image = Arc::new(image);
+    let sent = send(&docker, &task, &had, |without| {
+        let (engine, image, names) = (engine.clone(), image.clone(), names.clone());
+        move |out: &mut dyn Write| Ok(engine.write_docker_archive(&image, &names, &without, out)?)
     });
-    let (answer, written) = tokio::join!(docker.load(reader, |event| task.progress(event)), writing);
-    let result = match (answer, written) {
-        // The archive could not be written to its end, and not because the Engine hung up.
-        (_, Ok((Err(error), false))) => Err(CliError::from(error)),
-        (Err(error), _) => Err(CliError::new(error.to_string()).of_build()),
-        (Ok(answer), _) => Ok(answer),
-    };
+    let result = sent.await;
     task.end(false, result.as_ref().err().map(|_| "failed to load the image"));
     let answer = result?;
     if only.is_none() {
@@ -244,6 +238,51 @@ pub(crate) async fn load(
         None => answer.into_iter().rfind(|line| line.starts_with("sha256:")),
     };
     Ok(())
+}
+
+/// Sends an Engine an image without the layers that it has, or all of it should that not be enough: somebody may have
+/// removed them meanwhile. `write` is given what to leave out and writes the archive. Answers the names or IDs of what
+/// was loaded.
+pub(super) async fn send<W>(
+    docker: &DockerEngine,
+    task: &Task,
+    had: &Had,
+    write: impl Fn(BTreeSet<Digest>) -> W,
+) -> Result<Vec<String>, CliError>
+where
+    W: FnOnce(&mut dyn Write) -> Result<(), CliError> + Send + 'static,
+{
+    if !had.blobs().is_empty() {
+        match send_archive(docker, task, write(had.blobs().clone())).await {
+            Ok(answer) if had.are_there().await => return Ok(answer),
+            Ok(_) => tracing::debug!("the Engine lost layers that it had: they are sent"),
+            Err(error) => tracing::debug!("{}: all layers are sent", error.message()),
+        }
+    }
+    send_archive(docker, task, write(BTreeSet::new())).await
+}
+
+/// Sends an archive while it is written.
+async fn send_archive<W>(docker: &DockerEngine, task: &Task, write: W) -> Result<Vec<String>, CliError>
+where
+    W: FnOnce(&mut dyn Write) -> Result<(), CliError> + Send + 'static,
+{
+    let (reader, writer) = tokio::io::duplex(PIPE);
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut pipe = Pipe { inner: SyncIoBridge::new(writer), closed: false };
+        let mut out = BufWriter::with_capacity(PIPE / 4, &mut pipe);
+        let written = write(&mut out);
+        // What this writes last is written, or the pipe is closed.
+        drop(out);
+        (written, pipe.closed)
+    });
+    let (answer, written) = tokio::join!(docker.load(reader, |event| task.progress(event)), writing);
+    match (answer, written) {
+        // The archive could not be written to its end, and not because the Engine hung up.
+        (_, Ok((Err(error), false))) => Err(error),
+        (Err(error), _) => Err(CliError::new(error.to_string()).of_build()),
+        (Ok(answer), _) => Ok(answer),
+    }
 }
 
 /// The image's ID, if the Engine has it under all names.

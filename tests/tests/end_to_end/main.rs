@@ -14,6 +14,7 @@ mod full;
 mod inside;
 mod interrupted;
 mod killed;
+mod loads;
 mod mounts;
 mod outputs;
 mod platforms;
@@ -63,6 +64,7 @@ fn main() {
         .chain(inside::trials())
         .chain(interrupted::trials())
         .chain(killed::trials())
+        .chain(loads::trials())
         .chain(mounts::trials())
         .chain(outputs::trials())
         .chain(platforms::trials())

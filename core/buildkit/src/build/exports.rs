@@ -40,6 +40,8 @@ pub(super) enum Target {
     Layout(PathBuf),
     /// One stream, to whoever loads it: which of the loads it is.
     Archive(usize),
+    /// All but layers, to whoever loads it.
+    Parts,
 }
 
 /// The exporters of a build, and what is left to do for the Engine that built it.
@@ -130,6 +132,32 @@ impl Exports {
         // table of contents is made of what it answers.
         exports.all.sort_by_key(|export| matches!(export.target, Target::Layout(_)));
         Ok(exports)
+    }
+}
+
+impl Exports {
+    /// The load whose image need not come as one stream. There is room for one such image in a session, and none beside
+    /// a layout.
+    pub(super) fn to_be_loaded(&self) -> Option<usize> {
+        let mut loads = self.all.iter().filter_map(|export| match &export.target {
+            Target::Archive(load) if !export.attributes.contains_key("tar") => Some(*load),
+            _ => None,
+        });
+        let load = loads.next()?;
+        let alone = loads.next().is_none();
+        let layout = self.all.iter().any(|export| matches!(export.target, Target::Layout(_)));
+        (alone && !layout).then_some(load)
+    }
+
+    /// Has that image come in parts. Its exporter is the last one, since its answer has to be heard.
+    pub(super) fn load_in_parts(&mut self) {
+        for export in &mut self.all {
+            if matches!(export.target, Target::Archive(_)) && !export.attributes.contains_key("tar") {
+                export.attributes.insert("tar".to_owned(), "false".to_owned());
+                export.target = Target::Parts;
+            }
+        }
+        self.all.sort_by_key(|export| export.target == Target::Parts);
     }
 }
 

@@ -4,17 +4,11 @@ use jiff::Timestamp;
 use rbx_oci::{Digest, media_type};
 use rbx_request::{Cancel, Event, EventSender, Failure, Metadata, Vertex};
 use serde_json::Value;
-use tonic::Request;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic_prost::ProstCodec;
 
 use super::provenance::shown;
 use super::settings::MetadataProvenance;
 use crate::Client;
-use crate::client::MESSAGE;
 use crate::error::Error;
-use crate::proto::content::{ReadContentRequest, ReadContentResponse};
 use crate::proto::control;
 
 /// The key of a build's provenance in its metadata.
@@ -107,13 +101,7 @@ async fn read(client: &Client, blob: &control::Descriptor) -> Result<Vec<u8>, Er
     if blob.size > LIMIT {
         return Err(damaged("it is too large"));
     }
-    let mut grpc = Grpc::new(client.channel()).max_decoding_message_size(MESSAGE);
-    grpc.ready().await.map_err(Error::transport)?;
-    let path = PathAndQuery::from_static("/containerd.services.content.v1.Content/Read");
-    let request = ReadContentRequest { digest: blob.digest.clone(), ..ReadContentRequest::default() };
-    let codec = ProstCodec::<ReadContentRequest, ReadContentResponse>::default();
-    let answer = grpc.server_streaming(Request::new(request), path, codec).await.map_err(Error::from)?;
-    let mut parts = answer.into_inner();
+    let mut parts = client.read_content(expected).await?;
     let mut content = Vec::new();
     while let Some(part) = parts.message().await.map_err(Error::from)? {
         content.extend_from_slice(&part.data);

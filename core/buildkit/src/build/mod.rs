@@ -23,6 +23,7 @@ mod answer;
 mod attributes;
 mod caches;
 mod definition;
+mod exported;
 mod exports;
 mod history;
 
@@ -37,10 +38,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use rbx_oci::layout::{DirectoryWriter, Layout, LayoutImage};
-use rbx_oci::{ANNOTATION_REF_NAME, Descriptor, Reference};
+use rbx_oci::{ANNOTATION_REF_NAME, Descriptor, Digest, Reference};
 use rbx_request::{
     ArchiveStream, BuildRequest, BuildResult, CacheEntry, Cancel, EventSender, Failure, FailureKind, Stdout,
 };
+use tempfile::TempDir;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
@@ -55,6 +57,7 @@ use caches::Caches;
 use exports::{Exports, Target};
 use inputs::{CONTEXT, DOCKERFILE, DOCKERFILE_NAME, Inputs, Local};
 
+pub use exported::Exported;
 pub use settings::{CacheSecrets, Load, MetadataProvenance, Settings, Vcs};
 
 /// The label by which an Engine's worker says the address of its host.
@@ -69,7 +72,7 @@ const DOCKERFILE_LIMIT: usize = 2 << 20;
 const PIPE: usize = 1 << 20;
 
 /// What a build made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Built {
     /// The image's digests, and everything exporters answered.
     pub result: BuildResult,
@@ -79,6 +82,8 @@ pub struct Built {
     pub reference: String,
     /// Images that are in the Engine and still to be pushed by it, since its `BuildKit` cannot.
     pub pushes: Vec<String>,
+    /// The image that is still to be loaded somewhere, where the builder lets its layers be read.
+    pub exported: Option<Exported>,
 }
 
 /// Builds what a request asks for.
@@ -98,7 +103,7 @@ pub async fn build(
     let policy = settings.source_policy.as_deref().map(policy::parse).transpose()?;
     attributes::check_attestations(request, settings)?;
     let caches = Caches::of(request, settings)?;
-    let exports = Exports::of(request, settings)?;
+    let mut exports = Exports::of(request, settings)?;
     let mut inputs = Inputs::of(request, settings, &reference)?;
     let gateway = host_gateway(client, request, settings, cancel).await?;
     let mut flags = Flags::of(request, settings, gateway.as_deref())?;
@@ -117,8 +122,9 @@ pub async fn build(
         services.uploads = Some(uploads);
     }
     services.locals = locals(&inputs)?;
+    let parts = parts(client, &mut exports, settings, cancel).await?;
     services.outputs = outputs(&exports, settings, stdout)?;
-    services.contents = contents(&inputs, &caches, &exports)?;
+    services.contents = contents(&inputs, &caches, &exports, parts.as_ref())?;
 
     flags.attributes.append(&mut inputs.attributes);
     let asked = Asked::of(request, settings, exports.all.len());
@@ -141,6 +147,7 @@ pub async fn build(
     };
     let solved = solve(client, solve_request, events, cancel).await.map_err(in_buildx_words)?;
     list_in_layouts(&solved, &caches, &exports)?;
+    let exported = parts.map(|parts| parts.exported(client, &solved)).transpose()?;
 
     let answered = request.call.as_ref().map(|_| &solved.answered);
     let mut result = answer::result(&solved.exported, answered, exports.by_image_digest);
@@ -152,7 +159,7 @@ pub async fn build(
             .metadata
             .extend(history::provenance(client, &reference, settings.provenance, events, cancel).await?);
     }
-    Ok(Built { result, call: answered.map(answer::call), reference, pushes: exports.pushes })
+    Ok(Built { result, call: answered.map(answer::call), reference, pushes: exports.pushes, exported })
 }
 
 /// What the session is called in the daemon's log.
@@ -245,7 +252,7 @@ fn locals(inputs: &Inputs) -> Result<Locals, Failure> {
 /// Where streams and files of exporters go, by the number of the exporter.
 fn outputs(exports: &Exports, settings: &Settings, stdout: &Stdout) -> Result<Outputs, Failure> {
     let output = |target: &Target| match target {
-        Target::Daemon | Target::Layout(_) => None,
+        Target::Daemon | Target::Layout(_) | Target::Parts => None,
         Target::File(path) => Some(Output::File(path.clone())),
         Target::Stdout => Some(Output::Stdout(stdout.clone())),
         Target::Directory { path, delete } => Some(Output::Directory { path: path.clone(), delete: *delete }),
@@ -259,9 +266,66 @@ fn outputs(exports: &Exports, settings: &Settings, stdout: &Stdout) -> Result<Ou
     Outputs::new(outputs).map_err(|error| invalid(error.to_string()))
 }
 
+/// Where an image is put together of which the daemon is not to send all.
+struct Parts {
+    load: usize,
+    directory: TempDir,
+}
+
+impl Parts {
+    fn writer(&self) -> Result<DirectoryWriter, Failure> {
+        writer(self.directory.path())
+    }
+
+    fn exported(self, client: &Client, solved: &Solved) -> Result<Exported, Failure> {
+        let descriptor = solved.exported.get(answer::DESCRIPTOR).and_then(|it| answer::descriptor(it));
+        let descriptor = descriptor.ok_or_else(|| damaged(answer::DESCRIPTOR))?;
+        let here = self.writer()?;
+        Ok(Exported {
+            load: self.load,
+            names: names(solved),
+            client: client.clone(),
+            descriptor,
+            here,
+            _directory: self.directory,
+        })
+    }
+}
+
+/// Has the image to be loaded come in parts, if the daemon lets its content be read.
+async fn parts(
+    client: &Client,
+    exports: &mut Exports,
+    settings: &Settings,
+    cancel: &Cancel,
+) -> Result<Option<Parts>, Failure> {
+    let Some((scratch, load)) = settings.scratch.as_ref().zip(exports.to_be_loaded()) else {
+        return Ok(None);
+    };
+    // It need not have what is asked for, but know the question.
+    let asked = async { client.has_content(Digest::sha256_of(b"")).await.map_err(Failure::from) };
+    if cancel.unless(asked).await?.is_none() {
+        return Ok(None);
+    }
+    // Where nothing can be written the image comes as one stream.
+    let Ok(directory) = tempfile::Builder::new().prefix("rbx-load-").tempdir_in(scratch) else {
+        return Ok(None);
+    };
+    exports.load_in_parts();
+    Ok(Some(Parts { load, directory }))
+}
+
 /// The layouts that the daemon may read and write.
-fn contents(inputs: &Inputs, caches: &Caches, exports: &Exports) -> Result<Option<Contents>, Failure> {
+fn contents(
+    inputs: &Inputs,
+    caches: &Caches,
+    exports: &Exports,
+    parts: Option<&Parts>,
+) -> Result<Option<Contents>, Failure> {
     let mut contents = Contents::default();
+    if let Some(parts) = parts {
+        contents.add_documents(EXPORT, parts.writer()?);
+    }
     for (id, path) in &caches.stores {
         if caches.updates.contains_key(path) {
             contents.add_directory(id, writer(path)?);
@@ -304,8 +368,6 @@ fn list_in_layouts(solved: &Solved, caches: &Caches, exports: &Exports) -> Resul
         let listed = DirectoryWriter::create(path).and_then(|writer| writer.finish(&[image]));
         listed.map_err(|error| unusable(path, &error))
     };
-    let damaged =
-        |key: &str| Failure::new(FailureKind::Failed, format!("the builder answered no descriptor as {key}"));
     if let Some(manifest) = solved.exported.get(answer::CACHE_MANIFEST).filter(|it| !it.is_empty()) {
         let manifest: Descriptor =
             serde_json::from_str(manifest).map_err(|_| damaged(answer::CACHE_MANIFEST))?;
@@ -320,14 +382,23 @@ fn list_in_layouts(solved: &Solved, caches: &Caches, exports: &Exports) -> Resul
     });
     if let (Some(path), Some(encoded)) = (written, solved.exported.get(answer::DESCRIPTOR)) {
         let mut descriptor = answer::descriptor(encoded).ok_or_else(|| damaged(answer::DESCRIPTOR))?;
-        let names = solved.exported.get(answer::IMAGE_NAME).map(String::as_str).unwrap_or_default();
-        let names: Vec<Reference> = names.split(',').filter_map(|name| Reference::parse(name).ok()).collect();
+        let names = names(solved);
         if names.is_empty() {
             descriptor = descriptor.with_annotation(ANNOTATION_REF_NAME, DEFAULT_TAG);
         }
         list(path, LayoutImage { descriptor, names })?;
     }
     Ok(())
+}
+
+/// The names that the exporter of an image gave it.
+fn names(solved: &Solved) -> Vec<Reference> {
+    let names = solved.exported.get(answer::IMAGE_NAME).map(String::as_str).unwrap_or_default();
+    names.split(',').filter_map(|name| Reference::parse(name).ok()).collect()
+}
+
+fn damaged(key: &str) -> Failure {
+    Failure::new(FailureKind::Failed, format!("the builder answered no descriptor as {key}"))
 }
 
 /// An archive that is read by blocking, as a stream.
@@ -428,7 +499,7 @@ mod tests {
         };
         let of = |all: Vec<exports::Export>| {
             let exports = Exports { all, ..Exports::default() };
-            contents(&Inputs::default(), &Caches::default(), &exports)
+            contents(&Inputs::default(), &Caches::default(), &exports, None)
         };
         assert!(of(vec![export("a")]).unwrap().is_some());
         assert!(of(Vec::new()).unwrap().is_none());

@@ -50,6 +50,9 @@ pub struct Settings {
     /// What becomes of the request's outputs that are loads, in their order. Where an entry is missing, an Engine
     /// takes what it builds, and others have nobody to send it to.
     pub loads: Vec<Load>,
+    /// Where manifests and configurations may be kept that go with an image to be loaded: then its layers are not
+    /// sent, and are for the caller to ask for ([`Exported`](super::Exported)). Without it an image is one stream.
+    pub scratch: Option<PathBuf>,
 }
 
 /// What becomes of an output that is a load (`type=docker` without a destination).

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rbx_oci::layout::Layout;
-use rbx_oci::{Digest, Reference};
+use rbx_oci::{Descriptor, Digest, Document, Reference};
 use rbx_platform::Platform;
 use rbx_request::{
     ArchiveStream, BuildRequest, CacheEntry, Cancel, ContextSource, DockerfileSource, Event, Failure, Output,
@@ -288,6 +288,48 @@ async fn loads_are_streamed_to_who_takes_them() {
     let settings = Settings { loads: vec![load], ..settings(Store::Containerd) };
     let failure = run(&client, &request, &settings).await.0.unwrap_err();
     assert!(failure.reason.contains("no space left"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn images_to_be_loaded_come_without_their_layers() {
+    let engine = Engine::start(Store::Containerd);
+    let client = connect(&engine).await;
+    let context = context(&[("Dockerfile", "FROM scratch\nCOPY file /\n"), ("file", "content")]);
+    let scratch = tempfile::tempdir().unwrap();
+    let request = BuildRequest {
+        outputs: vec![Output::parse("type=docker,context=elsewhere", context.path()).unwrap()],
+        tags: vec![Reference::parse("r.test/a:1").unwrap()],
+        ..request(context.path())
+    };
+    for indexes in [true, false] {
+        let kept = Arc::default();
+        let settings = Settings {
+            loads: vec![Load::Archive { indexes, open: keeping(&kept, Ok(())) }],
+            no_default_attestations: true,
+            scratch: Some(scratch.path().to_owned()),
+            ..settings(Store::Containerd)
+        };
+        let built = run(&client, &request, &settings).await.0.unwrap();
+        assert!(kept.lock().unwrap().is_empty());
+        let image = built.exported.unwrap();
+        assert_eq!(built.result.image_digest, Some(image.descriptor().digest.to_string()));
+        let Document::Manifest(manifest) = image.document(image.descriptor()).await.unwrap() else {
+            panic!("an index");
+        };
+        let layer = &manifest.layers[0];
+        assert_eq!(client.has_content(layer.digest).await.unwrap(), Some(true));
+        assert_eq!(client.has_content(Digest::sha256_of(b"never made")).await.unwrap(), Some(false));
+        // The manifest and the configuration, and the layer only when it is asked for.
+        let here = fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(fs::read_dir(here.join("blobs/sha256")).unwrap().count(), 2);
+        assert_eq!(image.bytes(layer).await.unwrap().len() as u64, layer.size);
+        let wrong = Descriptor { size: layer.size - 1, ..layer.clone() };
+        assert!(image.bytes(&wrong).await.unwrap_err().to_string().starts_with("it is too large: "));
+        let absent = Descriptor::of("application/octet-stream", b"never made");
+        assert!(image.bytes(&absent).await.unwrap_err().to_string().contains("not found"));
+        drop(image);
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::BuildInfo;
-use bollard::query_parameters::ImportImageOptionsBuilder;
+use bollard::query_parameters::{ImportImageOptionsBuilder, ListImagesOptions};
 use futures::StreamExt as _;
 use rbx_buildkit::Dial;
 use rbx_platform::Platform;
@@ -70,6 +70,8 @@ pub struct ImageInfo {
     pub platform: Platform,
     /// Bytes of its layers.
     pub size: u64,
+    /// The digests of its layers as they are uncompressed, the lowest first.
+    pub layers: Vec<String>,
 }
 
 /// Something an Engine said during a load.
@@ -212,7 +214,16 @@ impl Engine {
                 os_version: image.os_version.filter(|version| !version.is_empty()),
             },
             size: image.size.and_then(|size| size.try_into().ok()).unwrap_or_default(),
+            layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
         }))
+    }
+
+    /// The IDs of its images, the newest first.
+    pub async fn images(&self) -> Result<Vec<String>, DriverError> {
+        let listed = self.docker.list_images(None::<ListImagesOptions>).await;
+        let mut images = listed.map_err(|error| failure(&self.host, error))?;
+        images.sort_by_key(|image| std::cmp::Reverse(image.created));
+        Ok(images.into_iter().map(|image| image.id).collect())
     }
 }
 

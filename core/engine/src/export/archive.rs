@@ -34,13 +34,15 @@ fn blobs<'a>(store: &Store, image: &'a BuiltImage) -> Result<Vec<Blob<'a>>, Buil
 }
 
 /// Writes an image as a tar archive: an OCI layout, with `docker` also what older Engines load. Errors call it
-/// `name`.
+/// `name`. Blobs that are in `without` are left out, though the image names them.
+#[expect(clippy::too_many_arguments, reason = "one value for each thing that the archive depends on")]
 pub(crate) fn write_archive<W: Write>(
     store: &Store,
     image: &BuiltImage,
     names: &[Reference],
     docker: bool,
     mtime: i64,
+    without: &BTreeSet<Digest>,
     name: &str,
     out: W,
 ) -> Result<W, BuildError> {
@@ -57,6 +59,9 @@ pub(crate) fn write_archive<W: Write>(
         .map(|layer| layer.descriptor.digest)
         .collect();
     for (descriptor, content) in blobs(store, image)? {
+        if without.contains(&descriptor.digest) {
+            continue;
+        }
         let added = if packed.contains(&descriptor.digest) {
             archive.add_known_blob(descriptor, content)
         } else {

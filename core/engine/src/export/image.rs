@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use rbx_oci::{Descriptor, History, ImageConfig, Index, Manifest, Reference, media_type};
+use rbx_oci::{Descriptor, Digest, History, ImageConfig, Index, Manifest, Reference, media_type};
 use rbx_platform::Platform;
 use rbx_request::AnnotationKind;
 use rbx_store::{LayerId, NewImage};
@@ -51,6 +51,14 @@ impl BuiltImage {
             ([one], None) => Some(&one.manifest.config),
             _ => None,
         }
+    }
+
+    /// The layers of each platform, the lowest first: the digest of the blob, and that of what is in it.
+    pub fn layers(&self) -> impl Iterator<Item = Vec<(Digest, Digest)>> {
+        self.platforms.iter().map(|image| {
+            let blobs = image.manifest.layers.iter().map(|layer| layer.digest);
+            blobs.zip(image.config.diff_ids.iter().copied()).collect()
+        })
     }
 
     /// The image for the one platform that a machine of `wanted` runs best, without an index; `None` if there is

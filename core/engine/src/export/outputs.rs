@@ -1,6 +1,6 @@
 //! From layers to every output that was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use rbx_oci::Reference;
@@ -118,6 +118,8 @@ impl Export<'_> {
         }
         let mtime = self.solver.epoch.unwrap_or(0);
         let directory = !boolean(output, "tar", true)?;
+        // Nothing is left out.
+        let all = BTreeSet::new();
         match &output.destination {
             None => {}
             Some(OutputDestination::Path(path)) if directory => {
@@ -133,7 +135,7 @@ impl Export<'_> {
                 if !written.is_there(store) {
                     let file = NewFile::create(path).map_err(|error| unwritable(path, &error))?;
                     let name = path.display().to_string();
-                    let file = write_archive(store, &image, names, docker, mtime, &name, file)?;
+                    let file = write_archive(store, &image, names, docker, mtime, &all, &name, file)?;
                     file.keep().map_err(|error| unwritable(path, &error))?;
                     written.remember(store)?;
                 }
@@ -141,7 +143,7 @@ impl Export<'_> {
             }
             Some(OutputDestination::Stdout) => {
                 let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
-                write_archive(store, &image, names, docker, mtime, "the archive", &mut *out)?;
+                write_archive(store, &image, names, docker, mtime, &all, "the archive", &mut *out)?;
             }
         }
         Ok((image, names.to_vec()))

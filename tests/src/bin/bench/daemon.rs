@@ -2,9 +2,13 @@
 
 use serde_json::Value;
 
-/// Names of steps in which the daemon waits for what the client sends.
-const OF_THE_CLIENT: [&str; 3] =
-    ["[internal] load build context", "[internal] load build definition", "[internal] load .dockerignore"];
+/// Names of steps in which the daemon waits for what the client sends, or another Engine does.
+const OF_THE_CLIENT: [&str; 4] = [
+    "[internal] load build context",
+    "[internal] load build definition",
+    "[internal] load .dockerignore",
+    "importing to docker",
+];
 /// The beginning of what is sent to the client, and taken by it.
 const SENDING: &str = "sending tarball";
 
@@ -79,6 +83,7 @@ mod tests {
             line("[2/2] RUN two", "02", "04"),
             line("[internal] load build context", "00", "10"),
             line("exporting", "05", "08"),
+            line("importing to docker", "06", "12"),
             sending.to_string(),
             "{}".to_owned(),
             "not JSON".to_owned(),

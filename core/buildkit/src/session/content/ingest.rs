@@ -17,6 +17,8 @@ use crate::proto::content::{Ingest, Messages, WriteAction, WriteContentRequest, 
 const MOST: usize = 1024;
 /// How long the name of one may be, in bytes.
 const LONGEST_NAME: usize = 4096;
+/// What the names of layers begin with, as containerd gives them.
+const LAYER: &str = "layer-";
 
 /// What is being written into a layout, by the names that the daemon gives it. What was begun and left can be gone on
 /// with until the session ends.
@@ -69,18 +71,22 @@ fn locked(reference: &str) -> Status {
     Status::unavailable(format!("ref {reference} locked"))
 }
 
-/// Answers the messages of one write.
+/// Answers the messages of one write. Without `layers`, every layer is said to be there.
 pub(super) fn write(
     writer: Arc<DirectoryWriter>,
     ingests: Arc<Ingests>,
+    layers: bool,
     messages: Streaming<WriteContentRequest>,
 ) -> Messages<WriteContentResponse> {
     let begun = Step::First(writer, ingests);
-    stream::try_unfold((begun, messages), |(step, mut messages)| async move {
+    stream::try_unfold((begun, messages), move |(step, mut messages)| async move {
         if matches!(step, Step::Done) {
             return Ok(None);
         }
         let Some(request) = messages.message().await? else { return Ok(None) };
+        if !layers && request.reference.starts_with(LAYER) {
+            return Err(exists(&request.expected));
+        }
         let (answer, step) = blocking(move || step.take(&request)).await?;
         Ok(Some((answer, (step, messages))))
     })
@@ -248,9 +254,13 @@ fn absent(writer: &DirectoryWriter, expected: &str) -> Result<(), Status> {
     }
     let digest = parse_digest(expected)?;
     match writer.open_blob(digest) {
-        Ok(_) => Err(Status::already_exists(format!("content {digest}: already exists"))),
+        Ok(_) => Err(exists(expected)),
         Err(_) => Ok(()),
     }
+}
+
+fn exists(digest: &str) -> Status {
+    Status::already_exists(format!("content {digest}: already exists"))
 }
 
 fn failed(error: &std::io::Error) -> Status {

@@ -43,7 +43,12 @@ pub struct Contents(BTreeMap<String, Arc<Store>>);
 #[derive(Debug)]
 enum Store {
     Layout(Box<Layout>),
-    Directory { writer: Arc<DirectoryWriter>, ingests: Arc<Ingests> },
+    Directory {
+        writer: Arc<DirectoryWriter>,
+        ingests: Arc<Ingests>,
+        /// Layers are written, too.
+        layers: bool,
+    },
 }
 
 impl Contents {
@@ -55,8 +60,17 @@ impl Contents {
     /// Lets the daemon read a directory and add content to it. What the content means, `index.json` says, which is
     /// for the caller to write.
     pub fn add_directory(&mut self, id: impl Into<String>, writer: DirectoryWriter) {
-        let store = Store::Directory { writer: Arc::new(writer), ingests: Arc::default() };
-        self.0.insert(id.into(), Arc::new(store));
+        self.add(id.into(), writer, true);
+    }
+
+    /// The same for all of an image but its layers: to the daemon they are there already.
+    pub fn add_documents(&mut self, id: impl Into<String>, writer: DirectoryWriter) {
+        self.add(id.into(), writer, false);
+    }
+
+    fn add(&mut self, id: String, writer: DirectoryWriter, layers: bool) {
+        let store = Store::Directory { writer: Arc::new(writer), ingests: Arc::default(), layers };
+        self.0.insert(id, Arc::new(store));
     }
 
     /// Whether there is nothing the daemon could ask for.
@@ -205,10 +219,10 @@ impl Content for Contents {
         request: Request<Streaming<WriteContentRequest>>,
     ) -> Result<Response<Messages<WriteContentResponse>>, Status> {
         let store = self.store(request.metadata())?;
-        let Store::Directory { writer, ingests } = &*store else {
+        let Store::Directory { writer, ingests, layers } = &*store else {
             return Err(Status::failed_precondition("content store is read-only"));
         };
-        Ok(Response::new(ingest::write(writer.clone(), ingests.clone(), request.into_inner())))
+        Ok(Response::new(ingest::write(writer.clone(), ingests.clone(), *layers, request.into_inner())))
     }
 
     async fn abort(&self, request: Request<AbortRequest>) -> Result<Response<()>, Status> {

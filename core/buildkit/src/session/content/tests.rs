@@ -322,6 +322,24 @@ async fn one_writes_at_a_time_and_nothing_stays_of_what_was_not_committed() {
 }
 
 #[tokio::test]
+async fn of_an_image_in_parts_layers_are_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut contents = Contents::default();
+    contents.add_documents("export", DirectoryWriter::create(folder.path()).unwrap());
+    let client = Client::new(contents, "export");
+    let name = digest(b"hello");
+    let all = |reference: &str| {
+        let begin = WriteContentRequest { expected: name.clone(), ..stat(reference) };
+        vec![begin, data(0, b"hello"), commit(5, 5, &name)]
+    };
+    let (answers, error) = client.write(all(&format!("layer-{name}"))).await;
+    assert_eq!((answers.len(), error.unwrap().code()), (0, Code::AlreadyExists));
+    assert_eq!(files(folder.path()), [""; 0]);
+    assert!(client.write(all(&format!("config-{name}"))).await.1.is_none());
+    assert_eq!(files(folder.path()).len(), 1);
+}
+
+#[tokio::test]
 async fn stores_are_apart_and_digests_are_no_paths() {
     let folder = tempfile::tempdir().unwrap();
     let layout = folder.path().join("layout");
