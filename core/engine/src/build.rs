@@ -142,7 +142,11 @@ impl Build<'_> {
             let export = Export { solver: &export, tags: &tags, annotations: &annotations };
             export.run(&built, &outputs, &stdout)
         });
-        let (result, image) = exported.await.map_err(BuildError::failed)??;
+        let exported = exported.await.map_err(BuildError::failed)?;
+        if exported.is_err() {
+            self.cancel.check()?;
+        }
+        let (result, image) = exported?;
         Ok(Outcome { result, image, _lease: self.lease.clone() })
     }
 

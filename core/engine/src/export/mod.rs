@@ -1,6 +1,7 @@
 //! From layers to what was asked for: images, archives, files.
 
 mod archive;
+mod cancellable;
 mod files;
 mod image;
 mod options;

@@ -9,6 +9,7 @@ use rbx_request::{BuildResult, NewFile, Output, OutputDestination, OutputKind, S
 use serde_json::json;
 
 use super::archive::{write_archive, write_layout};
+use super::cancellable::Cancellable;
 use super::files::{write_directory, write_platform_directory, write_tar};
 use super::image::{BuiltImage, assemble, path_part, store_image};
 use super::options::{ImageOptions, boolean, platform_split};
@@ -118,6 +119,7 @@ impl Export<'_> {
         }
         let mtime = self.solver.epoch.unwrap_or(0);
         let directory = !boolean(output, "tar", true)?;
+        let cancel = &self.solver.cancel;
         // Nothing is left out.
         let all = BTreeSet::new();
         match &output.destination {
@@ -134,16 +136,18 @@ impl Export<'_> {
                 let written = Written::new(path, &content);
                 if !written.is_there(store) {
                     let file = NewFile::create(path).map_err(|error| unwritable(path, &error))?;
+                    let file = Cancellable::new(file, cancel);
                     let name = path.display().to_string();
                     let file = write_archive(store, &image, names, docker, mtime, &all, &name, file)?;
-                    file.keep().map_err(|error| unwritable(path, &error))?;
+                    file.into_inner().keep().map_err(|error| unwritable(path, &error))?;
                     written.remember(store)?;
                 }
                 part.done();
             }
             Some(OutputDestination::Stdout) => {
                 let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
-                write_archive(store, &image, names, docker, mtime, &all, "the archive", &mut *out)?;
+                let out = Cancellable::new(&mut *out, cancel);
+                write_archive(store, &image, names, docker, mtime, &all, "the archive", out)?;
             }
         }
         Ok((image, names.to_vec()))
@@ -203,13 +207,14 @@ impl Export<'_> {
                     Ok(())
                 }
                 Some(OutputDestination::Path(path)) => {
-                    let mut file = NewFile::create(path).map_err(|error| unwritable(path, &error))?;
+                    let file = NewFile::create(path).map_err(|error| unwritable(path, &error))?;
+                    let mut file = Cancellable::new(file, &self.solver.cancel);
                     write_tar(&trees, epoch, &mut file)?;
-                    file.keep().map_err(|error| unwritable(path, &error))
+                    file.into_inner().keep().map_err(|error| unwritable(path, &error))
                 }
                 Some(OutputDestination::Stdout) => {
                     let mut out = stdout.lock().unwrap_or_else(PoisonError::into_inner);
-                    write_tar(&trees, epoch, &mut *out)
+                    write_tar(&trees, epoch, &mut Cancellable::new(&mut *out, &self.solver.cancel))
                 }
                 None => Err(BuildError::invalid(format!(
                     "dest is required for {} exporter",
