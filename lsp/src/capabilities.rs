@@ -1,15 +1,17 @@
 //! What the client can do, and what the server says it can.
 
+use serde_json::json;
 use tower_lsp::ls_types::{
     ClientCapabilities, CodeActionOptions, CodeActionProviderCapability, CodeLensOptions,
-    CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticTag,
-    DocumentOnTypeFormattingOptions, ExecuteCommandOptions, FoldingRangeProviderCapability,
-    HoverProviderCapability, InlayHintOptions, InlayHintServerCapabilities,
-    LinkedEditingRangeServerCapabilities, MarkupKind, OneOf, PositionEncodingKind, RenameOptions,
-    SelectionRangeProviderCapability, SemanticTokensFullOptions, SemanticTokensOptions,
+    CompletionClientCapabilities, CompletionOptions, DeclarationCapability, DiagnosticOptions,
+    DiagnosticServerCapabilities, DiagnosticTag, DocumentOnTypeFormattingOptions, ExecuteCommandOptions,
+    FoldingRangeProviderCapability, HoverProviderCapability, InlayHintOptions, InlayHintServerCapabilities,
+    LinkedEditingRangeServerCapabilities, MarkupKind, OneOf, PositionEncodingKind, Registration,
+    RenameOptions, SelectionRangeProviderCapability, SemanticTokensFullOptions, SemanticTokensOptions,
     SemanticTokensServerCapabilities, ServerCapabilities, SignatureHelpClientCapabilities,
     SignatureHelpOptions, TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
-    TextDocumentSyncSaveOptions, WorkDoneProgressOptions,
+    TextDocumentSyncSaveOptions, WorkDoneProgressOptions, WorkspaceFoldersServerCapabilities,
+    WorkspaceServerCapabilities,
 };
 
 use crate::commands;
@@ -62,6 +64,10 @@ pub(crate) struct Abilities {
     pub(crate) disabled_actions: bool,
     /// Edits may be of one version of a document.
     pub(crate) versioned_edits: bool,
+    /// It asks for diagnostics, and can be told to do so again: none are published.
+    pub(crate) pulls: bool,
+    /// It tells of changes to files once it is asked to.
+    pub(crate) watches_files: bool,
 }
 
 /// What a client can do with completions.
@@ -126,6 +132,9 @@ impl Abilities {
         let findings = document.and_then(|document| document.publish_diagnostics.as_ref());
         let tags = findings.and_then(|findings| findings.tag_support.as_ref());
         let actions = document.and_then(|document| document.code_action.as_ref());
+        let pulls = document.is_some_and(|document| document.diagnostic.is_some());
+        let refreshes = workspace.and_then(|workspace| workspace.diagnostics.as_ref());
+        let files = workspace.and_then(|workspace| workspace.did_change_watched_files);
         Self {
             encoding: if utf8 { Encoding::Utf8 } else { Encoding::Utf16 },
             nested_symbols: symbols.and_then(|symbols| symbols.hierarchical_document_symbol_support)
@@ -160,6 +169,10 @@ impl Abilities {
                 .and_then(|it| it.prepare_support)
                 == Some(true),
             versioned_edits: edits.and_then(|edits| edits.document_changes) == Some(true),
+            pulls: pulls
+                && (findings.is_none()
+                    || refreshes.and_then(|refreshes| refreshes.refresh_support) == Some(true)),
+            watches_files: files.and_then(|files| files.dynamic_registration) == Some(true),
         }
     }
 
@@ -175,7 +188,22 @@ impl Abilities {
             save: Some(TextDocumentSyncSaveOptions::Supported(true)),
             ..TextDocumentSyncOptions::default()
         };
+        let pulled = DiagnosticOptions {
+            identifier: Some("rbx".to_owned()),
+            inter_file_dependencies: false,
+            workspace_diagnostics: true,
+            work_done_progress_options: WorkDoneProgressOptions::default(),
+        };
+        let folders = WorkspaceFoldersServerCapabilities {
+            supported: Some(true),
+            change_notifications: Some(OneOf::Left(true)),
+        };
         ServerCapabilities {
+            diagnostic_provider: self.pulls.then_some(DiagnosticServerCapabilities::Options(pulled)),
+            workspace: Some(WorkspaceServerCapabilities {
+                workspace_folders: Some(folders),
+                file_operations: None,
+            }),
             position_encoding: Some(encoding),
             text_document_sync: Some(TextDocumentSyncCapability::Options(sync)),
             definition_provider: Some(OneOf::Left(true)),
@@ -237,4 +265,19 @@ impl Abilities {
             ..ServerCapabilities::default()
         }
     }
+}
+
+/// The files that clients are to tell of: Dockerfiles, and what says how they are checked and for what they are built.
+/// Of others, whether they are there: `COPY` may name them.
+pub(crate) fn watched() -> Registration {
+    let any = |pattern: &str| json!({ "globPattern": pattern });
+    let options = json!({ "watchers": [
+        any("**/*{Dockerfile,dockerfile,Containerfile,containerfile}*"),
+        any("**/*.dockerignore"),
+        any("**/{rbx.toml,.hadolint.yaml,.hadolint.yml}"),
+        any("**/.github/workflows/*.{yml,yaml}"),
+        json!({ "globPattern": "**/*", "kind": 1 | 4 }),
+    ] });
+    let method = "workspace/didChangeWatchedFiles".to_owned();
+    Registration { id: method.clone(), method, register_options: Some(options) }
 }

@@ -4,8 +4,9 @@
 //! was when the client asked, however many edits came right before. It works nothing out itself: what takes time
 //! is done by whoever holds a snapshot.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rbx_facts::Registries;
 use rbx_lint::{FileConfig, Finding};
 use rbx_platform::Platform;
 use rbx_project::{Configs, Platforms, Projects};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tower_lsp::ls_types::{
     Position, Range, SemanticToken, TextDocumentContentChangeEvent, TextDocumentItem, Uri,
@@ -28,16 +29,17 @@ use crate::failures::{self, Built, Failure};
 use crate::features::diagnostics::check;
 use crate::features::tokens::tokens;
 use crate::meaning::Meaning;
+use crate::newest::Newest;
 use crate::online::Online;
 use crate::outlook::{Answer, Outlook};
 use crate::platforms::{Known, platforms};
 use crate::surroundings::Surroundings;
 use crate::text::Text;
 
-/// Diagnostics are published when a document has not changed for this long …
-const SETTLE: Duration = Duration::from_millis(30);
-/// … or has changed for this long without a pause.
-const LONGEST: Duration = Duration::from_millis(300);
+/// What files on disk say is looked at again when none has changed for this long …
+const SETTLE: Duration = Duration::from_millis(100);
+/// … or they have changed for this long without a pause.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What is told or asked of the task.
 #[derive(Debug)]
@@ -62,6 +64,10 @@ pub(crate) enum Message {
     Look(Uri),
     /// More is kept of what registries said.
     Learned,
+    /// Files on disk have changed.
+    Files(Vec<PathBuf>),
+    /// What a document would be that has this text, if it were open; if it is open, the document as it is.
+    Standing(Uri, String, oneshot::Sender<Arc<Snapshot>>),
 }
 
 /// A document at one moment.
@@ -90,6 +96,8 @@ pub(crate) struct Snapshot {
     pub(crate) failures: Vec<Failure>,
     /// What is known of its steps.
     pub(crate) outlook: Option<Arc<Outlook>>,
+    /// There is a newer one, or none any more.
+    outdated: AtomicBool,
     tree: OnceLock<Dockerfile>,
     names: OnceLock<Names>,
     tokens: OnceLock<Arc<[SemanticToken]>>,
@@ -116,7 +124,22 @@ impl Snapshot {
 
     /// What is wrong with it for its platforms.
     pub(crate) fn findings(&self) -> &[Finding] {
-        self.findings.get_or_init(|| check(self))
+        self.findings.get_or_init(|| check(self, || false).unwrap_or_default())
+    }
+
+    /// The same, but nothing if there is a newer snapshot before it is known.
+    pub(crate) fn findings_unless_outdated(&self) -> Option<&[Finding]> {
+        if self.findings.get().is_none() {
+            let found = check(self, || self.is_outdated())?;
+            // It may be known by now.
+            let _ = self.findings.set(found);
+        }
+        self.findings.get().map(Vec::as_slice)
+    }
+
+    /// Whether there is a newer one, or none any more.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed)
     }
 
     /// The same, if it was looked for already.
@@ -161,13 +184,17 @@ impl Snapshot {
     }
 }
 
-/// A document whose diagnostics are to be published anew.
+/// A document whose diagnostics are out of date.
 #[derive(Debug)]
 pub(crate) struct Dirty {
-    /// Its name.
-    pub(crate) uri: Uri,
     /// What it is now; none if it was closed.
     pub(crate) snapshot: Option<Arc<Snapshot>>,
+    /// When it changed.
+    pub(crate) changed: Instant,
+    /// The client knows: it has edited, opened or closed it.
+    pub(crate) edited: bool,
+    /// The client pulls diagnostics.
+    pub(crate) pulls: bool,
 }
 
 struct Document {
@@ -180,10 +207,21 @@ struct Document {
     snapshot: Option<Arc<Snapshot>>,
 }
 
-/// Owns the documents until the other end of `inbox` is dropped.
+impl Document {
+    /// It is not what it was.
+    fn outdate(&mut self) {
+        if let Some(snapshot) = self.snapshot.take() {
+            snapshot.outdated.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Owns the documents until the other end of `inbox` is dropped. `generation` moves on when documents may have other
+/// diagnostics without having been edited.
 pub(crate) async fn own(
     mut inbox: mpsc::UnboundedReceiver<Message>,
-    dirty: mpsc::UnboundedSender<Dirty>,
+    dirty: Arc<Newest<Dirty>>,
+    generation: watch::Sender<u64>,
     settled: mpsc::UnboundedSender<Settled>,
     surroundings: Surroundings,
 ) {
@@ -194,17 +232,25 @@ pub(crate) async fn own(
             None => Ok(inbox.recv().await),
         };
         match message {
-            Ok(Some(message)) => documents.take(message),
-            Ok(None) => break,
-            Err(_) => {
-                for document in documents.dirty() {
-                    let _ = settled.send(match &document.snapshot {
-                        Some(snapshot) => Settled::Document(Arc::clone(snapshot)),
-                        None => Settled::Closed(document.uri.clone()),
-                    });
-                    let _ = dirty.send(document);
+            Ok(Some(message)) => {
+                documents.take(message);
+                // What came with it.
+                while let Ok(message) = inbox.try_recv() {
+                    documents.take(message);
                 }
             }
+            Ok(None) => break,
+            Err(_) => documents.look_again(),
+        }
+        if std::mem::take(&mut documents.moved_on) {
+            generation.send_modify(|generation| *generation += 1);
+        }
+        for (uri, document) in documents.dirty() {
+            let _ = settled.send(match &document.snapshot {
+                Some(snapshot) => Settled::Document(Arc::clone(snapshot)),
+                None => Settled::Closed(uri.clone()),
+            });
+            dirty.put(uri, document);
         }
     }
 }
@@ -221,10 +267,12 @@ struct Documents {
     projects: Arc<Projects>,
     configs: Arc<Configs>,
     open: HashMap<Uri, Document>,
-    /// Documents whose diagnostics are out of date.
-    dirty: BTreeSet<Uri>,
-    /// When the first of these changed, and when the last.
-    changed: Option<(Instant, Instant)>,
+    /// Documents whose diagnostics are out of date, and whether the client knows.
+    dirty: BTreeMap<Uri, bool>,
+    /// When the first file changed that was not looked at again yet, and when the last.
+    files: Option<(Instant, Instant)>,
+    /// Documents may have other diagnostics without having been edited.
+    moved_on: bool,
 }
 
 impl Documents {
@@ -240,8 +288,9 @@ impl Documents {
             projects: Arc::default(),
             configs: Arc::default(),
             open: HashMap::new(),
-            dirty: BTreeSet::new(),
-            changed: None,
+            dirty: BTreeMap::new(),
+            files: None,
+            moved_on: false,
         }
     }
 
@@ -272,12 +321,14 @@ impl Documents {
                     last: None,
                     snapshot: None,
                 };
-                self.open.insert(item.uri.clone(), document);
-                self.touch(item.uri);
+                if let Some(mut older) = self.open.insert(item.uri.clone(), document) {
+                    older.outdate();
+                }
+                self.dirty.insert(item.uri, true);
             }
             Message::Change { uri, version, changes } => {
                 let Some(document) = self.open.get_mut(&uri) else {
-                    tracing::warn!(uri = uri.as_str(), "edit of a document that is not open");
+                    tracing::debug!(uri = uri.as_str(), "edit of a document that is not open");
                     return;
                 };
                 let encoding = self.abilities.encoding;
@@ -299,12 +350,13 @@ impl Documents {
                     }
                 }
                 document.version = version;
-                document.snapshot = None;
-                self.touch(uri);
+                document.outdate();
+                self.dirty.insert(uri, true);
             }
             Message::Close(uri) => {
-                if self.open.remove(&uri).is_some() {
-                    self.touch(uri);
+                if let Some(mut document) = self.open.remove(&uri) {
+                    document.outdate();
+                    self.dirty.insert(uri, true);
                 }
             }
             Message::Snapshot(uri, answer) => {
@@ -319,7 +371,7 @@ impl Documents {
                     last.change(of.text.as_str(), now);
                     document.last = Some(last);
                     failures::take(&mut document.failures, built, of.text.as_str(), now);
-                    document.snapshot = None;
+                    document.outdate();
                     self.touch(of.uri.clone());
                 }
             }
@@ -340,68 +392,112 @@ impl Documents {
             }
             Message::Look(uri) => {
                 if let Some(document) = self.open.get_mut(&uri) {
-                    document.snapshot = None;
+                    document.outdate();
                     self.projects = Arc::default();
                     self.configs = Arc::default();
                     self.touch(uri);
                 }
             }
+            Message::Files(paths) => {
+                if paths.iter().any(|path| !self.is_open(path)) {
+                    let now = Instant::now();
+                    self.files = Some((self.files.map_or(now, |(first, _)| first), now));
+                }
+            }
+            Message::Standing(uri, text, answer) => {
+                let snapshot = self
+                    .snapshot(&uri)
+                    .unwrap_or_else(|| Arc::new(self.make(&uri, 0, Text::new(text), Vec::new(), None)));
+                let _ = answer.send(snapshot);
+            }
         }
+    }
+
+    /// Whether a file is open, so that it does not matter what is on disk.
+    fn is_open(&self, path: &Path) -> bool {
+        Uri::from_file_path(path).is_some_and(|uri| self.open.contains_key(&uri))
+    }
+
+    /// Takes note that files have changed.
+    fn look_again(&mut self) {
+        self.files = None;
+        self.projects = Arc::default();
+        self.touch_all();
     }
 
     fn snapshot(&mut self, uri: &Uri) -> Option<Arc<Snapshot>> {
-        let document = self.open.get_mut(uri)?;
-        let make = || {
-            Arc::new(Snapshot {
-                uri: uri.clone(),
-                version: document.version,
-                text: document.text.clone(),
-                abilities: self.abilities,
-                configuration: Arc::clone(&self.configuration),
-                default_platforms: Arc::clone(&self.default_platforms),
-                registries: Arc::clone(&self.registries),
-                online: self.configuration.online.then(|| Arc::clone(&self.online)),
-                projects: Arc::clone(&self.projects),
-                configs: Arc::clone(&self.configs),
-                failures: document.failures.clone(),
-                outlook: document.outlook.clone(),
-                tree: OnceLock::new(),
-                names: OnceLock::new(),
-                tokens: OnceLock::new(),
-                config: OnceLock::new(),
-                findings: OnceLock::new(),
-                meaning: Meaning::default(),
-            })
-        };
-        Some(Arc::clone(document.snapshot.get_or_insert_with(make)))
+        let document = self.open.get(uri)?;
+        if let Some(snapshot) = &document.snapshot {
+            return Some(Arc::clone(snapshot));
+        }
+        let (text, failures) = (document.text.clone(), document.failures.clone());
+        let outlook = document.outlook.clone();
+        let snapshot = Arc::new(self.make(uri, document.version, text, failures, outlook));
+        self.open.get_mut(uri)?.snapshot = Some(Arc::clone(&snapshot));
+        Some(snapshot)
     }
 
-    fn touch_all(&mut self) {
-        let uris: BTreeSet<Uri> = self.open.keys().cloned().collect();
-        for uri in uris {
-            if let Some(document) = self.open.get_mut(&uri) {
-                document.snapshot = None;
-            }
-            self.touch(uri);
+    /// A document with this text, as it is now.
+    fn make(
+        &self,
+        uri: &Uri,
+        version: i32,
+        text: Text,
+        failures: Vec<Failure>,
+        outlook: Option<Arc<Outlook>>,
+    ) -> Snapshot {
+        Snapshot {
+            uri: uri.clone(),
+            version,
+            text,
+            abilities: self.abilities,
+            configuration: Arc::clone(&self.configuration),
+            default_platforms: Arc::clone(&self.default_platforms),
+            registries: Arc::clone(&self.registries),
+            online: self.configuration.online.then(|| Arc::clone(&self.online)),
+            projects: Arc::clone(&self.projects),
+            configs: Arc::clone(&self.configs),
+            failures,
+            outlook,
+            outdated: AtomicBool::new(false),
+            tree: OnceLock::new(),
+            names: OnceLock::new(),
+            tokens: OnceLock::new(),
+            config: OnceLock::new(),
+            findings: OnceLock::new(),
+            meaning: Meaning::default(),
         }
     }
 
-    fn touch(&mut self, uri: Uri) {
-        let now = Instant::now();
-        self.dirty.insert(uri);
-        self.changed = Some((self.changed.map_or(now, |(first, _)| first), now));
+    fn touch_all(&mut self) {
+        let uris: Vec<Uri> = self.open.keys().cloned().collect();
+        self.open.values_mut().for_each(Document::outdate);
+        for uri in uris {
+            self.touch(uri);
+        }
+        self.moved_on = true;
     }
 
-    /// When diagnostics are to be published.
+    /// The diagnostics of a document are out of date, and the client does not know.
+    fn touch(&mut self, uri: Uri) {
+        self.dirty.entry(uri).or_insert(false);
+        self.moved_on = true;
+    }
+
+    /// When files are to be looked at again.
     fn due(&self) -> Option<Instant> {
-        self.changed.map(|(first, last)| (last + SETTLE).min(first + LONGEST))
+        self.files.map(|(first, last)| (last + SETTLE).min(first + LONGEST))
     }
 
     /// The documents whose diagnostics are out of date.
-    fn dirty(&mut self) -> Vec<Dirty> {
-        self.changed = None;
-        let dirty = std::mem::take(&mut self.dirty);
-        dirty.into_iter().map(|uri| Dirty { snapshot: self.snapshot(&uri), uri }).collect()
+    fn dirty(&mut self) -> Vec<(Uri, Dirty)> {
+        let (changed, pulls) = (Instant::now(), self.abilities.pulls);
+        let dirty = std::mem::take(&mut self.dirty).into_iter();
+        let dirty = dirty.map(|(uri, edited)| {
+            let snapshot = self.snapshot(&uri);
+            (uri, Dirty { snapshot, changed, edited, pulls })
+        });
+        dirty.collect()
     }
 }
 

@@ -7,21 +7,26 @@
 
 mod builds;
 mod capabilities;
+mod checker;
 mod commands;
 mod configuration;
+mod connection;
 mod documents;
 mod failures;
 mod features;
 #[cfg(test)]
 mod manifest;
 mod meaning;
+mod newest;
 mod online;
 mod outlook;
 mod platforms;
 mod publish;
+mod pull;
 mod server;
 mod surroundings;
 mod text;
 
+pub use connection::{Connection, Options};
 pub use server::{Ended, run, serve};
 pub use surroundings::Surroundings;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tower_lsp::ls_types::{MessageType, Uri};
 
 use crate::documents::{Message, Snapshot};
+use crate::newest::Newest;
 
 /// How long somebody who looks at the screen waits for registries, at the longest.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -102,33 +103,24 @@ impl Online {
     }
 }
 
-/// Learns what the newest of the documents that come by `inbox` ask to know of images, and tells the owner if that is
-/// news: findings may depend on it.
+/// Learns what documents ask to know of images, and tells the owner if that is news: findings may depend on it.
 pub(crate) async fn learn(
     client: tower_lsp::Client,
-    mut inbox: mpsc::UnboundedReceiver<Arc<Snapshot>>,
+    resting: Arc<Newest<Arc<Snapshot>>>,
     owner: mpsc::UnboundedSender<Message>,
 ) {
     // The versions that were asked about: what cannot be kept would be news each time.
     let mut learned: HashMap<Uri, i32> = HashMap::new();
-    while let Some(first) = inbox.recv().await {
-        let mut resting = HashMap::from([(first.uri.clone(), first)]);
-        while let Ok(Some(newer)) = timeout(REST, inbox.recv()).await {
-            resting.insert(newer.uri.clone(), newer);
+    loop {
+        let (uri, snapshot) = resting.take().await;
+        while timeout(REST, resting.came()).await.is_ok() {}
+        let is_new = !resting.has(&uri) && learned.insert(uri, snapshot.version) != Some(snapshot.version);
+        let Some(online) = snapshot.online.as_ref().filter(|_| is_new) else { continue };
+        let (known, mut facts) = (snapshot.recalled(), Facts::default());
+        for problem in online.learn(snapshot.tree(), snapshot.request(), &mut facts).await {
+            client.log_message(MessageType::WARNING, format!("{problem}: not checked")).await;
         }
-        let mut news = false;
-        for snapshot in resting.into_values() {
-            let before = learned.insert(snapshot.uri.clone(), snapshot.version);
-            let Some(online) = snapshot.online.as_ref().filter(|_| before != Some(snapshot.version)) else {
-                continue;
-            };
-            let (known, mut facts) = (snapshot.recalled(), Facts::default());
-            for problem in online.learn(snapshot.tree(), snapshot.request(), &mut facts).await {
-                client.log_message(MessageType::WARNING, format!("{problem}: not checked")).await;
-            }
-            news |= known.images != facts.images || known.bases != facts.bases;
-        }
-        if news {
+        if known.images != facts.images || known.bases != facts.bases {
             // The owner lives as long as the server.
             let _ = owner.send(Message::Learned);
         }

@@ -1,86 +1,65 @@
-//! The task that works diagnostics out and publishes them.
+//! The task that has diagnostics shown: it publishes them, or tells a client to pull them anew.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc as blocking};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 use tower_lsp::Client;
-use tower_lsp::ls_types::{Diagnostic, Uri};
 
+use crate::checker::Checker;
 use crate::documents::{Dirty, Snapshot};
-use crate::features::diagnostics::diagnostics;
+use crate::newest::Newest;
 
-/// Publishes the diagnostics of documents, one document at a time, at the pace at which the client takes them: only
-/// those of the newest text of each.
-/// Those for which registries may be asked go on to `learner`.
+/// Diagnostics of an edit are published when no other came for this long: a burst of edits is one publication. They are
+/// worked out meanwhile.
+const QUIET: Duration = Duration::from_millis(1);
+/// Diagnostics that are this late are published even if they are of a text that has changed since.
+const LONGEST: Duration = Duration::from_millis(300);
+/// How long a client may take to say that it was told to pull diagnostics anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Has the diagnostics of documents shown, one document at a time, at the pace at which the client takes them: only
+/// those of the newest text of each. Documents for which registries may be asked go on to `resting`.
 pub(crate) async fn publish(
     client: Client,
-    mut inbox: mpsc::UnboundedReceiver<Dirty>,
-    learner: mpsc::UnboundedSender<Arc<Snapshot>>,
+    checker: Checker,
+    dirty: Arc<Newest<Dirty>>,
+    resting: Arc<Newest<Arc<Snapshot>>>,
 ) {
-    let checker = match checker() {
-        Ok(checker) => checker,
-        Err(error) => return tracing::error!(%error, "there is no thread to check documents"),
-    };
-    let mut waiting: Vec<Dirty> = Vec::new();
+    // Since when documents are shown with other diagnostics than they have.
+    let mut late = HashMap::new();
     loop {
-        if waiting.is_empty() {
-            let Some(dirty) = inbox.recv().await else { return };
-            waiting.push(dirty);
+        let (uri, Dirty { snapshot, changed, edited, pulls }) = dirty.take().await;
+        if let Some(snapshot) = snapshot.as_ref().filter(|snapshot| snapshot.online.is_some()) {
+            resting.put(uri.clone(), Arc::clone(snapshot));
         }
-        take_newest(&mut waiting, &mut inbox);
-        let Dirty { uri, snapshot } = waiting.remove(0);
+        if pulls {
+            // Of its own edits it knows by itself.
+            if !edited {
+                let _ = timeout(PATIENCE, client.workspace_diagnostic_refresh()).await;
+            }
+            continue;
+        }
+        let since = *late.entry(uri.clone()).or_insert(changed);
+        let is_late = || since.elapsed() > LONGEST;
         let version = snapshot.as_ref().map(|snapshot| snapshot.version);
-        let found = match &snapshot {
-            Some(snapshot) => found(&checker, Arc::clone(snapshot)).await,
-            None => Vec::new(),
+        let found = match snapshot {
+            Some(snapshot) => checker.check(snapshot, is_late()).await,
+            None => Some(Vec::new()),
         };
-        take_newest(&mut waiting, &mut inbox);
-        let outdated = |uri: &Uri| waiting.iter().any(|dirty| dirty.uri == *uri);
-        if !outdated(&uri) {
-            client.publish_diagnostics(uri, found, version).await;
-            if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.online.is_some()) {
-                let _ = learner.send(snapshot);
+        // What has changed comes again.
+        let Some(found) = found else { continue };
+        let quiet = if edited { changed + QUIET } else { changed };
+        while !dirty.has(&uri) && Instant::now() < quiet {
+            tokio::select! {
+                () = dirty.came() => {}
+                () = sleep_until(quiet) => {}
             }
         }
-    }
-}
-
-/// Takes what has arrived, each in the place of older ones of the same document.
-fn take_newest(waiting: &mut Vec<Dirty>, inbox: &mut mpsc::UnboundedReceiver<Dirty>) {
-    while let Ok(dirty) = inbox.try_recv() {
-        match waiting.iter_mut().find(|older| older.uri == dirty.uri) {
-            Some(older) => *older = dirty,
-            None => waiting.push(dirty),
+        if !dirty.has(&uri) || is_late() {
+            late.remove(&uri);
+            client.publish_diagnostics(uri, found, version).await;
         }
     }
-}
-
-/// A document to be checked, and where the findings go.
-type Job = (Arc<Snapshot>, oneshot::Sender<Vec<Diagnostic>>);
-
-/// Starts a thread that checks documents, until nobody can ask it any more. It is one for all of them: the memory that a
-/// check took is kept by the thread for the next one, and a pool of threads would keep several times as much.
-fn checker() -> std::io::Result<blocking::Sender<Job>> {
-    let (sender, jobs) = blocking::channel::<Job>();
-    std::thread::Builder::new().name("check".to_owned()).spawn(move || {
-        for (snapshot, answer) in jobs {
-            let found = catch_unwind(AssertUnwindSafe(|| diagnostics(&snapshot))).unwrap_or_else(|_| {
-                tracing::error!(uri = snapshot.uri.as_str(), "a document could not be checked");
-                Vec::new()
-            });
-            // It goes where it was made.
-            drop(snapshot);
-            let _ = answer.send(found);
-        }
-    })?;
-    Ok(sender)
-}
-
-/// What is wrong with a document.
-async fn found(checker: &blocking::Sender<Job>, snapshot: Arc<Snapshot>) -> Vec<Diagnostic> {
-    let (answer, found) = oneshot::channel();
-    // The thread lives as long as this end of its channel.
-    let _ = checker.send((snapshot, answer));
-    found.await.unwrap_or_default()
 }

@@ -2,7 +2,11 @@
 
 mod choices;
 mod handlers;
+mod transport;
 
+use std::fmt::Display;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,27 +15,33 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower_lsp::jsonrpc::Result;
-use tower_lsp::ls_types::{ConfigurationItem, MessageType, Uri, WorkDoneProgressCancelParams};
-use tower_lsp::{Client, LspService, Server};
+use tower_lsp::jsonrpc::Error;
+use tower_lsp::ls_types::{
+    ConfigurationItem, MessageType, SetTraceParams, Uri, WorkDoneProgressCancelParams,
+};
+use tower_lsp::{Client, LspService};
 use tracing_subscriber::EnvFilter;
 
 use self::choices::Chosen;
+use self::transport::converse;
 use crate::builds::{Builds, Session, probe, refresh};
 use crate::capabilities::Abilities;
+use crate::checker::Checker;
 use crate::configuration::{Configuration, SECTION};
+use crate::connection::{Connection, Options, accept, connect};
 use crate::documents::{Message, Snapshot, own};
 use crate::features::tokens::Answered;
+use crate::newest::Newest;
 use crate::online::learn;
 use crate::publish::publish;
+use crate::pull::Pulls;
 use crate::surroundings::Surroundings;
 
-/// How many messages are in work at a time. The library's own limit of four would let four slow requests hold up
-/// edits and cancellations.
-const CONCURRENCY: usize = 256;
+/// How often it is looked whether the client's process is still there.
+const WATCHED: Duration = Duration::from_secs(1);
 /// How long the files of builds may take to be removed when the server ends.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -44,10 +54,9 @@ pub enum Ended {
     Abrupt,
 }
 
-/// Serves one client on standard input and output, and logs to standard error as `RBX_LOG` asks (`warn` unless
-/// set, in the grammar of `tracing`'s filters). Makes the asynchronous runtime; the exit code is the one the
-/// protocol asks for.
-pub fn run(surroundings: Surroundings) -> ExitCode {
+/// Serves one client, and logs to standard error as `RBX_LOG` asks (`warn` unless set, in the grammar of `tracing`'s
+/// filters). Makes the asynchronous runtime; the exit code is the one the protocol asks for.
+pub fn run(options: &Options, surroundings: Surroundings) -> ExitCode {
     let filter = EnvFilter::try_from_env("RBX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     // Another subscriber may be at work already if this is called from within another program.
     let _ = tracing_subscriber::fmt()
@@ -64,43 +73,89 @@ pub fn run(surroundings: Surroundings) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(serve(tokio::io::stdin(), tokio::io::stdout(), surroundings));
+    let client_process = options.client_process.or(surroundings.client_process);
+    let surroundings = Surroundings { client_process, ..surroundings };
+    let ended = runtime.block_on(connected(&options.connection, surroundings));
     // A client may keep its end open after `exit`: nothing waits for the thread that reads from it.
     runtime.shutdown_background();
     match ended {
-        Ended::Orderly => ExitCode::SUCCESS,
-        Ended::Abrupt => ExitCode::FAILURE,
+        Ok(Ended::Orderly) => ExitCode::SUCCESS,
+        Ok(Ended::Abrupt) => ExitCode::FAILURE,
+        Err(reason) => {
+            let _ = writeln!(std::io::stderr(), "ERROR: {reason}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-/// Serves one client until it sends `exit` or closes its end. Builds that it started end then.
+/// Serves the one client that is reached like this.
+async fn connected(connection: &Connection, surroundings: Surroundings) -> Result<Ended, String> {
+    let failed = |error: std::io::Error, at: &dyn Display| format!("{error}: no client at {at}");
+    let stream = match connection {
+        Connection::Stdio => return Ok(serve(tokio::io::stdin(), tokio::io::stdout(), surroundings).await),
+        Connection::Socket(port) => {
+            connect(*port).await.map_err(|error| failed(error, &format!("port {port}")))?
+        }
+        Connection::Listen(address) => {
+            let bound = |address: &str| {
+                let _ = writeln!(std::io::stderr(), "listening at {address}");
+            };
+            accept(address, bound).await.map_err(|error| failed(error, address))?
+        }
+        #[cfg(unix)]
+        Connection::Pipe(path) => {
+            let stream = tokio::net::UnixStream::connect(path).await;
+            let stream = stream.map_err(|error| failed(error, &path.display()))?;
+            let (input, output) = stream.into_split();
+            return Ok(serve(input, output, surroundings).await);
+        }
+        #[cfg(not(unix))]
+        Connection::Pipe(path) => return Err(format!("no Unix sockets: {}", path.display())),
+    };
+    let (input, output) = stream.into_split();
+    Ok(serve(input, output, surroundings).await)
+}
+
+/// Serves one client until it sends `exit`, closes its end, or its process ends. Builds that it started end then.
 pub async fn serve(
     input: impl AsyncRead + Unpin,
     output: impl AsyncWrite,
     surroundings: Surroundings,
 ) -> Ended {
     let (to_owner, inbox) = mpsc::unbounded_channel();
-    let (to_publisher, dirty) = mpsc::unbounded_channel();
+    let (dirty, resting) = (Arc::new(Newest::new()), Arc::new(Newest::new()));
+    let (moved_on, generation) = watch::channel(0);
     let shutdown = Arc::new(AtomicBool::new(false));
     let ending = CancellationToken::new();
     // Whoever drops this future ends the builds, too.
     let _guard = ending.clone().drop_guard();
+    let gone = CancellationToken::new();
+    let checker = match Checker::start() {
+        Ok(checker) => checker,
+        Err(error) => {
+            tracing::error!(%error, "there is no thread to check documents");
+            return Ended::Abrupt;
+        }
+    };
 
     // Dropped at the end, and the tasks with it.
     let mut tasks = JoinSet::new();
     let (to_prober, settled) = mpsc::unbounded_channel();
-    tasks.spawn(own(inbox, to_publisher, to_prober, surroundings.clone()));
-    let roots: Arc<OnceLock<Vec<PathBuf>>> = Arc::default();
+    tasks.spawn(own(inbox, Arc::clone(&dirty), moved_on, to_prober, surroundings.clone()));
+    if let Some(process) = surroundings.client_process {
+        watch_process(process, &gone);
+    }
+    let roots: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
     let mut started = None;
     let build = LspService::build(|client| {
-        let (to_learner, resting) = mpsc::unbounded_channel();
-        tasks.spawn(publish(client.clone(), dirty, to_learner));
+        tasks.spawn(publish(client.clone(), checker.clone(), dirty, Arc::clone(&resting)));
         tasks.spawn(learn(client.clone(), resting, to_owner.clone()));
         let builds = Builds::new(client.clone(), to_owner.clone(), surroundings.clone(), ending.clone());
         started = Some(builds.clone());
         let (owner, roots) = (to_owner.clone(), Arc::clone(&roots));
         tasks.spawn(probe(client.clone(), owner, builds.clone(), surroundings, Arc::clone(&roots), settled));
         Backend {
+            pulled: Pulls::new(client.clone(), checker, to_owner.clone(), generation),
             client,
             owner: to_owner,
             builds,
@@ -111,17 +166,54 @@ pub async fn serve(
             chosen: Mutex::default(),
             pulls: AtomicU64::new(0),
             tokens: Mutex::default(),
+            gone: gone.clone(),
         }
     });
-    // The library has no handler for this one.
-    let (service, socket) =
-        build.custom_method("window/workDoneProgress/cancel", Backend::work_done_progress_cancel).finish();
-    Server::new(input, output, socket).concurrency_level(CONCURRENCY).serve(service).await;
+    // The library has no handlers for these.
+    let (service, socket) = build
+        .custom_method("window/workDoneProgress/cancel", Backend::work_done_progress_cancel)
+        .custom_method("$/setTrace", Backend::set_trace)
+        .finish();
+    tokio::select! {
+        () = converse(input, output, service, socket.split()) => {}
+        () = gone.cancelled() => tracing::warn!("the client's process has ended"),
+    }
+    gone.cancel();
     ending.cancel();
     if let Some(builds) = started {
         let _ = tokio::time::timeout(LAST_MOMENT, builds.ended()).await;
     }
     if shutdown.load(Ordering::Relaxed) { Ended::Orderly } else { Ended::Abrupt }
+}
+
+/// A process that can be watched; none if it is not there to begin with: then it is another machine's, or in a namespace
+/// of its own.
+#[cfg(unix)]
+fn watched_process(process: u32) -> Option<rustix::process::Pid> {
+    let process = rustix::process::Pid::from_raw(i32::try_from(process).ok()?)?;
+    is_there(process).then_some(process)
+}
+
+#[cfg(unix)]
+fn is_there(process: rustix::process::Pid) -> bool {
+    // Whose process it is does not matter.
+    !matches!(rustix::process::test_kill_process(process), Err(rustix::io::Errno::SRCH))
+}
+
+/// Begins to watch a process; `gone` is cancelled when it has ended.
+fn watch_process(process: u32, gone: &CancellationToken) {
+    #[cfg(unix)]
+    if let Some(process) = watched_process(process) {
+        let gone = gone.clone();
+        tokio::spawn(async move {
+            while is_there(process) && !gone.is_cancelled() {
+                tokio::time::sleep(WATCHED).await;
+            }
+            gone.cancel();
+        });
+    }
+    #[cfg(not(unix))]
+    let _ = (process, gone);
 }
 
 /// What the handlers share.
@@ -132,7 +224,7 @@ struct Backend {
     shutdown: Arc<AtomicBool>,
     abilities: OnceLock<Abilities>,
     /// The folders that the client has open.
-    roots: Arc<OnceLock<Vec<PathBuf>>>,
+    roots: Arc<Mutex<Vec<PathBuf>>>,
     /// What the client set when it introduced itself; what it sets later goes before that.
     initial: Mutex<Configuration>,
     /// What the user chose for this session.
@@ -141,6 +233,10 @@ struct Backend {
     pulls: AtomicU64,
     /// The semantic tokens that were answered.
     tokens: Mutex<Answered>,
+    /// Diagnostics that the client asks for.
+    pulled: Pulls,
+    /// Cancelled when the client's process has ended.
+    gone: CancellationToken,
 }
 
 impl Backend {
@@ -157,19 +253,31 @@ impl Backend {
     }
 
     /// What a function says of a document as it was when the client asked; nothing if it is not open.
-    async fn answer<T>(&self, uri: Uri, function: impl FnOnce(&Snapshot) -> T) -> Result<Option<T>> {
-        let snapshot = self.snapshot(uri).await;
-        Ok(snapshot.map(|snapshot| function(&snapshot)))
+    async fn answer<T>(
+        &self,
+        uri: Uri,
+        function: impl FnOnce(&Snapshot) -> T,
+    ) -> tower_lsp::jsonrpc::Result<Option<T>> {
+        let Some(snapshot) = self.snapshot(uri).await else { return Ok(None) };
+        // A fault in one answer is no reason to forget all documents.
+        let answer = catch_unwind(AssertUnwindSafe(|| function(&snapshot)));
+        answer.map(Some).map_err(|_| Error::internal_error())
     }
 
-    /// The same for what takes its time: it is worked out on a thread of its own.
+    /// The same for what takes its time: it is worked out on a thread of its own, unless the document has changed before
+    /// that could begin.
     async fn answer_apart<T: Send + 'static>(
         &self,
         uri: Uri,
         function: impl FnOnce(&Snapshot) -> T + Send + 'static,
-    ) -> Result<Option<T>> {
+    ) -> tower_lsp::jsonrpc::Result<Option<T>> {
         let Some(snapshot) = self.snapshot(uri).await else { return Ok(None) };
-        Ok(tokio::task::spawn_blocking(move || function(&snapshot)).await.ok())
+        let work = move || (!snapshot.is_outdated()).then(|| function(&snapshot));
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Some(answer)) => Ok(Some(answer)),
+            Ok(None) => Err(Error::content_modified()),
+            Err(_) => Err(Error::internal_error()),
+        }
     }
 
     fn abilities(&self) -> Abilities {
@@ -186,9 +294,14 @@ impl Backend {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The folders that the client has open.
+    fn roots(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        // Nothing panics while it holds the lock.
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn session(&self) -> Session {
-        let roots = self.roots.get().cloned().unwrap_or_default();
-        Session { progress: self.abilities().progress, roots }
+        Session { progress: self.abilities().progress, roots: self.roots().clone() }
     }
 
     /// Takes what the client has set now; answers what is wrong with it.
@@ -207,15 +320,25 @@ impl Backend {
         refresh(&self.client, self.abilities()).await;
     }
 
-    /// Asks the client for its configuration.
+    /// Asks the client for its configuration. While it is asked, nobody else asks it, but it is asked once more.
     async fn pull(&self) {
-        let number = self.pulls.fetch_add(1, Ordering::Relaxed) + 1;
-        let item = ConfigurationItem { scope_uri: None, section: Some(SECTION.to_owned()) };
-        let answer = self.client.configuration(vec![item]).await;
-        // If it was asked again in the meantime, that answer is the newer one.
-        if let (Ok(values), true) = (answer, number == self.pulls.load(Ordering::Relaxed)) {
-            let complaints = self.configure(values.first().unwrap_or(&Value::Null));
-            self.configured(complaints).await;
+        if self.pulls.fetch_add(1, Ordering::Relaxed) > 0 {
+            return;
+        }
+        let mut number = 1;
+        loop {
+            let item = ConfigurationItem { scope_uri: None, section: Some(SECTION.to_owned()) };
+            let answer = self.client.configuration(vec![item]).await;
+            match self.pulls.compare_exchange(number, 0, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    if let Ok(values) = answer {
+                        let complaints = self.configure(values.first().unwrap_or(&Value::Null));
+                        self.configured(complaints).await;
+                    }
+                    return;
+                }
+                Err(now) => number = now,
+            }
         }
     }
 
@@ -223,4 +346,8 @@ impl Backend {
     async fn work_done_progress_cancel(&self, params: WorkDoneProgressCancelParams) {
         self.builds.cancel_progress(&params.token);
     }
+
+    /// Nothing is traced over the protocol: `RBX_LOG` asks for that.
+    #[expect(clippy::unused_async, reason = "handlers are asynchronous")]
+    async fn set_trace(&self, _: SetTraceParams) {}
 }

@@ -31,6 +31,8 @@ pub struct Surroundings {
     pub platforms: Vec<Platform>,
     /// Where it is kept what registries said, if it is known.
     pub registries: Option<PathBuf>,
+    /// The client's process, with which the server ends; the client may also name it.
+    pub client_process: Option<u32>,
     /// How registries are reached, where the user allows it.
     pub setup: Setup,
 }
@@ -68,6 +70,7 @@ impl Surroundings {
             docker_config: None,
             platforms: default.and_then(|list| configuration::platforms(&[list]).ok()).unwrap_or_default(),
             registries: store.map(|store| store.join("facts")),
+            client_process: None,
             setup: setup.with_variables(|name| std::env::var(name).ok()),
         }
     }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory, Parser};
 
-pub(crate) use options::{Common, DockerOptions, Root};
+pub(crate) use options::{Common, DockerOptions, LspOptions, Root};
 
 use crate::cli::flags::{Line, Mixed};
 use crate::docker::{self, Called};
@@ -202,12 +202,12 @@ pub(crate) static ENTRIES: [Entry; 18] = [
     Entry {
         name: "lsp",
         alias: None,
-        about: "Run the language server for Dockerfiles on standard input and output",
-        operands: "",
+        about: "Run the language server for Dockerfiles",
+        operands: "[OPTIONS]",
         arguments: Arguments::Exactly(0),
         hidden: false,
         definition: options::LspOptions::command,
-        run: |context, _| Ok(crate::editor::serve(context)),
+        run: |context, line| crate::editor::serve(context, &parse(context, "lsp", line)?),
     },
     Entry {
         name: "prune",

@@ -49,16 +49,19 @@ impl Request {
 
 /// Everything that is wrong with a Dockerfile, in order of the text. What comments silence is left out.
 pub fn lint(file: &Dockerfile, request: &Request, facts: &Facts) -> Vec<Finding> {
-    lint_evaluated(file, request, facts, &Evaluated::new(file, request, facts))
+    let evaluated = Evaluated::new(file, request, facts);
+    lint_evaluated(file, request, facts, &evaluated, || false).unwrap_or_default()
 }
 
-/// The same for a Dockerfile that was evaluated before, with the same request and the same facts about bases.
+/// The same for a Dockerfile that was evaluated before, with the same request and the same facts about bases. Nothing,
+/// as soon as `stop` says that nobody wants to know any more.
 pub fn lint_evaluated(
     file: &Dockerfile,
     request: &Request,
     facts: &Facts,
     evaluated: &Evaluated,
-) -> Vec<Finding> {
+    stop: impl Fn() -> bool,
+) -> Option<Vec<Finding>> {
     let Evaluated { platforms, evaluations } = evaluated;
     let others = other_platforms(file, platforms);
     let outlines: Vec<_> = platforms
@@ -120,6 +123,9 @@ pub fn lint_evaluated(
             }
         }
         for (rule, severity) in &asked {
+            if stop() {
+                return None;
+            }
             for found in in_text.remove(rule.name).unwrap_or_default() {
                 take(&mut all, rule, *severity, platforms, &found);
             }
@@ -143,7 +149,7 @@ pub fn lint_evaluated(
     }
     all.explain();
     all.list.retain(|finding| request.settings.wants(finding.severity));
-    all.finish()
+    Some(all.finish())
 }
 
 /// What the language finds wrong, with the word that it proposes as a remedy if it is for all that stands there.

@@ -7,6 +7,7 @@
 
 mod command;
 mod configs;
+mod dockerfiles;
 mod expression;
 mod matrix;
 mod platforms;
@@ -14,5 +15,6 @@ mod projects;
 mod workflow;
 
 pub use configs::Configs;
+pub use dockerfiles::{dockerfiles, is_dockerfile};
 pub use platforms::{Platforms, Said, Source};
 pub use projects::Projects;

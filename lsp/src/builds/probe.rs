@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -48,7 +48,7 @@ struct Prober {
     owner: mpsc::UnboundedSender<Message>,
     builds: Builds,
     surroundings: Surroundings,
-    roots: Arc<OnceLock<Vec<PathBuf>>>,
+    roots: Arc<Mutex<Vec<PathBuf>>>,
     /// One process at a time.
     free: Semaphore,
 }
@@ -59,7 +59,7 @@ pub(crate) async fn probe(
     owner: mpsc::UnboundedSender<Message>,
     builds: Builds,
     surroundings: Surroundings,
-    roots: Arc<OnceLock<Vec<PathBuf>>>,
+    roots: Arc<Mutex<Vec<PathBuf>>>,
     mut settled: mpsc::UnboundedReceiver<Settled>,
 ) {
     let free = Semaphore::new(1);
@@ -116,8 +116,8 @@ fn is_wanted(snapshot: &Snapshot) -> bool {
 impl Prober {
     /// Runs a dry run to its end; nothing if nobody knows, or it is cancelled.
     async fn ask(&self, snapshot: &Snapshot, cancel: &CancellationToken) -> Option<Answer> {
-        let roots = self.roots.get().map_or(&[][..], Vec::as_slice);
-        let plan = Plan::new(snapshot, Vec::new(), None, roots, &self.surroundings).ok()?;
+        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let plan = Plan::new(snapshot, Vec::new(), None, &roots, &self.surroundings).ok()?;
         let run = async {
             let files = plan.lay_out(snapshot.text.as_str())?;
             let leash = Leash::new(&files.word())?;

@@ -27,13 +27,14 @@ const WITHOUT_EFFECT: [&str; 4] = [
 /// Rules that find what will be no part of the language some day.
 const DEPRECATED: [&str; 2] = ["LegacyKeyValueFormat", "MaintainerDeprecated"];
 
-/// What the language and the rules find wrong with a document for each of its platforms.
-pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
+/// What the language and the rules find wrong with a document for each of its platforms. Nothing, as soon as `stop` says
+/// that nobody wants to know any more.
+pub(crate) fn check(snapshot: &Snapshot, stop: impl Fn() -> bool) -> Option<Vec<Finding>> {
     if snapshot.config().as_ref().is_ok_and(|config| config.ignored) {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let facts = facts(snapshot);
-    lint_evaluated(snapshot.tree(), snapshot.request(), &facts, snapshot.evaluations())
+    lint_evaluated(snapshot.tree(), snapshot.request(), &facts, snapshot.evaluations(), stop)
 }
 
 /// What is known of the world: what registries said before, and the files beside the document.
@@ -49,9 +50,11 @@ pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
     facts
 }
 
-/// The findings in the order of the text, then what builds failed at.
-pub(crate) fn diagnostics(snapshot: &Snapshot) -> Vec<Diagnostic> {
-    let found = snapshot.findings().iter().map(|finding| diagnostic(snapshot, finding));
+/// The findings in the order of the text, then what builds failed at. Nothing if the document has changed in the
+/// meantime, unless they are wanted `anyway`.
+pub(crate) fn diagnostics(snapshot: &Snapshot, anyway: bool) -> Option<Vec<Diagnostic>> {
+    let found = if anyway { snapshot.findings() } else { snapshot.findings_unless_outdated()? };
+    let found = found.iter().map(|finding| diagnostic(snapshot, finding));
     let wrong = snapshot.platforms().wrong;
     let wrong = wrong.into_iter().map(|(span, message)| Diagnostic {
         range: snapshot.range(span),
@@ -69,7 +72,7 @@ pub(crate) fn diagnostics(snapshot: &Snapshot) -> Vec<Diagnostic> {
         ..Diagnostic::default()
     });
     let failures = snapshot.failures.iter().map(|failure| failed(snapshot, failure));
-    config.into_iter().chain(found).chain(wrong).chain(failures).collect()
+    Some(config.into_iter().chain(found).chain(wrong).chain(failures).collect())
 }
 
 /// A finding as clients have them.

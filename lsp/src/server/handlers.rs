@@ -12,20 +12,22 @@ use tower_lsp::ls_types::request::{GotoDeclarationParams, GotoDeclarationRespons
 use tower_lsp::ls_types::{
     CodeAction, CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem,
     CompletionParams, CompletionResponse, DidChangeConfigurationParams, DidChangeTextDocumentParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DidSaveTextDocumentParams,
-    DocumentFormattingParams, DocumentHighlight, DocumentHighlightParams, DocumentOnTypeFormattingParams,
-    DocumentRangeFormattingParams, DocumentSymbolParams, DocumentSymbolResponse, ExecuteCommandParams,
-    FoldingRange, FoldingRangeParams, GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverParams,
-    InitializeParams, InitializeResult, InitializedParams, InlayHint, InlayHintParams,
-    LinkedEditingRangeParams, LinkedEditingRanges, Location, MessageType, PrepareRenameResponse,
-    ReferenceParams, Registration, RenameParams, SelectionRange, SelectionRangeParams, SemanticTokens,
-    SemanticTokensDeltaParams, SemanticTokensFullDeltaResult, SemanticTokensParams,
+    DidChangeWatchedFilesParams, DidChangeWorkspaceFoldersParams, DidCloseTextDocumentParams,
+    DidOpenTextDocumentParams, DidSaveTextDocumentParams, DocumentDiagnosticParams,
+    DocumentDiagnosticReportResult, DocumentFormattingParams, DocumentHighlight, DocumentHighlightParams,
+    DocumentOnTypeFormattingParams, DocumentRangeFormattingParams, DocumentSymbolParams,
+    DocumentSymbolResponse, ExecuteCommandParams, FoldingRange, FoldingRangeParams, GotoDefinitionParams,
+    GotoDefinitionResponse, Hover, HoverParams, InitializeParams, InitializeResult, InitializedParams,
+    InlayHint, InlayHintParams, LinkedEditingRangeParams, LinkedEditingRanges, Location, MessageType,
+    PrepareRenameResponse, ReferenceParams, Registration, RenameParams, SelectionRange, SelectionRangeParams,
+    SemanticTokens, SemanticTokensDeltaParams, SemanticTokensFullDeltaResult, SemanticTokensParams,
     SemanticTokensRangeParams, SemanticTokensRangeResult, SemanticTokensResult, ServerInfo, SignatureHelp,
-    SignatureHelpParams, SignatureHelpTriggerKind, TextDocumentPositionParams, TextEdit, WorkspaceEdit,
+    SignatureHelpParams, SignatureHelpTriggerKind, TextDocumentPositionParams, TextEdit,
+    WorkspaceDiagnosticParams, WorkspaceDiagnosticReportResult, WorkspaceEdit, WorkspaceFolder,
 };
 
-use super::Backend;
-use crate::capabilities::Abilities;
+use super::{Backend, watch_process};
+use crate::capabilities::{Abilities, watched};
 use crate::commands::{self, Command};
 use crate::documents::{Message, Snapshot};
 use crate::features::completion::{self, Asked};
@@ -39,7 +41,10 @@ impl LanguageServer for Backend {
     async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
         let abilities = Abilities::of(&params.capabilities);
         let _ = self.abilities.set(abilities);
-        let _ = self.roots.set(roots(&params));
+        *self.roots() = roots(&params);
+        if let Some(process) = params.process_id {
+            watch_process(process, &self.gone);
+        }
         self.tell(Message::Introduce(abilities));
         let options = params.initialization_options.unwrap_or_default();
         let complaints = self.initial().apply(&options);
@@ -60,12 +65,18 @@ impl LanguageServer for Backend {
 
     async fn initialized(&self, _: InitializedParams) {
         let abilities = self.abilities();
+        let mut registrations = Vec::new();
         if abilities.watches_configuration {
             let method = "workspace/didChangeConfiguration".to_owned();
-            let registration = Registration { id: method.clone(), method, register_options: None };
-            if let Err(error) = self.client.register_capability(vec![registration]).await {
-                tracing::warn!(%error, "changes of the configuration are not told");
-            }
+            registrations.push(Registration { id: method.clone(), method, register_options: None });
+        }
+        if abilities.watches_files {
+            registrations.push(watched());
+        }
+        if !registrations.is_empty()
+            && let Err(error) = self.client.register_capability(registrations).await
+        {
+            tracing::warn!(%error, "changes of the configuration or of files are not told");
         }
         if abilities.configuration {
             self.pull().await;
@@ -85,6 +96,22 @@ impl LanguageServer for Backend {
         } else {
             self.configured(complaints).await;
         }
+    }
+
+    async fn did_change_workspace_folders(&self, params: DidChangeWorkspaceFoldersParams) {
+        let paths = |folders: Vec<WorkspaceFolder>| {
+            let paths = folders.into_iter().filter_map(|folder| commands::path(&folder.uri));
+            paths.collect::<Vec<PathBuf>>()
+        };
+        let (added, removed) = (paths(params.event.added), paths(params.event.removed));
+        let mut roots = self.roots();
+        roots.retain(|root| !removed.contains(root) && !added.contains(root));
+        roots.extend(added);
+    }
+
+    async fn did_change_watched_files(&self, params: DidChangeWatchedFilesParams) {
+        let paths = params.changes.iter().filter_map(|change| commands::path(&change.uri)).collect();
+        self.tell(Message::Files(paths));
     }
 
     // Documents.
@@ -110,6 +137,19 @@ impl LanguageServer for Backend {
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         self.tokens().forget(&params.text_document.uri);
         self.tell(Message::Close(params.text_document.uri));
+    }
+
+    async fn diagnostic(&self, params: DocumentDiagnosticParams) -> Result<DocumentDiagnosticReportResult> {
+        let snapshot = self.snapshot(params.text_document.uri.clone());
+        self.pulled.document(params, snapshot).await
+    }
+
+    async fn workspace_diagnostic(
+        &self,
+        params: WorkspaceDiagnosticParams,
+    ) -> Result<WorkspaceDiagnosticReportResult> {
+        let roots = self.roots().clone();
+        Ok(self.pulled.workspace(params, &roots).await)
     }
 
     // What is where.

@@ -16,12 +16,14 @@ pub(crate) struct Client {
     pub(crate) output: WriteHalf<DuplexStream>,
     pub(crate) server: JoinHandle<Ended>,
     last_id: i64,
-    /// Notifications that came while an answer was awaited.
+    /// What came while something else was awaited.
     notifications: Vec<Value>,
     /// What it answers when it is asked for its configuration.
     pub(crate) configuration: Value,
     /// What it picks of what it is offered.
     pub(crate) picks: Value,
+    /// It does not answer what it is asked.
+    pub(crate) silent: bool,
 }
 
 impl Client {
@@ -42,6 +44,7 @@ impl Client {
             notifications: Vec::new(),
             configuration: Value::Null,
             picks: Value::Null,
+            silent: false,
         }
     }
 
@@ -107,7 +110,23 @@ impl Client {
         self.answer(id).await
     }
 
+    /// Asks, and does not wait for the answer.
+    pub(crate) async fn begin(&mut self, id: i64, method: &str, params: Value) {
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })).await;
+    }
+
+    /// How many publications came that nobody asked about.
+    pub(crate) fn pushed(&self) -> usize {
+        let is_push = |message: &&Value| message["method"] == "textDocument/publishDiagnostics";
+        self.notifications.iter().filter(is_push).count()
+    }
+
     pub(crate) async fn answer(&mut self, id: i64) -> Value {
+        let came = |message: &Value| message["id"] == id && message.get("method").is_none();
+        if let Some(at) = self.notifications.iter().position(came) {
+            let message = self.notifications.remove(at);
+            return message.get("result").or(message.get("error")).cloned().unwrap_or_default();
+        }
         loop {
             let message = self.receive().await;
             if message["id"] == id && message.get("method").is_none() {
@@ -145,7 +164,7 @@ impl Client {
         };
         let message: Value =
             tokio::time::timeout(Duration::from_secs(20), read).await.expect("the server says nothing");
-        if let (Some(id), Some(method)) = (message.get("id"), message.get("method")) {
+        if let (Some(id), Some(method), false) = (message.get("id"), message.get("method"), self.silent) {
             let result = match method.as_str() {
                 Some("workspace/configuration") => json!([self.configuration]),
                 Some("window/showMessageRequest") => {

@@ -15,9 +15,12 @@ mod outlook;
 mod places;
 mod platforms;
 mod protocol;
+mod pull;
 mod renames;
+mod robust;
 #[path = "../../../core/registry/tests/registry/server.rs"]
 #[expect(dead_code, reason = "the tests of the client need more of it")]
 mod server;
 mod shapes;
 mod tokens;
+mod transports;

@@ -105,6 +105,12 @@ async fn the_server_says_what_it_can() {
             "rbx.state"
           ]
         },
+        "workspace": {
+          "workspaceFolders": {
+            "supported": true,
+            "changeNotifications": true
+          }
+        },
         "semanticTokensProvider": {
           "legend": {
             "tokenTypes": [

@@ -1,6 +1,6 @@
 //! Flags of no command in particular.
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueHint};
 
 /// Flags that every command takes, before its name or after.
 #[derive(Debug, Clone, Default, Args)]
@@ -45,10 +45,40 @@ pub(crate) struct LspOptions {
     #[command(flatten)]
     common: Common,
 
-    /// Speak over standard input and output, which it always does
-    // Editors' clients pass this to any server.
-    #[arg(long, hide = true)]
+    /// Speak over standard input and output, which it does if nothing else is said
+    #[arg(long)]
     stdio: bool,
+
+    /// Connect to a port of this machine, at which the editor listens
+    #[arg(long, value_name = "port")]
+    socket: Option<String>,
+
+    /// Connect to a Unix socket, at which the editor listens
+    #[arg(long, value_name = "path", value_hint = ValueHint::FilePath)]
+    pipe: Option<String>,
+
+    /// Listen at an address ("[host:]port"), and serve the first who connects
+    #[arg(long, value_name = "address")]
+    listen: Option<String>,
+
+    /// End when this process ends
+    // Editors' clients pass this to any server.
+    #[arg(long = "clientProcessId", value_name = "pid", hide = true)]
+    client_process: Option<String>,
+}
+
+impl LspOptions {
+    /// The words that the server itself takes.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let flags = [
+            ("socket", &self.socket),
+            ("pipe", &self.pipe),
+            ("listen", &self.listen),
+            ("clientProcessId", &self.client_process),
+        ];
+        let given = flags.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        given.map(|(name, value)| format!("--{name}={value}")).collect()
+    }
 }
 
 /// docker's own flags, which come before the name of the plugin.

@@ -11,6 +11,7 @@ mod bytes;
 mod daemons;
 mod dockerfile;
 mod documents;
+mod editor;
 mod emulation;
 mod expansion;
 mod format;
@@ -25,7 +26,7 @@ mod transfers;
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("parser", dockerfile::run),
     ("expansion", expansion::run),
     ("format", format::run),
@@ -34,6 +35,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("layers", layers::run),
     ("lint", lint::run),
     ("documents", documents::run),
+    ("editor", editor::run),
     ("emulation", emulation::run),
     ("builders", builders::run),
     ("daemons", daemons::run),

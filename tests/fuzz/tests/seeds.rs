@@ -120,6 +120,7 @@ fn every_target_is_tested() {
         "layers",
         "lint",
         "documents",
+        "editor",
         "emulation",
         "builders",
         "daemons",
@@ -172,6 +173,11 @@ fn lint() {
 #[test]
 fn documents() {
     check("documents", 2000);
+}
+
+#[test]
+fn editor() {
+    check("editor", 400);
 }
 
 #[test]

@@ -28,6 +28,7 @@ Usage: cargo xtask COMMAND
   fuzz NAME [ARGS] let libFuzzer look for inputs that break a target (`fuzz` lists them); ARGS go to libFuzzer
   stress [ARGS]    kill and interrupt builds at random moments, and do many at once (--builds, --seed, --at-once)
   vscode           try the extension for Visual Studio Code in a browser (wants Chromium; fetches VS Code from npm)
+  bench-lsp [ARGS] measure the language server, beside others that are named (`bench-lsp --help`)
   bench [ARGS]     measure rbx and BuildKit side by side (`bench --help` lists the rows)
 ";
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         "stress" => setup(&house).and_then(|()| suite::stress(&house, rest)),
         "vscode" => setup(&house).and_then(|()| vscode::tour(&house)),
         "bench" => setup(&house).and_then(|()| suite::bench(&house, rest)),
+        "bench-lsp" => suite::bench_lsp(&house, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -48,6 +48,15 @@ pub(crate) fn bench(house: &House, arguments: &[String]) -> Outcome {
     )
 }
 
+/// Builds the language server in release mode, and measures it beside those that are named.
+pub(crate) fn bench_lsp(house: &House, arguments: &[String]) -> Outcome {
+    let packages = ["-p", "rbx-lsp", "-p", "rbx-tests", "--bin", "rbx-lsp", "--bin", "rbx-bench-lsp"];
+    run::visibly(house.cargo().args(["build", "--release"]).args(packages))?;
+    let release = house.target.join("release");
+    let server = release.join("rbx-lsp");
+    run::visibly(Command::new(release.join("rbx-bench-lsp")).arg("--rbx").arg(server).args(arguments))
+}
+
 /// Disturbs builds at random moments, and does many at once.
 pub(crate) fn stress(house: &House, arguments: &[String]) -> Outcome {
     run::visibly(house.cargo().args(["build", "-p", "docker-rbx", "-p", "rbx-tests"]))?;
