@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbx_tests::rbx_program;
-use serde_json::{Map, Value, json};
 
 use crate::measure::{Bench, Sample, Side};
 use crate::workload::Numbers;
@@ -25,7 +24,7 @@ pub(crate) enum Peer {
     Tally,
     /// The same, without shellcheck.
     TallyAlone,
-    /// docker-rbx where `shellcheck` is installed, which then looks at the scripts.
+    /// docker-rbx asked for information, too, where `shellcheck` is installed, which then looks at the scripts.
     RbxShellCheck,
 }
 
@@ -37,7 +36,7 @@ impl Peer {
             Self::Hadolint => "hadolint",
             Self::Tally => "tally",
             Self::TallyAlone => "tally without shellcheck",
-            Self::RbxShellCheck => "rbx with shellcheck",
+            Self::RbxShellCheck => "rbx, info and shellcheck",
         }
     }
 }
@@ -100,8 +99,7 @@ pub(crate) fn context(bench: &Bench, lines: usize) -> Vec<PathBuf> {
     vec![context, file]
 }
 
-/// A directory with a definition of many builds, then their Dockerfiles: those of the directory that is given, else
-/// some that are always the same.
+/// A directory, then Dockerfiles: those of the directory that is given, else some that are always the same.
 pub(crate) fn thousand(bench: &Bench) -> Vec<PathBuf> {
     let context = bench.context("check-1000", &[]);
     let mut files: Vec<PathBuf> = Vec::new();
@@ -119,14 +117,6 @@ pub(crate) fn thousand(bench: &Bench) -> Vec<PathBuf> {
             files.push(service.join("Dockerfile"));
         }
     }
-    let target = |(number, file): (usize, &PathBuf)| {
-        let name = file.file_name().map(|name| name.to_string_lossy());
-        (format!("service-{number}"), json!({ "context": file.parent(), "dockerfile": name }))
-    };
-    let targets: Map<String, Value> = files.iter().enumerate().map(target).collect();
-    let names: Vec<&String> = targets.keys().collect();
-    let bake = json!({ "group": { "default": { "targets": names } }, "target": targets });
-    fs::write(context.join("bake.json"), bake.to_string()).expect("a definition can be written");
     files.insert(0, context);
     files
 }
@@ -135,18 +125,16 @@ pub(crate) fn thousand(bench: &Bench) -> Vec<PathBuf> {
 pub(crate) fn check(bench: &Bench, side: Side, contexts: &[PathBuf]) -> Result<Sample, String> {
     let [context, files @ ..] = contexts else { return Err("there is nothing to check".to_owned()) };
     let mut command = match side {
-        Side::BuildKit if files.len() == 1 => {
-            return bench.run(side, &["build", "--check", &context.display().to_string()]);
-        }
-        Side::BuildKit => {
-            let bake = context.join("bake.json").display().to_string();
-            return bench.run(side, &["bake", "--check", "--file", &bake]);
-        }
+        Side::BuildKit => return bench.run(side, &["build", "--check", &context.display().to_string()]),
         Side::Rbx | Side::Peer(Peer::RbxShellCheck) => {
             let mut command = bench.rbx();
-            let programs = shellcheck().filter(|_| side != Side::Rbx);
-            command.env("PATH", programs.as_deref().and_then(Path::parent).unwrap_or(Path::new("")));
-            command.args(["check", "--exit-zero", "--platform=linux/amd64,linux/arm64"]);
+            command.env("PATH", "").args(["check", "--exit-zero", "--platform=linux/amd64,linux/arm64"]);
+            if side != Side::Rbx
+                && let Some(programs) = shellcheck().as_deref().and_then(Path::parent)
+            {
+                // What it finds is information, and it is asked only where that is to be shown.
+                command.env("PATH", programs).arg("--severity=info");
+            }
             command
         }
         Side::Peer(peer) => {

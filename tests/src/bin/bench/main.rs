@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     for row in rows {
         println!("measuring {}: {}", row.key, row.title);
         let mut sides = options.sides.clone();
+        sides.retain(|side| row.buildkit || *side != Side::BuildKit);
         if row.peers {
             sides.extend(bench.peers().present().map(Side::Peer));
         }

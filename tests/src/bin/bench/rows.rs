@@ -23,6 +23,8 @@ pub(crate) struct Row {
     pub(crate) client: bool,
     /// Whether other linters can do it.
     pub(crate) peers: bool,
+    /// Whether BuildKit can do it.
+    pub(crate) buildkit: bool,
     /// Whether the first sample of each side is thrown away, since it fills caches.
     pub(crate) warm_up: bool,
     /// Makes the contexts.
@@ -75,6 +77,7 @@ pub(crate) const ROWS: [Row; 29] = [
         title: "check of 1,000 files in one call",
         budget: Some(200.0),
         times: 1,
+        buildkit: false,
         prepare: lint::thousand,
         ..CHECK
     },
@@ -335,6 +338,7 @@ const START: Row = Row {
     emulated: false,
     client: false,
     peers: false,
+    buildkit: true,
     prepare: |_| Vec::new(),
     change: unchanged,
     sample: |_, _, _| Ok(Sample::default()),
