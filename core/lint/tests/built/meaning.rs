@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use rbx_dockerfile::{Scope, Severity, evaluate, parse};
+use rbx_dockerfile::{Op, Scope, Severity, evaluate, parse};
 use rbx_lint::Request;
 
 /// What is built for every platform, without places in the text, and how many errors there are.
@@ -30,7 +30,12 @@ pub(crate) fn meaning(text: &str, request: &Request) -> (String, usize) {
                 stage.base, stage.platform, stage.shell, stage.on_build, stage.reachable
             );
             for step in &stage.steps {
-                let _ = write!(meaning, "{:?} ", step.op);
+                let mut op = step.op.clone();
+                if let Op::Expose(ports) = &mut op {
+                    // An image has them in no order.
+                    ports.sort();
+                }
+                let _ = write!(meaning, "{op:?} ");
             }
             meaning.push('\n');
         }
