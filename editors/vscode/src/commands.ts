@@ -1,10 +1,10 @@
 /** Commands of the palette: each asks what it has to know, and has the server do it. */
 
-import { commands, window, type Disposable, type OutputChannel, type TextDocument } from 'vscode';
+import { ConfigurationTarget, commands, window, workspace, type Disposable, type OutputChannel, type TextDocument } from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
-import { activeDocument, platformsOf, run, stagesOf } from './document';
-import { keep, pickPlatforms, pickSome } from './pickers';
+import { activeDocument, platformsOf, run, stagesOf, type Builders } from './document';
+import { keep, pickBuilder, pickPlatforms, pickSome } from './pickers';
 import type { Server } from './server';
 import { mayRun } from './trust';
 
@@ -30,7 +30,9 @@ export function register(server: Server, output: OutputChannel): Disposable[] {
         await window.showInformationMessage('This file is not being built.');
       }
     }),
+    about('rbx.checkFile', (client, document) => run(client, 'rbx.check', document)),
     about('rbx.choosePlatforms', choosePlatforms),
+    about('rbx.chooseBuilder', chooseBuilder),
     commands.registerCommand('rbx.showOutput', () => output.show(true)),
     commands.registerCommand('rbx.restartServer', () => server.restart()),
   ];
@@ -62,12 +64,24 @@ async function build(client: LanguageClient, document: TextDocument, more: objec
 async function choosePlatforms(client: LanguageClient, document: TextDocument): Promise<void> {
   const now = await platformsOf(client, document);
   const platforms = now === null ? undefined : await pickPlatforms(now);
-  if (now === null || platforms === undefined) {
+  if (platforms === undefined) {
     return;
   }
-  await keep('platforms', platforms.length === 0 ? undefined : platforms);
-  if (now.source === 'comment') {
-    const text = 'This file says itself what it is built for, in a comment: that goes before the setting.';
-    await window.showInformationMessage(text);
+  if (now?.source === 'comment' && platforms.length > 0) {
+    // The comment goes before the setting: it is what has to be changed.
+    await run(client, 'rbx.setPlatforms', document, { platforms });
+    return;
+  }
+  const { Global, Workspace } = ConfigurationTarget;
+  const target = workspace.workspaceFolders === undefined ? Global : Workspace;
+  await keep('platforms', platforms.length === 0 ? undefined : platforms, target);
+}
+
+async function chooseBuilder(client: LanguageClient, document: TextDocument): Promise<void> {
+  const known = await run<Builders>(client, 'rbx.builders', document);
+  const builder = known === null ? undefined : await pickBuilder(known);
+  if (builder !== undefined) {
+    // Which builders there are is a matter of the machine.
+    await keep('builder', builder === '' ? undefined : builder, ConfigurationTarget.Global);
   }
 }

@@ -39,6 +39,26 @@ export async function platformsOf(client: LanguageClient, document: TextDocument
   return run<Platforms>(client, 'rbx.platforms', document);
 }
 
+/** A builder, as the command line lists it. */
+export interface Builder {
+  readonly name: string;
+  readonly driver: string;
+  readonly current: boolean;
+  readonly platforms: string[];
+  readonly error: string | null;
+}
+
+/** The builders that there are, and the one that is chosen, if one is. */
+export interface Builders {
+  readonly builders: Builder[];
+  readonly chosen: string | null;
+}
+
+/** The builder that would build a document, if the server knows it by now. */
+export async function builderOf(client: LanguageClient, document: TextDocument): Promise<string | undefined> {
+  return (await run<{ builder: string }>(client, 'rbx.state', document))?.builder;
+}
+
 /** Names of the stages, each with its first line. */
 export async function stagesOf(
   client: LanguageClient,

@@ -19,6 +19,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
     log,
     new Status(started),
     ...register(started, output),
+    workspace.onDidGrantWorkspaceTrust(() => started.configure()),
     workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('rbx.path')) {
         void started.restart();

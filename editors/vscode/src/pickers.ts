@@ -2,7 +2,7 @@
 
 import { ConfigurationTarget, window, workspace, type QuickPickItem } from 'vscode';
 
-import type { Platforms } from './document';
+import type { Builders, Platforms } from './document';
 
 /** What images are most often built for. */
 const COMMON = [
@@ -56,9 +56,21 @@ export async function pickPlatforms(now: Platforms): Promise<string[] | undefine
   return typed?.split(',').map((name) => name.trim()).filter((name) => name !== '');
 }
 
-/** Keeps a setting in the folder that is open, else for the user; nothing stands for what it is by itself. */
-export async function keep(setting: string, value: unknown): Promise<void> {
-  const target =
-    workspace.workspaceFolders === undefined ? ConfigurationTarget.Global : ConfigurationTarget.Workspace;
+/** Asks which builder builds; an empty name stands for that of the command line. */
+export async function pickBuilder(known: Builders): Promise<string | undefined> {
+  const items: (QuickPickItem & { builder: string })[] = known.builders.map((builder) => ({
+    label: builder.name,
+    description: builder.name === known.chosen ? `${builder.driver}, chosen` : builder.driver,
+    detail: builder.error ?? builder.platforms.join(', '),
+    builder: builder.name,
+  }));
+  const current = known.builders.find((builder) => builder.current)?.name;
+  items.push({ label: 'That of the command line', description: current ?? '', builder: '' });
+  const picked = await window.showQuickPick(items, { title: 'Builder', matchOnDescription: true });
+  return picked?.builder;
+}
+
+/** Keeps a setting; nothing stands for what it is by itself. */
+export async function keep(setting: string, value: unknown, target: ConfigurationTarget): Promise<void> {
   await workspace.getConfiguration('rbx').update(setting, value, target);
 }

@@ -1,9 +1,14 @@
 /** The server and the connection to it. */
 
 import { commands, window, workspace, type Disposable, type LogOutputChannel } from 'vscode';
-import { LanguageClient, State, type LanguageClientOptions } from 'vscode-languageclient/node';
+import {
+  DidChangeConfigurationNotification,
+  LanguageClient,
+  State,
+  type LanguageClientOptions,
+} from 'vscode-languageclient/node';
 
-import { mayRun } from './trust';
+import { asTrusted, mayRun } from './trust';
 import { withValues } from './completion';
 import { findServer } from './find';
 import type { Messages } from './messages';
@@ -19,6 +24,18 @@ const MISSING =
   'The language server of docker rbx was not found. Put docker-rbx or rbx-lsp on the PATH or among the plugins of ' +
   'docker, or say in the setting rbx.path where it is.';
 
+/** Commands of lenses that would have the server ask the user, and those that ask in this editor's own way. */
+const PICKERS: Partial<Record<string, string>> = {
+  'rbx.setBuilder': 'rbx.chooseBuilder',
+  'rbx.setPlatforms': 'rbx.choosePlatforms',
+};
+
+/** Whether a command is about a document, and nothing more is said. */
+function asksItself(command: string, args: unknown[]): boolean {
+  const [about] = args;
+  return command in PICKERS && typeof about === 'object' && about !== null && Object.keys(about).length === 1;
+}
+
 export class Server implements Disposable {
   health: Health = 'stopped';
   private problem = STOPPED;
@@ -31,7 +48,7 @@ export class Server implements Disposable {
     private readonly messages: Messages,
   ) {}
 
-  /** Has a function called whenever the health changes, or the server reads the settings. */
+  /** Has a function called whenever the health changes, or what the server knows. */
   onChange(changed: () => void): void {
     this.changed = changed;
   }
@@ -86,6 +103,11 @@ export class Server implements Disposable {
     this.become('stopped');
   }
 
+  /** Has the server ask for the settings again. */
+  async configure(): Promise<void> {
+    await this.quietly?.sendNotification(DidChangeConfigurationNotification.type, { settings: null });
+  }
+
   dispose(): void {
     void this.stop();
   }
@@ -131,12 +153,21 @@ export class Server implements Disposable {
             const settings = await next(items, token);
             // What files are built for may be something else once the server has them.
             this.changed();
-            return settings;
+            return Array.isArray(settings) ? settings.map(asTrusted) : settings;
           },
+        },
+        provideCodeLenses: async (document, token, next) => {
+          const lenses = await next(document, token);
+          // They are asked for again when the server has learned more, by a build or a dry run.
+          this.changed();
+          return lenses;
         },
         provideCompletionItem: async (document, position, context, token, next) =>
           withValues(await next(document, position, context, token)),
-        executeCommand: (command, args, next) => (mayRun(command) ? next(command, args) : null),
+        executeCommand: (command, args, next) => {
+          const own = asksItself(command, args) ? PICKERS[command] : undefined;
+          return own !== undefined ? commands.executeCommand(own) : mayRun(command) ? next(command, args) : null;
+        },
         handleWorkDoneProgress: (token, said, next) => {
           if (this.client === undefined || !this.progress.take(this.client, token, said)) {
             next(token, said);

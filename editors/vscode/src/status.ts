@@ -10,7 +10,7 @@ import {
   type StatusBarItem,
 } from 'vscode';
 
-import { activeDocument, platformsOf } from './document';
+import { activeDocument, builderOf, platformsOf } from './document';
 import { sourceOf } from './pickers';
 import type { Server } from './server';
 
@@ -28,10 +28,7 @@ export class Status implements Disposable {
     this.item = window.createStatusBarItem('rbx.platforms', StatusBarAlignment.Right, 100);
     this.item.name = 'docker rbx';
     const soon = (): void => this.soon();
-    server.onChange(() => {
-      void this.refresh();
-      soon();
-    });
+    server.onChange(soon);
     this.disposables = [
       this.item,
       window.onDidChangeActiveTextEditor(() => void this.refresh()),
@@ -53,12 +50,21 @@ export class Status implements Disposable {
       this.showHealth();
       return;
     }
-    const known = await platformsOf(client, document).catch(() => null);
+    const [known, builder] = await Promise.all([
+      platformsOf(client, document).catch(() => null),
+      builderOf(client, document).catch(() => undefined),
+    ]);
     if (number !== this.asked || known === null) {
       return;
     }
-    this.item.text = `$(layers) ${known.platforms.join(', ')}`;
-    this.item.tooltip = new MarkdownString(`Built for ${known.platforms.join(', ')} (${sourceOf(known)})`);
+    const platforms = known.platforms.join(', ');
+    this.item.text = `$(layers) ${platforms}${builder === undefined ? '' : ` · ${builder}`}`;
+    const by = builder === undefined ? '' : `, by the builder \`${builder}\``;
+    this.item.tooltip = new MarkdownString(
+      `Built for ${platforms} (${sourceOf(known)})${by}\n\n` +
+        '[Platforms…](command:rbx.choosePlatforms) · [Builder…](command:rbx.chooseBuilder)',
+    );
+    this.item.tooltip.isTrusted = { enabledCommands: ['rbx.choosePlatforms', 'rbx.chooseBuilder'] };
     this.item.backgroundColor = undefined;
     this.item.command = 'rbx.choosePlatforms';
     this.item.show();

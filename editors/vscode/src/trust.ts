@@ -14,6 +14,14 @@ export function mayRun(command: string): boolean {
   return false;
 }
 
+/** What is set, as far as it holds in this folder: of one that is not trusted, no context is read for a dry run. */
+export function asTrusted(settings: unknown): unknown {
+  if (workspace.isTrusted || typeof settings !== 'object' || settings === null || !('hints' in settings)) {
+    return settings;
+  }
+  return { ...settings, hints: { ...(settings.hints as object), cached: false } };
+}
+
 async function refuse(): Promise<void> {
   const text = 'Building runs commands of the Dockerfile, and this folder is not trusted.';
   const manage = 'Manage Workspace Trust';

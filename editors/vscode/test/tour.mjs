@@ -107,6 +107,41 @@ async function tour() {
     await editor.press('Escape');
   });
 
+  await step('what may come is offered, and the values of a flag after it', async () => {
+    await editor.go(12);
+    await editor.press('End', 'Enter');
+    await editor.page.keyboard.type('COPY --fr');
+    await editor.sees('.suggest-widget .monaco-list-row', '--from');
+    await editor.press('Tab');
+    await editor.sees('.suggest-widget .monaco-list-row', 'build');
+    await picture('completion');
+    await editor.press('Escape', 'Control+Shift+K');
+  });
+
+  await step('a stage is renamed', async () => {
+    await editor.go(12, 14);
+    await editor.pressFor(['F2'], '.rename-box .rename-input', '');
+    await editor.page.locator('.rename-box .rename-input').fill('maker');
+    await editor.press('Enter');
+    await editor.sees('.view-line', /AS\smaker$/);
+    await editor.sees('.view-line', /^COPY\s--from=maker/);
+    await editor.press('Control+Z');
+    await editor.sees('.view-line', /AS\sbuild$/);
+  });
+
+  await step('what a variable is worth on each platform', async () => {
+    await editor.go(9, 20);
+    await editor.pressFor(['Control+K', 'Control+I'], '.monaco-hover', 'linux/arm64: arm64');
+    await picture('values');
+    await editor.press('Escape');
+  });
+
+  await step('the file is formatted', async () => {
+    await editor.replaceLine(6, 'arg   RELEASE');
+    await editor.command('Format Document');
+    await editor.sees('.view-line', /^ARG\sRELEASE$/);
+  });
+
   await step('a build that fails: a finding on its line', async () => {
     await editor.replaceLine(13, 'RUN uname -m && cat /etc/greetings');
     await lens('build all platforms');

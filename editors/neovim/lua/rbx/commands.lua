@@ -34,6 +34,41 @@ local function show_platforms(client, buffer)
   end)
 end
 
+--- Changes the comment of a file that says itself what it is built for, else what is set for this session.
+local function set_platforms(client, buffer, platforms)
+  if #platforms == 0 then
+    says('rbx: no platforms')
+    return
+  end
+  server.execute(client, buffer, 'rbx.setPlatforms', { platforms = platforms }, function()
+    show_platforms(client, buffer)
+  end)
+end
+
+--- Asks for a builder, and takes it for this session.
+local function choose_builder(client, buffer, name)
+  if name ~= '' then
+    server.execute(client, buffer, 'rbx.setBuilder', { builder = name }, function(result)
+      says(('built by %s'):format(result.builder))
+    end)
+    return
+  end
+  server.execute(client, buffer, 'rbx.builders', nil, function(result)
+    local options = {
+      prompt = 'Builder',
+      format_item = function(builder)
+        local mark = builder.name == result.chosen and ', chosen' or builder.current and ', current' or ''
+        return ('%s (%s%s)'):format(builder.name, builder.driver, mark)
+      end,
+    }
+    vim.ui.select(result.builders, options, function(builder)
+      if builder then
+        choose_builder(client, buffer, builder.name)
+      end
+    end)
+  end)
+end
+
 --- Asks for platforms, one after the other, until the user is done.
 local function choose_platforms(client, buffer, chosen)
   local names = vim.list_extend({}, COMMON)
@@ -42,7 +77,7 @@ local function choose_platforms(client, buffer, chosen)
       table.insert(names, platform)
     end
   end
-  local done = 'done: ' .. (#chosen > 0 and table.concat(chosen, ', ') or 'the default')
+  local done = 'done: ' .. table.concat(chosen, ', ')
   local items = vim.list_extend({ done }, names)
   local options = {
     prompt = 'What Dockerfiles are built for',
@@ -52,8 +87,7 @@ local function choose_platforms(client, buffer, chosen)
   }
   vim.ui.select(items, options, function(item)
     if item == done then
-      server.set(client, 'platforms', chosen)
-      show_platforms(client, buffer)
+      set_platforms(client, buffer, chosen)
     elseif item then
       local others = vim.tbl_filter(function(platform)
         return platform ~= item
@@ -126,7 +160,7 @@ local COMMANDS = {
     end,
   },
   RbxPlatforms = {
-    'rbx.platforms',
+    'rbx.setPlatforms',
     'Set what files are built for; show what this one is built for; with a bang, choose it',
     '*',
     function(client, buffer, call)
@@ -137,9 +171,26 @@ local COMMANDS = {
         return
       end
       if #call.fargs > 0 then
-        server.set(client, 'platforms', call.fargs)
+        set_platforms(client, buffer, call.fargs)
+      else
+        show_platforms(client, buffer)
       end
-      show_platforms(client, buffer)
+    end,
+  },
+  RbxBuilder = {
+    'rbx.setBuilder',
+    'Build by a builder from now on; without a name it is asked for',
+    '?',
+    function(client, buffer, call)
+      choose_builder(client, buffer, call.args)
+    end,
+  },
+  RbxCheck = {
+    'rbx.check',
+    'Look anew at this file, and at what is beside it',
+    0,
+    function(client, buffer)
+      server.execute(client, buffer, 'rbx.check')
     end,
   },
   RbxBuildLog = { nil, 'Show what builds said', 0, log.show },
@@ -148,7 +199,7 @@ local COMMANDS = {
 --- Makes the commands of a buffer that the server is attached to.
 function M.attach(client, buffer)
   -- What is offered: completion cannot wait for the server.
-  local platforms, targets = {}, {}
+  local platforms, targets, builders = {}, {}, {}
   local function learn()
     server.execute(client, buffer, 'rbx.platforms', nil, function(result)
       platforms = result and result.platforms or {}
@@ -157,28 +208,40 @@ function M.attach(client, buffer)
       targets = names
     end)
   end
-  local function complete(words)
+  -- It takes a process to know the builders: not before it is wanted.
+  local function learn_builders()
+    server.execute(client, buffer, 'rbx.builders', nil, function(result)
+      builders = vim.tbl_map(function(builder)
+        return builder.name
+      end, result and result.builders or {})
+    end)
+  end
+  local function complete(again, words)
     return function(word)
-      learn()
+      again()
       return vim.tbl_filter(function(offered)
         return vim.startswith(offered, word)
       end, words())
     end
   end
   local completions = {
-    ['*'] = complete(function()
+    RbxBuild = complete(learn, function()
       return platforms
     end),
-    ['?'] = complete(function()
+    RbxBuildStage = complete(learn, function()
       return targets
     end),
+    RbxBuilder = complete(learn_builders, function()
+      return builders
+    end),
   }
+  completions.RbxPlatforms = completions.RbxBuild
   for name, command in pairs(COMMANDS) do
     local needs, about, nargs, callback = command[1], command[2], command[3], command[4]
     if not needs or server.has(client, needs) then
       vim.api.nvim_buf_create_user_command(buffer, name, function(call)
         callback(client, buffer, call)
-      end, { desc = about, nargs = nargs, complete = completions[nargs], bang = name == 'RbxPlatforms', force = true })
+      end, { desc = about, nargs = nargs, complete = completions[name], bang = name == 'RbxPlatforms', force = true })
     end
   end
   learn()

@@ -54,14 +54,6 @@ function M.request(client, buffer, method, params, answered)
   end
 end
 
-function M.notify(client, method, params)
-  if vim.fn.has('nvim-0.11') == 1 then
-    client:notify(method, params)
-  else
-    client.notify(method, params)
-  end
-end
-
 --- Has a command of the server run about a buffer; `callback` is called with its result.
 function M.execute(client, buffer, command, argument, callback)
   argument = vim.tbl_extend('force', { uri = vim.uri_from_bufnr(buffer) }, argument or {})
@@ -73,18 +65,6 @@ function M.execute(client, buffer, command, argument, callback)
       callback(result)
     end
   end)
-end
-
---- Changes a setting, and tells the server.
-function M.set(client, name, value)
-  local settings = vim.tbl_deep_extend('force', client.config.settings or {}, { rbx = {} })
-  settings.rbx[name] = value
-  client.config.settings = settings
-  -- Since 0.11 it is from here that the server is answered.
-  if client.settings then
-    client.settings = settings
-  end
-  M.notify(client, 'workspace/didChangeConfiguration', { settings = settings })
 end
 
 return M
