@@ -22,6 +22,7 @@ local M = {}
 ---@class rbx.Settings
 ---@field platforms string[]? What files are built for that do not say so themselves.
 ---@field context string? The build context, from the root of the project; else it is the Dockerfile's directory.
+---@field builder string? The builder; else it is that of the command line.
 ---@field buildFlags string[]? More flags of `docker rbx build`.
 ---@field program string? The `docker-rbx` that builds.
 ---@field online boolean? Registries may be asked about images; nobody is unless this is set.
