@@ -1,6 +1,7 @@
 --- Commands of a buffer with a Dockerfile.
 local log = require('rbx.log')
 local server = require('rbx.server')
+local shown = require('rbx.shown')
 
 local M = {}
 
@@ -41,6 +42,7 @@ local function set_platforms(client, buffer, platforms)
     return
   end
   server.execute(client, buffer, 'rbx.setPlatforms', { platforms = platforms }, function()
+    shown.refresh(buffer)
     show_platforms(client, buffer)
   end)
 end

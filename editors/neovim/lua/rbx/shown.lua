@@ -1,7 +1,11 @@
 --- What is shown in the text of a buffer: lenses and hints.
 local M = {}
 
-local function refresh(buffer)
+--- Has lenses asked for again where the server cannot say that they are to be.
+function M.refresh(buffer)
+  if vim.lsp.codelens.enable then
+    return
+  end
   -- It is the current buffer that Neovim asks for up to 0.9.
   if vim.api.nvim_get_current_buf() == buffer then
     vim.lsp.codelens.refresh(vim.fn.has('nvim-0.10') == 1 and { bufnr = buffer } or nil)
@@ -18,10 +22,10 @@ local function show_lenses(buffer)
     group = group,
     buffer = buffer,
     callback = function()
-      refresh(buffer)
+      M.refresh(buffer)
     end,
   })
-  refresh(buffer)
+  M.refresh(buffer)
 end
 
 --- Shows what the options say, as far as this Neovim can.
