@@ -397,3 +397,76 @@ fn items_are_explained() {
         assert!(Asked::read(Some(&nonsense)).is_none());
     }
 }
+
+mod anywhere {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::features::{hover, signature};
+
+    /// Pieces that odd files are made of.
+    const PIECES: [&str; 40] = [
+        "FROM ",
+        "a",
+        ":",
+        "$",
+        "{",
+        "}",
+        "\n",
+        "\r\n",
+        " ",
+        "\\\n",
+        "#",
+        "check=skip=",
+        "rbx: platforms=",
+        ",",
+        "--mount=",
+        "type=cache",
+        "--from=",
+        "RUN ",
+        "COPY ",
+        "ONBUILD ",
+        "[\"",
+        "\"",
+        "]",
+        "<<EOF",
+        "EOF",
+        "'",
+        "ARG V=1",
+        "ENV ",
+        "=",
+        "🐳",
+        "ü",
+        "\u{feff}",
+        "`",
+        "\t",
+        "/",
+        "--",
+        "HEALTHCHECK ",
+        "EXPOSE 80/",
+        "USER x:",
+        "# escape=`",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn all_can_be_asked(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..25), utf8: bool) {
+            let text: String = pieces.concat();
+            let encoding = if utf8 { Encoding::Utf8 } else { Encoding::Utf16 };
+            let abilities = Abilities { encoding, ..Abilities::default() };
+            let snapshot = snapshot_of(&text, &json!({ "platforms": "linux/arm64" }), abilities);
+            for offset in (0..=text.len()).filter(|offset| text.is_char_boundary(*offset)) {
+                let position = snapshot.text.position(offset, encoding);
+                // The mark of a byte order is in no column.
+                let offset = snapshot.text.offset(position, encoding);
+                for item in &completion(&snapshot, position, &[]).items {
+                    shown(&snapshot, offset, item);
+                }
+                let _ = signature::signature(&snapshot, position, true);
+                let _ = hover::find(&snapshot, position);
+            }
+        }
+    }
+}
