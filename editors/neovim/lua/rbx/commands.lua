@@ -59,8 +59,13 @@ local function choose_builder(client, buffer, name)
     local options = {
       prompt = 'Builder',
       format_item = function(builder)
-        local mark = builder.name == result.chosen and ', chosen' or builder.current and ', current' or ''
-        return ('%s (%s%s)'):format(builder.name, builder.driver, mark)
+        local about = builder.name == result.chosen and 'chosen' or builder.current and 'current' or nil
+        -- Of one that cannot be asked, the driver may be unknown.
+        local driver = builder.driver ~= '' and builder.driver or nil
+        local words = vim.tbl_filter(function(word)
+          return word
+        end, { driver or false, about or false })
+        return #words > 0 and ('%s (%s)'):format(builder.name, table.concat(words, ', ')) or builder.name
       end,
     }
     vim.ui.select(result.builders, options, function(builder)
