@@ -290,16 +290,16 @@ fn steps_told(snapshot: &Snapshot, instruction: &Instruction) -> Option<String> 
     let outlook = snapshot.outlook.as_deref()?;
     let mut lines = Vec::new();
     for step in steps(snapshot, instruction) {
-        let mut line = format!("{}: {}", names(&step.platforms), word(step.state, outlook.of_last_build));
-        line += &match &step.runner {
+        let line = format!("{}: {}", names(&step.platforms), word(step.state, outlook.of_last_build));
+        let runner = match &step.runner {
             Some(Runner::Emulated(Some(emulator))) => format!(", emulated by {emulator}"),
             Some(Runner::Emulated(None)) => ", emulated".to_owned(),
             Some(Runner::Nothing(Some(remedy))) => format!(", and nothing here runs it: {remedy}"),
             Some(Runner::Nothing(None)) => ", and nothing here runs it".to_owned(),
             Some(Runner::Native) | None => String::new(),
         };
-        line += &step.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        lines.push(line);
+        let reason = step.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        lines.push([line, runner, reason].concat());
     }
     if lines.is_empty() {
         return None;
