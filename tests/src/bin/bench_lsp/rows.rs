@@ -15,7 +15,7 @@ const BURST: usize = 30;
 /// Lines of a template that is repeated.
 const TEMPLATE: usize = 50;
 /// The line that is edited, and what it is in turn: the second is something that every server finds.
-const EDITED: usize = 20;
+const EDITED: usize = 8;
 const WORDS: [&str; 2] = ["LABEL maintained=\"by nobody\"", "MAINTAINER maintained=\"by nobody\""];
 
 /// What was measured: a name, and all figures in its unit; or why there are none.
@@ -32,6 +32,9 @@ fn text(lines: usize, word: &str) -> String {
             "FROM {base} AS build{part}\nARG TARGETOS\nARG TARGETARCH\nARG VERSION{part}=1.{part}"
         );
         let _ = writeln!(text, "ENV CGO_ENABLED=0 GOFLAGS=-trimpath\nWORKDIR /src/{part}");
+        if part == 0 {
+            let _ = writeln!(text, "\n{word}\n");
+        }
         for i in 0..6 {
             let _ = writeln!(text, "COPY --link go{i}.mod go{i}.sum ./{i}/");
             let _ = writeln!(
@@ -48,10 +51,7 @@ fn text(lines: usize, word: &str) -> String {
             text.push_str("STOPSIGNAL SIGTERM\n");
         }
     }
-    let mut all: Vec<&str> = text.lines().take(lines).collect();
-    all[EDITED - 1] = "";
-    all[EDITED] = word;
-    all[EDITED + 1] = "";
+    let all: Vec<&str> = text.lines().take(lines).collect();
     all.join("\n") + "\n"
 }
 
