@@ -7,12 +7,13 @@ use serde_json::Value;
 /// The section of the client's configuration.
 pub(crate) const SECTION: &str = "rbx";
 /// What is in it. Clients in `editors/` have the same list in their manifests.
-pub(crate) const SETTINGS: [&str; 10] = [
+pub(crate) const SETTINGS: [&str; 11] = [
     "platforms",
     "context",
     "program",
     "buildFlags",
     "online",
+    "shellcheck",
     "builder",
     "hints.platforms",
     "hints.arguments",
@@ -33,6 +34,8 @@ pub(crate) struct Configuration {
     pub(crate) build_flags: Vec<String>,
     /// `online`: registries may be asked.
     pub(crate) online: bool,
+    /// `shellcheck`: `off` if it is not to be asked where it is installed.
+    pub(crate) without_shellcheck: bool,
     /// `builder`: the builder that builds; else it is the one that is chosen on the command line.
     pub(crate) builder: Option<String>,
     /// `hints`: what is shown between the words of a document.
@@ -60,6 +63,7 @@ impl Default for Configuration {
             program: None,
             build_flags: Vec::new(),
             online: false,
+            without_shellcheck: false,
             builder: None,
             hints: Hints { platforms: true, arguments: true, cached: true },
             lenses: true,
@@ -107,6 +111,12 @@ impl Configuration {
                 Some(None) => complaints.push(format!("{SECTION}.{name}: neither true nor false")),
                 None => {}
             }
+        }
+        match setting("shellcheck").map(Value::as_str) {
+            Some(Some("auto")) => self.without_shellcheck = false,
+            Some(Some("off")) => self.without_shellcheck = true,
+            Some(_) => complaints.push(format!("{SECTION}.shellcheck: neither \"auto\" nor \"off\"")),
+            None => {}
         }
         for (name, field) in
             [("builder", &mut self.builder), ("context", &mut self.context), ("program", &mut self.program)]
@@ -198,11 +208,12 @@ mod tests {
         let mut configuration = Configuration::default();
         configuration.apply(&json!({ "platforms": "linux/amd64" }));
         let before = configuration.clone();
-        let sent = json!({ "platforms": ["linux/a/b/c"], "context": 1, "program": [], "buildFlags": "-t x", "online": 1 });
+        let sent = json!({ "platforms": ["linux/a/b/c"], "context": 1, "program": [], "buildFlags": "-t x", "online": 1, "shellcheck": true });
         insta::assert_snapshot!(configuration.apply(&sent).join("\n"), @r#"
         rbx.platforms: "linux/a/b/c": cannot parse platform specifier: invalid argument
         rbx.buildFlags: not a list of texts
         rbx.online: neither true nor false
+        rbx.shellcheck: neither "auto" nor "off"
         rbx.context: not a text
         rbx.program: not a text
         "#);

@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rbx_dockerfile::{Dockerfile, Names, Span};
-use rbx_facts::Registries;
-use rbx_lint::{FileConfig, Finding};
+use rbx_facts::{Registries, ShellCheck};
+use rbx_lint::{FileConfig, Finding, ScriptComment};
 use rbx_platform::Platform;
 use rbx_project::{Configs, Platforms, Projects};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -68,7 +68,12 @@ pub(crate) enum Message {
     Files(Vec<PathBuf>),
     /// What a document would be that has this text, if it were open; if it is open, the document as it is.
     Standing(Uri, String, oneshot::Sender<Arc<Snapshot>>),
+    /// What shellcheck says of the scripts of a document, as it was then.
+    Scripts(Uri, Scripts),
 }
+
+/// What shellcheck says of scripts, by their texts.
+pub(crate) type Scripts = Arc<BTreeMap<String, Vec<ScriptComment>>>;
 
 /// A document at one moment.
 #[derive(Debug)]
@@ -89,6 +94,10 @@ pub(crate) struct Snapshot {
     pub(crate) registries: Arc<Registries>,
     /// Registries, if the user allows that they are asked.
     pub(crate) online: Option<Arc<Online>>,
+    /// What looks at scripts, where it is installed and wanted.
+    pub(crate) shellcheck: Option<Arc<ShellCheck>>,
+    /// What it said of scripts.
+    pub(crate) scripts: Scripts,
     /// What is known of the repositories that documents are in.
     projects: Arc<Projects>,
     configs: Arc<Configs>,
@@ -204,10 +213,24 @@ struct Document {
     outlook: Option<Arc<Outlook>>,
     /// What the last build from this editor did.
     last: Option<Outlook>,
+    scripts: Scripts,
     snapshot: Option<Arc<Snapshot>>,
 }
 
 impl Document {
+    /// One that was just opened.
+    fn new(version: i32, text: String) -> Self {
+        Self {
+            version,
+            text: Text::new(text),
+            failures: Vec::new(),
+            outlook: None,
+            last: None,
+            scripts: Scripts::default(),
+            snapshot: None,
+        }
+    }
+
     /// It is not what it was.
     fn outdate(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
@@ -262,6 +285,7 @@ struct Documents {
     /// Where it is kept what registries said.
     kept: Option<PathBuf>,
     online: Arc<Online>,
+    shellcheck: Option<Arc<ShellCheck>>,
     /// Read anew when a document is opened, as are projects.
     registries: Arc<Registries>,
     projects: Arc<Projects>,
@@ -277,12 +301,13 @@ struct Documents {
 
 impl Documents {
     fn new(surroundings: Surroundings) -> Self {
-        let Surroundings { platforms, registries: kept, setup, .. } = surroundings;
+        let Surroundings { platforms, registries: kept, setup, path, .. } = surroundings;
         Self {
             abilities: Abilities::default(),
             configuration: Arc::default(),
             default_platforms: platforms.into(),
             online: Arc::new(Online::new(setup, kept.clone())),
+            shellcheck: path.as_deref().and_then(ShellCheck::find).map(Arc::new),
             registries: Arc::new(Registries::new(None, kept.clone())),
             kept,
             projects: Arc::default(),
@@ -309,18 +334,17 @@ impl Documents {
                 self.registries = Arc::new(Registries::new(None, self.kept.clone()));
                 self.touch_all();
             }
+            Message::Scripts(uri, scripts) => {
+                if let Some(document) = self.open.get_mut(&uri) {
+                    document.scripts = scripts;
+                    document.outdate();
+                    self.touch(uri);
+                }
+            }
             Message::Open(item) => {
                 self.registries = Arc::new(Registries::new(None, self.kept.clone()));
                 self.projects = Arc::default();
-                let text = Text::new(item.text);
-                let document = Document {
-                    version: item.version,
-                    text,
-                    failures: Vec::new(),
-                    outlook: None,
-                    last: None,
-                    snapshot: None,
-                };
+                let document = Document::new(item.version, item.text);
                 if let Some(mut older) = self.open.insert(item.uri.clone(), document) {
                     older.outdate();
                 }
@@ -405,9 +429,8 @@ impl Documents {
                 }
             }
             Message::Standing(uri, text, answer) => {
-                let snapshot = self
-                    .snapshot(&uri)
-                    .unwrap_or_else(|| Arc::new(self.make(&uri, 0, Text::new(text), Vec::new(), None)));
+                let snapshot =
+                    self.snapshot(&uri).unwrap_or_else(|| Arc::new(self.make(&uri, &Document::new(0, text))));
                 let _ = answer.send(snapshot);
             }
         }
@@ -430,35 +453,28 @@ impl Documents {
         if let Some(snapshot) = &document.snapshot {
             return Some(Arc::clone(snapshot));
         }
-        let (text, failures) = (document.text.clone(), document.failures.clone());
-        let outlook = document.outlook.clone();
-        let snapshot = Arc::new(self.make(uri, document.version, text, failures, outlook));
+        let snapshot = Arc::new(self.make(uri, document));
         self.open.get_mut(uri)?.snapshot = Some(Arc::clone(&snapshot));
         Some(snapshot)
     }
 
-    /// A document with this text, as it is now.
-    fn make(
-        &self,
-        uri: &Uri,
-        version: i32,
-        text: Text,
-        failures: Vec<Failure>,
-        outlook: Option<Arc<Outlook>>,
-    ) -> Snapshot {
+    /// A document as it is now.
+    fn make(&self, uri: &Uri, document: &Document) -> Snapshot {
         Snapshot {
             uri: uri.clone(),
-            version,
-            text,
+            version: document.version,
+            text: document.text.clone(),
             abilities: self.abilities,
             configuration: Arc::clone(&self.configuration),
             default_platforms: Arc::clone(&self.default_platforms),
             registries: Arc::clone(&self.registries),
             online: self.configuration.online.then(|| Arc::clone(&self.online)),
+            shellcheck: self.shellcheck.clone().filter(|_| !self.configuration.without_shellcheck),
+            scripts: Arc::clone(&document.scripts),
             projects: Arc::clone(&self.projects),
             configs: Arc::clone(&self.configs),
-            failures,
-            outlook,
+            failures: document.failures.clone(),
+            outlook: document.outlook.clone(),
             outdated: AtomicBool::new(false),
             tree: OnceLock::new(),
             names: OnceLock::new(),

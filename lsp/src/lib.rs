@@ -23,6 +23,7 @@ mod outlook;
 mod platforms;
 mod publish;
 mod pull;
+mod scripts;
 mod server;
 mod surroundings;
 mod text;

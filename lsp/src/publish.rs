@@ -19,26 +19,36 @@ const LONGEST: Duration = Duration::from_millis(300);
 /// How long a client may take to say that it was told to pull diagnostics anew.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where documents go from here: more may be found out about them.
+pub(crate) struct Next {
+    /// Those for which registries may be asked.
+    pub(crate) resting: Arc<Newest<Arc<Snapshot>>>,
+    /// Those for which shellcheck may be asked, once their other diagnostics are shown.
+    pub(crate) shown: Arc<Newest<Arc<Snapshot>>>,
+}
+
 /// Has the diagnostics of documents shown, one document at a time, at the pace at which the client takes them: only
-/// those of the newest text of each. Documents for which registries may be asked go on to `resting`.
-pub(crate) async fn publish(
-    client: Client,
-    checker: Checker,
-    dirty: Arc<Newest<Dirty>>,
-    resting: Arc<Newest<Arc<Snapshot>>>,
-) {
+/// those of the newest text of each.
+pub(crate) async fn publish(client: Client, checker: Checker, dirty: Arc<Newest<Dirty>>, next: Next) {
     // Since when documents are shown with other diagnostics than they have.
     let mut late = HashMap::new();
     loop {
         let (uri, Dirty { snapshot, changed, edited, pulls }) = dirty.take().await;
         if let Some(snapshot) = snapshot.as_ref().filter(|snapshot| snapshot.online.is_some()) {
-            resting.put(uri.clone(), Arc::clone(snapshot));
+            next.resting.put(uri.clone(), Arc::clone(snapshot));
         }
+        let with_scripts = snapshot.clone().filter(|snapshot| snapshot.shellcheck.is_some());
+        let is_shown = |uri| {
+            if let Some(snapshot) = with_scripts {
+                next.shown.put(uri, snapshot);
+            }
+        };
         if pulls {
             // Of its own edits it knows by itself.
             if !edited {
                 let _ = timeout(PATIENCE, client.workspace_diagnostic_refresh()).await;
             }
+            is_shown(uri);
             continue;
         }
         let since = *late.entry(uri.clone()).or_insert(changed);
@@ -59,7 +69,8 @@ pub(crate) async fn publish(
         }
         if !dirty.has(&uri) || is_late() {
             late.remove(&uri);
-            client.publish_diagnostics(uri, found, version).await;
+            client.publish_diagnostics(uri.clone(), found, version).await;
+            is_shown(uri);
         }
     }
 }

@@ -36,8 +36,9 @@ use crate::documents::{Message, Snapshot, own};
 use crate::features::tokens::Answered;
 use crate::newest::Newest;
 use crate::online::learn;
-use crate::publish::publish;
+use crate::publish::{Next, publish};
 use crate::pull::Pulls;
+use crate::scripts::inspect;
 use crate::surroundings::Surroundings;
 
 /// How often it is looked whether the client's process is still there.
@@ -148,7 +149,10 @@ pub async fn serve(
     let roots: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
     let mut started = None;
     let build = LspService::build(|client| {
-        tasks.spawn(publish(client.clone(), checker.clone(), dirty, Arc::clone(&resting)));
+        let shown = Arc::new(Newest::new());
+        let next = Next { resting: Arc::clone(&resting), shown: Arc::clone(&shown) };
+        tasks.spawn(publish(client.clone(), checker.clone(), dirty, next));
+        tasks.spawn(inspect(shown, to_owner.clone()));
         tasks.spawn(learn(client.clone(), resting, to_owner.clone()));
         let builds = Builds::new(client.clone(), to_owner.clone(), surroundings.clone(), ending.clone());
         started = Some(builds.clone());

@@ -35,6 +35,8 @@ pub struct Surroundings {
     pub client_process: Option<u32>,
     /// How registries are reached, where the user allows it.
     pub setup: Setup,
+    /// The list of directories in which `shellcheck` is looked for.
+    pub path: Option<OsString>,
 }
 
 impl Surroundings {
@@ -72,6 +74,7 @@ impl Surroundings {
             registries: store.map(|store| store.join("facts")),
             client_process: None,
             setup: setup.with_variables(|name| std::env::var(name).ok()),
+            path: variable("PATH"),
         }
     }
 

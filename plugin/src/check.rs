@@ -6,7 +6,6 @@ mod formats;
 mod parallel;
 mod project;
 mod rules;
-mod shellcheck;
 mod text;
 mod world;
 
@@ -15,6 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rbx_dockerfile::{Dockerfile, LineIndex, parse};
+use rbx_facts::ShellCheck;
 use rbx_lint::{Config, Facts, Finding, Mended, Request, Severity, lint, mend};
 use rbx_platform::Platform;
 use rbx_project::{Platforms, Projects, Said};
@@ -27,7 +27,6 @@ use files::Source;
 use fix::Fixing;
 use formats::Format;
 use project::Asked;
-use shellcheck::ShellCheck;
 use world::World;
 
 /// Bytes of a Dockerfile that are read, at most: one more than the parser takes.
@@ -161,7 +160,7 @@ fn job(context: &Context<'_>, args: &CheckArgs, fixing: Fixing) -> Result<Job, C
         ..Request::new(Vec::new(), host)
     };
     let world = World::new(context, args)?;
-    let shellcheck = ShellCheck::find(env);
+    let shellcheck = env.filled("PATH").and_then(|path| ShellCheck::find(path.as_ref()));
     Ok(Job { request, fixing, flag, environment, projects: Projects::default(), world, shellcheck })
 }
 
@@ -214,7 +213,7 @@ impl Job {
     /// Learns what shellcheck says of a file's scripts.
     fn learn(&self, file: &Dockerfile, request: &Request, facts: &mut Facts) {
         let program = self.shellcheck.as_ref();
-        if let Some(Err(reason)) = program.map(|program| program.learn(file, request, facts)) {
+        if let Some(Err(reason)) = program.map(|program| program.learn(file, request, facts, || true)) {
             tell(&format!("WARNING: {reason}\n"));
         }
     }

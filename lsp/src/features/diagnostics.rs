@@ -41,6 +41,9 @@ pub(crate) fn check(snapshot: &Snapshot, stop: impl Fn() -> bool) -> Option<Vec<
 pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
     let (file, request) = (snapshot.tree(), snapshot.request());
     let mut facts = snapshot.recalled().clone();
+    if snapshot.shellcheck.is_some() {
+        facts.scripts = (*snapshot.scripts).clone();
+    }
     if let Some(path) = commands::path(&snapshot.uri)
         && let Some(directory) = path.parent()
     {

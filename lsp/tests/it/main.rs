@@ -18,6 +18,7 @@ mod protocol;
 mod pull;
 mod renames;
 mod robust;
+mod scripts;
 #[path = "../../../core/registry/tests/registry/server.rs"]
 #[expect(dead_code, reason = "the tests of the client need more of it")]
 mod server;

@@ -26,6 +26,7 @@ local M = {}
 ---@field buildFlags string[]? More flags of `docker rbx build`.
 ---@field program string? The `docker-rbx` that builds.
 ---@field online boolean? Registries may be asked about images; nobody is unless this is set.
+---@field shellcheck ('auto'|'off')? Whether `shellcheck` looks at scripts of `RUN`, where it is installed.
 local defaults = {
   filetypes = { 'dockerfile' },
   root_markers = { 'docker-bake.hcl', 'docker-bake.json', 'compose.yaml', 'docker-compose.yml', '.git' },

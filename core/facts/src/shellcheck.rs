@@ -1,5 +1,6 @@
 //! Asking `shellcheck`, where it is installed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,8 +12,6 @@ use rbx_dockerfile::Dockerfile;
 use rbx_lint::{Facts, Request, ScriptComment, ScriptLevel, ScriptPlace, wanted_scripts};
 use serde::Deserialize;
 
-use crate::env::Env;
-
 /// How long it may take for the scripts of a file.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of its answer that are read, at most.
@@ -21,9 +20,12 @@ const MAX_ANSWER: u64 = 32 << 20;
 const MAX_SCRIPTS: usize = 2000;
 const MAX_BYTES: usize = 2 << 20;
 
-/// The program.
+/// How often somebody is asked whether the answer is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The program [shellcheck](https://www.shellcheck.net).
 #[derive(Debug, Clone)]
-pub(super) struct ShellCheck {
+pub struct ShellCheck {
     program: PathBuf,
 }
 
@@ -64,20 +66,23 @@ struct Replacement {
 }
 
 impl ShellCheck {
-    /// The first one in `PATH`.
-    pub(super) fn find(env: &Env) -> Option<Self> {
-        let directories = std::env::split_paths(env.filled("PATH")?).filter(|path| path.is_absolute());
+    /// The first one in a list of directories, which is that of `PATH`. Only absolute ones count.
+    pub fn find(path: &OsStr) -> Option<Self> {
+        let directories = std::env::split_paths(path).filter(|path| path.is_absolute());
         let program =
             directories.map(|directory| directory.join("shellcheck")).find(|path| path.is_file())?;
         Some(Self { program })
     }
 
-    /// Learns what it says of the scripts of a file, if that is asked for.
-    pub(super) fn learn(
+    /// Learns what it says of the scripts of a file, if that is asked for: see [`wanted_scripts`]. It may take some
+    /// seconds, and is ended when nobody wants to know it any more. Fails if the program cannot be started, fails, or
+    /// says what is no answer.
+    pub fn learn(
         &self,
         file: &Dockerfile,
         request: &Request,
         facts: &mut Facts,
+        wanted: impl Fn() -> bool,
     ) -> Result<(), String> {
         let mut bytes = 0;
         let mut scripts = wanted_scripts(file, request, facts);
@@ -89,7 +94,8 @@ impl ShellCheck {
         if scripts.is_empty() {
             return Ok(());
         }
-        let comments = self.ask(&scripts).map_err(|reason| format!("{reason}: failed to ask shellcheck"))?;
+        let comments =
+            self.ask(&scripts, &wanted).map_err(|reason| format!("{reason}: failed to ask shellcheck"))?;
         for (script, comments) in scripts.into_iter().zip(comments) {
             facts.scripts.insert(script, comments);
         }
@@ -97,13 +103,13 @@ impl ShellCheck {
     }
 
     /// What it says of each script. One process looks at all of them.
-    fn ask(&self, scripts: &[String]) -> Result<Vec<Vec<ScriptComment>>, String> {
+    fn ask(&self, scripts: &[String], wanted: &dyn Fn() -> bool) -> Result<Vec<Vec<ScriptComment>>, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let names: Vec<String> = (0..scripts.len()).map(|number| format!("{number}.sh")).collect();
         for (name, script) in names.iter().zip(scripts) {
             fs::write(directory.path().join(name), script).map_err(|error| error.to_string())?;
         }
-        let answer = self.run(directory.path(), &names)?;
+        let answer = self.run(directory.path(), &names, wanted)?;
         let answer: Answer = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
         let mut comments: Vec<Vec<ScriptComment>> = scripts.iter().map(|_| Vec::new()).collect();
         for comment in answer.comments {
@@ -115,7 +121,7 @@ impl ShellCheck {
         Ok(comments)
     }
 
-    fn run(&self, directory: &Path, names: &[String]) -> Result<Vec<u8>, String> {
+    fn run(&self, directory: &Path, names: &[String], wanted: &dyn Fn() -> bool) -> Result<Vec<u8>, String> {
         let mut child = Command::new(&self.program)
             .args(["--norc", "--format=json1"])
             .args(names)
@@ -137,13 +143,21 @@ impl ShellCheck {
             let _ = sender.send(read.map(|_| bytes));
         });
         let begun = Instant::now();
-        let answer = receiver.recv_timeout(PATIENCE);
+        let answer = loop {
+            let answer = receiver.recv_timeout(LOOK);
+            if answer.is_ok() || begun.elapsed() >= PATIENCE || !wanted() {
+                break answer;
+            }
+        };
         if answer.is_err() {
             let _ = child.kill();
         }
         let status = wait(&mut child, begun).map_err(|error| error.to_string())?;
         let _ = reader.join();
         let Ok(answer) = answer else {
+            if begun.elapsed() < PATIENCE {
+                return Err("nobody waits for it any more".to_owned());
+            }
             return Err(format!("no answer within {} seconds", PATIENCE.as_secs()));
         };
         match status {
@@ -208,7 +222,7 @@ mod tests {
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("relative:/nonexistent:{}", directory.path().display());
-        let found = ShellCheck::find(&Env::with(&[("PATH", &path)])).unwrap();
+        let found = ShellCheck::find(path.as_ref()).unwrap();
         (directory, found)
     }
 
@@ -223,7 +237,7 @@ mod tests {
 
     fn learned(program: &ShellCheck) -> Result<Facts, String> {
         let mut facts = Facts::default();
-        program.learn(&parse(TEXT), &request(), &mut facts)?;
+        program.learn(&parse(TEXT), &request(), &mut facts, || true)?;
         Ok(facts)
     }
 
@@ -247,7 +261,15 @@ mod tests {
         // What is known is not asked for again.
         let mut facts = facts;
         fs::remove_file(&program.program).unwrap();
-        program.learn(&file, &request(), &mut facts).unwrap();
+        program.learn(&file, &request(), &mut facts, || true).unwrap();
+    }
+
+    #[test]
+    fn it_ends_when_nobody_waits() {
+        let (_directory, program) = fake("exec sleep 1000");
+        let mut facts = Facts::default();
+        let error = program.learn(&parse(TEXT), &request(), &mut facts, || false).unwrap_err();
+        assert_eq!(error, "nobody waits for it any more: failed to ask shellcheck");
     }
 
     #[test]
@@ -260,7 +282,7 @@ mod tests {
             let (_directory, program) = fake(script);
             assert_eq!(learned(&program).unwrap_err(), reason);
         }
-        assert!(ShellCheck::find(&Env::with(&[("PATH", "/nonexistent")])).is_none());
-        assert!(ShellCheck::find(&Env::default()).is_none());
+        assert!(ShellCheck::find("/nonexistent".as_ref()).is_none());
+        assert!(ShellCheck::find("".as_ref()).is_none());
     }
 }
