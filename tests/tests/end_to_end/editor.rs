@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use rbx_tests::binfmt::Untouched;
-use rbx_tests::{Parts, User, rbx, rbx_as, rbx_program};
+use rbx_tests::{Engine, Parts, Store, User, rbx, rbx_as, rbx_program};
 use serde_json::{Value, json};
 
 /// A server that says nothing for so long hangs.
@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_build_fails_is_mended_and_cancelled", a_build_fails_is_mended_and_cancelled),
         trial("an_ordinary_user_builds", an_ordinary_user_builds),
+        trial("an_engine_of_docker_builds", an_engine_of_docker_builds),
         trial("a_step_fails_where_it_is_emulated", a_step_fails_where_it_is_emulated),
         trial("a_build_ends_with_a_server_that_is_killed", a_build_ends_with_a_server_that_is_killed),
         trial("neovim_of_the_machine", || neovim(Path::new("nvim"))),
@@ -69,7 +70,7 @@ impl Editor {
             "initialize",
             &json!({
                 "capabilities": { "window": { "workDoneProgress": true } },
-                "initializationOptions": { "buildFlags": [base], "platforms": ["linux/amd64", "linux/arm64"] },
+                "initializationOptions": { "buildFlags": [base, "--network=none"], "platforms": ["linux/amd64", "linux/arm64"] },
             }),
         )?;
         editor.notify("initialized", &json!({}))?;
@@ -145,6 +146,20 @@ impl Editor {
         self.next("window/logMessage", has).map(|_| ())
     }
 
+    /// Waits until this is known of the document's steps.
+    fn knows(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<(), String> {
+        let command = json!({ "command": "rbx.state", "arguments": [{ "uri": self.uri }] });
+        let since = Instant::now();
+        loop {
+            let state = self.request("workspace/executeCommand", &command)?;
+            if wanted(&state) {
+                return Ok(());
+            }
+            check(since.elapsed() < LONGEST, what, &state)?;
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Makes the document another; the findings after that.
     fn change(&mut self, text: &str) -> Result<Vec<Value>, String> {
         self.version += 1;
@@ -213,8 +228,15 @@ fn project(directory: &Path) -> PathBuf {
     project
 }
 
-/// Fails a build, mends it and builds again, and cancels one.
-fn session(mut editor: Editor) -> Result<(), String> {
+/// Whether all steps are as wanted, of which there are some.
+fn all_are(state: &Value, wanted: &[&str]) -> bool {
+    let steps = state["steps"].as_array().filter(|steps| !steps.is_empty());
+    let is = |step: &Value| step["state"].as_str().is_some_and(|state| wanted.contains(&state));
+    steps.is_some_and(|steps| steps.iter().all(is))
+}
+
+/// Fails a build, mends it and builds again, and cancels one; `asked` is whether the builder can be asked what is cached.
+fn session(mut editor: Editor, asked: bool) -> Result<(), String> {
     let first = editor.findings()?;
     check(first.is_empty(), "nothing is wrong", &first)?;
 
@@ -246,7 +268,12 @@ fn session(mut editor: Editor) -> Result<(), String> {
     check(findings.is_empty(), "the line has changed", &findings)?;
     editor.run("build all platforms")?;
     let shown = editor.shown()?;
-    check(shown.starts_with("built Dockerfile for linux/amd64, linux/arm64: sha256:"), "an image", &shown)?;
+    let built = shown.starts_with("built Dockerfile for linux/amd64, linux/arm64: ");
+    check(built && shown.contains("sha256:"), "an image", &shown)?;
+    let is_of = |state: &Value| state["lastBuild"] == !asked;
+    editor.knows("what is cached", |state| {
+        is_of(state) && all_are(state, if asked { &["cached"] } else { &["cached", "run"] })
+    })?;
 
     editor.change(&dockerfile("echo begun && sleep 60"))?;
     editor.run("build for linux/arm64")?;
@@ -267,7 +294,15 @@ fn a_build_fails_is_mended_and_cancelled() -> Result<(), String> {
     let project = project(directory.path());
     // What is on disk is not what is built.
     fs::write(project.join("Dockerfile"), "FROM nothing\n").expect("a Dockerfile");
-    session(Editor::open(rbx(&parts, directory.path()), &project, &parts, &dockerfile(FAILING))?)
+    session(Editor::open(rbx(&parts, directory.path()), &project, &parts, &dockerfile(FAILING))?, true)
+}
+
+fn an_engine_of_docker_builds() -> Result<(), String> {
+    let (parts, directory) = (Parts::locate(), tempfile::tempdir().expect("a temporary directory"));
+    let engine = Engine::start(Store::Containerd);
+    let mut rbx = engine.command(&rbx_program());
+    rbx.env("BUILDX_BUILDER", "default");
+    session(Editor::open(rbx, &project(directory.path()), &parts, &dockerfile(FAILING))?, false)
 }
 
 fn an_ordinary_user_builds() -> Result<(), String> {
@@ -276,7 +311,7 @@ fn an_ordinary_user_builds() -> Result<(), String> {
     user.own(directory.path());
     let project = project(directory.path());
     let rbx = rbx_as(&user, &parts, directory.path());
-    session(Editor::open(rbx, &project, &parts, &dockerfile(FAILING))?)
+    session(Editor::open(rbx, &project, &parts, &dockerfile(FAILING))?, true)
 }
 
 /// Of two platforms, only the foreign one fails.
