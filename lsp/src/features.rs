@@ -10,6 +10,7 @@ pub(crate) mod hints;
 pub(crate) mod hover;
 mod known;
 pub(crate) mod lenses;
+pub(crate) mod links;
 mod manual;
 mod page;
 pub(crate) mod places;

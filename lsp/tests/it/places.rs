@@ -210,3 +210,36 @@ async fn clients_may_take_links() {
     ]
     "#);
 }
+
+#[tokio::test]
+async fn images_addresses_and_files_can_be_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("d")).unwrap();
+    for name in ["a.txt", "d/b c"] {
+        std::fs::write(directory.path().join(name), "").unwrap();
+    }
+    let text = "# syntax=docker/dockerfile:1 x\nFROM golang:$V AS s\nFROM s\nFROM ghcr.io/o/i:1\nFROM quay.io/a/b\nFROM mcr.microsoft.com/dotnet/sdk:9.0\nFROM public.ecr.aws/lambda/go\nFROM other.test/a\nFROM $X\nFROM scratch\nCOPY --from=s a.txt b\nCOPY --from=0 a.txt b\nCOPY --from=nginx a.txt /\nRUN --mount=type=bind,from=node:1,target=/x true\nCOPY a.txt d none ../d/b $Y <<E /\nE\nADD [\"/d/../d/b c\", \"https://example.test/x\", \"http://example.test/$Y\", \"/\"]\nONBUILD COPY ./a.txt /\n";
+    let uri = format!("file://{}/Dockerfile", directory.path().display());
+    let mut client = Client::connect();
+    client.initialize(json!({})).await;
+    let item = json!({ "uri": uri, "languageId": "dockerfile", "version": 1, "text": text });
+    client.notify("textDocument/didOpen", json!({ "textDocument": item })).await;
+    let links = client.request("textDocument/documentLink", json!({ "textDocument": { "uri": uri } })).await;
+    let link = |link: &Value| format!("{} {}", shown(&link["range"]), link["target"].as_str().unwrap());
+    let links: Vec<String> = links.as_array().unwrap().iter().map(link).collect();
+    let place = directory.path().display().to_string();
+    assert_snapshot!(links.join("\n").replace(&place, "$CONTEXT"), @r"
+    0:9-0:28 https://hub.docker.com/r/docker/dockerfile
+    1:5-1:14 https://hub.docker.com/_/golang
+    3:5-3:18 https://ghcr.io/o/i
+    4:5-4:16 https://quay.io/repository/a/b
+    5:5-5:37 https://mcr.microsoft.com/artifact/mar/dotnet/sdk
+    6:5-6:29 https://gallery.ecr.aws/lambda/go
+    12:12-12:17 https://hub.docker.com/_/nginx
+    13:27-13:33 https://hub.docker.com/_/node
+    14:5-14:10 file://$CONTEXT/a.txt
+    16:5-16:18 file://$CONTEXT/d/b%20c
+    16:20-16:44 https://example.test/x
+    17:13-17:20 file://$CONTEXT/a.txt
+    ");
+}

@@ -91,6 +91,7 @@ async fn the_server_says_what_it_can() {
           ]
         },
         "renameProvider": true,
+        "documentLinkProvider": {},
         "foldingRangeProvider": true,
         "declarationProvider": true,
         "executeCommandProvider": {
