@@ -21,3 +21,6 @@ mod signals;
 pub(crate) mod signature;
 pub(crate) mod symbols;
 pub(crate) mod tokens;
+
+#[cfg(test)]
+mod everywhere;
