@@ -9,8 +9,9 @@ mod session;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use rows::Measured;
+use rows::{Measured, Row};
 
 const USAGE: &str = "\
 Usage: rbx-bench-lsp [OPTIONS]
@@ -19,6 +20,7 @@ Usage: rbx-bench-lsp [OPTIONS]
       --node PATH     docker-langserver of npm's dockerfile-language-server-nodejs
       --tally PATH    tally, whose `lsp` is measured
   -n, --runs N        how often each thing is done (20)
+      --seconds N     how long each server is measured at most (300)
       --json PATH     where all figures are written
 ";
 
@@ -34,6 +36,7 @@ struct Options {
     servers: Vec<Server>,
     absent: Vec<&'static str>,
     runs: usize,
+    time: Duration,
     json: Option<PathBuf>,
 }
 
@@ -49,10 +52,17 @@ fn main() -> ExitCode {
     for name in &options.absent {
         println!("{name}: not measured, since it was not named");
     }
+    let tell = |row: &Row| println!("{}", report::line(row));
     let mut all: Vec<(&str, Measured)> = Vec::new();
     for server in &options.servers {
         println!("measuring {}: {} {}", server.name, server.program.display(), server.arguments.join(" "));
-        match rows::measure(&server.program, server.arguments, options.runs) {
+        match rows::measure(
+            &server.program,
+            server.arguments,
+            options.runs,
+            Instant::now() + options.time,
+            &tell,
+        ) {
             Ok(measured) => all.push((server.name, measured)),
             Err(reason) => println!("{}: {reason}", server.name),
         }
@@ -70,7 +80,7 @@ fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
     let (mut rbx, mut node, mut tally) = (PathBuf::from("target/release/rbx-lsp"), None, None);
-    let (mut runs, mut json) = (20, None);
+    let (mut runs, mut seconds, mut json) = (20, 300, None);
     while let Some(flag) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{flag} needs a value\n\n{USAGE}"));
         match flag.as_str() {
@@ -78,10 +88,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
             "--node" => node = Some(value()?.into()),
             "--tally" => tally = Some(value()?.into()),
             "--json" => json = Some(value()?.into()),
-            "-n" | "--runs" => {
-                let text = value()?;
-                runs = text.parse().ok().filter(|runs| *runs > 0).ok_or(format!("no number: {text:?}\n"))?;
-            }
+            "-n" | "--runs" => runs = number(&value()?)?,
+            "--seconds" => seconds = number(&value()?)?,
             _ => return Err(USAGE.to_owned()),
         }
     }
@@ -95,5 +103,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
             None => absent.push(name),
         }
     }
-    Ok(Options { servers, absent, runs, json })
+    let (runs, time) = (usize::try_from(runs).unwrap_or(usize::MAX), Duration::from_secs(seconds.into()));
+    Ok(Options { servers, absent, runs, time, json })
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or(format!("no number: {text:?}\n"))
 }

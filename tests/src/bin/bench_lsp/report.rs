@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::rows::Measured;
+use crate::rows::{Measured, Row};
 
 /// The middle of figures, and what 95 of 100 are not above.
 fn summary(figures: &[f64]) -> Option<(f64, f64)> {
@@ -14,7 +14,25 @@ fn summary(figures: &[f64]) -> Option<(f64, f64)> {
     Some((*at(50)?, *at(95)?))
 }
 
-/// A line for each thing, a column for each server: the median, and the 95th percentile in parentheses.
+/// The median, and the 95th percentile in parentheses, or why there are no figures.
+fn cell(figures: &Result<Vec<f64>, String>) -> String {
+    match figures {
+        Ok(figures) => match summary(figures) {
+            Some((median, _)) if figures.len() == 1 => format!("{median:.1}"),
+            Some((median, high)) => format!("{median:.2} ({high:.2})"),
+            None => "–".to_owned(),
+        },
+        Err(reason) => reason.clone(),
+    }
+}
+
+/// A thing that was just measured.
+pub(crate) fn line((what, unit, figures): &Row) -> String {
+    let unit = if figures.is_ok() { unit } else { "" };
+    format!("  {what}: {} {unit}", cell(figures)).trim_end().to_owned()
+}
+
+/// A line for each thing, a column for each server.
 pub(crate) fn table(all: &[(&str, Measured)]) -> String {
     let Some((_, first)) = all.first() else { return String::new() };
     let mut text = format!("{:<44}", "median (95th percentile)");
@@ -26,14 +44,7 @@ pub(crate) fn table(all: &[(&str, Measured)]) -> String {
         let _ =
             write!(text, "{:<44}", if unit.is_empty() { what.clone() } else { format!("{what}, {unit}") });
         for (_, measured) in all {
-            let cell = match &measured[number].2 {
-                Ok(figures) => match summary(figures) {
-                    Some((median, _)) if figures.len() == 1 => format!("{median:.1}"),
-                    Some((median, high)) => format!("{median:.2} ({high:.2})"),
-                    None => "–".to_owned(),
-                },
-                Err(reason) => reason.chars().take(24).collect(),
-            };
+            let cell: String = cell(&measured[number].2).chars().take(24).collect();
             let _ = write!(text, "{cell:>26}");
         }
         text.push('\n');

@@ -1,32 +1,46 @@
 //! A session with a server, as an editor has it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Why nothing is measured any more.
+const OUT_OF_TIME: &str = "out of time";
 /// The document.
 pub(crate) const URI: &str = "file:///nowhere/Dockerfile";
 
 /// A server that runs, and what it says.
 pub(crate) struct Session {
-    child: Child,
+    process: u32,
+    child: Arc<Mutex<Child>>,
+    /// Dropped at the end, which the thread that watches over the process waits for.
+    _over: Sender<()>,
     input: ChildStdin,
     said: Receiver<(Instant, Value)>,
+    deadline: Instant,
     ids: i64,
     version: i64,
     /// What it says it can.
-    pub(crate) capabilities: Value,
+    capabilities: Value,
 }
 
 impl Session {
-    /// Starts a server; answers how long that took until it had introduced itself.
-    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Result<(Self, Duration), String> {
+    /// Starts a server, which is killed at `deadline`; answers how long that took until it had introduced itself.
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[&str],
+        deadline: Instant,
+    ) -> Result<(Self, Duration), String> {
+        if Instant::now() >= deadline {
+            return Err(OUT_OF_TIME.to_owned());
+        }
         let begun = Instant::now();
         let mut child = Command::new(program)
             .args(arguments)
@@ -42,12 +56,33 @@ impl Session {
         std::thread::spawn(move || {
             let mut output = BufReader::new(output);
             while let Some(message) = receive(&mut output) {
-                if sender.send((Instant::now(), message)).is_err() {
+                if sender.send(message).is_err() {
                     return;
                 }
             }
         });
-        let mut session = Self { child, input, said, ids: 0, version: 1, capabilities: Value::Null };
+        let process = child.id();
+        let child = Arc::new(Mutex::new(child));
+        let (over, watched) = channel::<()>();
+        let doomed = Arc::clone(&child);
+        std::thread::spawn(move || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if watched.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                // Else something could be written to it forever.
+                end(&doomed);
+            }
+        });
+        let mut session = Self {
+            process,
+            child,
+            _over: over,
+            input,
+            said,
+            deadline,
+            ids: 0,
+            version: 1,
+            capabilities: Value::Null,
+        };
         let dynamic = json!({ "dynamicRegistration": false });
         let params = json!({
             "processId": std::process::id(),
@@ -91,8 +126,12 @@ impl Session {
 
     /// Takes the next thing that the server says, and answers it if it is a question.
     fn next(&mut self, until: Instant) -> Result<(Instant, Value), String> {
-        let left = until.saturating_duration_since(Instant::now());
-        let (at, message) = self.said.recv_timeout(left).map_err(|error| format!("{error}: no answer"))?;
+        let left = until.min(self.deadline).saturating_duration_since(Instant::now());
+        let (at, message) = self.said.recv_timeout(left).map_err(|error| match error {
+            _ if Instant::now() >= self.deadline => OUT_OF_TIME.to_owned(),
+            RecvTimeoutError::Timeout => "no answer".to_owned(),
+            RecvTimeoutError::Disconnected => "it has ended".to_owned(),
+        })?;
         if let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) {
             let result = match method {
                 "workspace/configuration" => {
@@ -130,7 +169,7 @@ impl Session {
         let mut count = 0;
         loop {
             let (at, message) = self.next(until)?;
-            if message["method"] == "textDocument/publishDiagnostics" && message["params"]["uri"] == URI {
+            if is_publication(&message) {
                 count += 1;
                 let list = message["params"]["diagnostics"].as_array();
                 if list.is_some_and(|list| wanted(list)) {
@@ -146,15 +185,39 @@ impl Session {
         while self.next(until).is_ok() {}
     }
 
-    /// Waits until findings have come, and then no others for this long; answers when the last came, and how many did.
-    pub(crate) fn settle(&mut self, quiet: Duration) -> Result<(Instant, usize), String> {
-        let (mut last, mut count) = self.findings(|_| true)?;
-        while let Ok((at, message)) = self.next(last + quiet) {
-            if message["method"] == "textDocument/publishDiagnostics" {
-                (last, count) = (at, count + 1);
+    /// Waits until findings have come that are as wanted, and then no others for this long; answers when the last came,
+    /// and how many did.
+    pub(crate) fn settle(
+        &mut self,
+        quiet: Duration,
+        wanted: impl Fn(&[Value]) -> bool,
+    ) -> Result<(Instant, usize), String> {
+        let (mut last, mut count) = (Instant::now(), 0);
+        loop {
+            let (at, number) = self.findings(&wanted)?;
+            (last, count) = (at.max(last), count + number);
+            let is_last = loop {
+                match self.next(last + quiet) {
+                    Ok((at, message)) if is_publication(&message) => {
+                        (last, count) = (at, count + 1);
+                        let list = message["params"]["diagnostics"].as_array();
+                        if !list.is_some_and(|list| wanted(list)) {
+                            break false;
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(_) => break true,
+                }
+            };
+            if is_last {
+                return Ok((last, count));
             }
         }
-        Ok((last, count))
+    }
+
+    /// Whether it says that it can answer this.
+    pub(crate) fn can(&self, capability: &str) -> bool {
+        !matches!(self.capabilities.get(capability), None | Some(Value::Null | Value::Bool(false)))
     }
 
     pub(crate) fn open(&mut self, text: &str) -> Instant {
@@ -192,7 +255,7 @@ impl Session {
 
     /// Memory of the process in MiB: now, and at most until now.
     pub(crate) fn memory(&self) -> (f64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process)).unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
             let kib: f64 = line.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or_default();
@@ -204,12 +267,22 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&self.child);
     }
 }
 
-fn receive(output: &mut impl BufRead) -> Option<Value> {
+fn end(child: &Mutex<Child>) {
+    let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn is_publication(message: &Value) -> bool {
+    message["method"] == "textDocument/publishDiagnostics" && message["params"]["uri"] == URI
+}
+
+/// A message, and when all of it had come.
+fn receive(output: &mut impl BufRead) -> Option<(Instant, Value)> {
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -226,5 +299,5 @@ fn receive(output: &mut impl BufRead) -> Option<Value> {
     }
     let mut body = vec![0; length];
     output.read_exact(&mut body).ok()?;
-    serde_json::from_slice(&body).ok()
+    Some((Instant::now(), serde_json::from_slice(&body).ok()?))
 }
