@@ -233,6 +233,7 @@ impl Abilities {
                 resolve_provider: None,
                 work_done_progress_options: WorkDoneProgressOptions::default(),
             }),
+            workspace_symbol_provider: Some(OneOf::Left(true)),
             document_symbol_provider: Some(OneOf::Left(true)),
             completion_provider: Some(CompletionOptions {
                 resolve_provider: Some(true),

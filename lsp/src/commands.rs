@@ -162,6 +162,12 @@ pub(crate) fn context(file: &Path, roots: &[PathBuf], configuration: &Configurat
     }
 }
 
+/// The last part of a document's name.
+pub(crate) fn name(uri: &Uri) -> String {
+    let path = uri.path().decode().to_string_lossy();
+    path.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
 /// The file that a document is, if it is one.
 pub(crate) fn path(uri: &Uri) -> Option<PathBuf> {
     let is_file = uri.scheme().as_str().eq_ignore_ascii_case("file");

@@ -56,6 +56,8 @@ pub(crate) enum Message {
     Close(Uri),
     /// A document as it is now is wanted; nothing is answered if it is not open.
     Snapshot(Uri, oneshot::Sender<Arc<Snapshot>>),
+    /// All documents as they are now are wanted, in the order of their names.
+    Snapshots(oneshot::Sender<Vec<Arc<Snapshot>>>),
     /// A build of a document, as it was then, has ended.
     Built(Arc<Snapshot>, Built),
     /// A dry run of a document, as it was then, has ended.
@@ -387,6 +389,11 @@ impl Documents {
                 if let Some(snapshot) = self.snapshot(&uri) {
                     let _ = answer.send(snapshot);
                 }
+            }
+            Message::Snapshots(answer) => {
+                let mut uris: Vec<Uri> = self.open.keys().cloned().collect();
+                uris.sort();
+                let _ = answer.send(uris.iter().filter_map(|uri| self.snapshot(uri)).collect());
             }
             Message::Built(of, built) => {
                 if let Some(document) = self.open.get_mut(&of.uri) {

@@ -21,6 +21,7 @@ mod signals;
 pub(crate) mod signature;
 pub(crate) mod symbols;
 pub(crate) mod tokens;
+pub(crate) mod workspace;
 
 #[cfg(test)]
 mod everywhere;

@@ -14,6 +14,7 @@ mod connection;
 mod documents;
 mod failures;
 mod features;
+mod files;
 #[cfg(test)]
 mod manifest;
 mod meaning;

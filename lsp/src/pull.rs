@@ -2,15 +2,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::fs;
 use std::hash::{Hash as _, Hasher as _};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rbx_project::dockerfiles;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tower_lsp::Client;
@@ -27,13 +23,8 @@ use tower_lsp::ls_types::{
 
 use crate::checker::Checker;
 use crate::documents::{Message, Snapshot};
+use crate::files::{FILES, find, read};
 
-/// Files and directories that are looked at for Dockerfiles, at most.
-const ENTRIES: usize = 200_000;
-/// Dockerfiles that are checked, at most.
-const FILES: usize = 2000;
-/// Bytes of a Dockerfile that is not open, at most.
-const LONGEST: u64 = 2 << 20;
 /// Dockerfiles that are told of at a time.
 const BATCH: usize = 20;
 /// How long a client that takes reports one by one waits for something to change.
@@ -141,19 +132,20 @@ impl Pulls {
     ) -> (Vec<WorkspaceDocumentDiagnosticReport>, bool) {
         let (sender, mut paths) = mpsc::channel(BATCH);
         let folders = roots.to_vec();
-        // It ends when nobody takes what it finds.
-        tokio::task::spawn_blocking(move || find(&folders, &sender));
+        tokio::task::spawn_blocking(move || {
+            // It ends when nobody takes what it finds.
+            let mut found = find(&folders, || sender.is_closed());
+            found.try_for_each(|path| sender.blocking_send(path))
+        });
         let (mut items, mut news, mut gone) = (Vec::new(), false, before.clone());
-        let mut seen = std::collections::HashSet::new();
+        let mut count = 0;
         while let Some(path) = paths.recv().await {
-            if seen.len() == FILES {
+            if count == FILES {
                 tracing::warn!("there are more than {FILES} Dockerfiles: the others are not checked");
                 break;
             }
+            count += 1;
             let Some(uri) = Uri::from_file_path(&path) else { continue };
-            if !seen.insert(uri.clone()) {
-                continue;
-            }
             gone.remove(&uri);
             let Some(report) = self.file(&path, uri.clone(), before.get(&uri)).await else { continue };
             if let WorkspaceDocumentDiagnosticReport::Full(full) = &report {
@@ -259,29 +251,4 @@ fn unchanged(uri: Uri, version: Option<i64>, result_id: String) -> WorkspaceDocu
         version,
         unchanged_document_diagnostic_report: UnchangedDocumentDiagnosticReport { result_id },
     })
-}
-
-/// Finds the Dockerfiles in folders, until nobody takes them any more.
-fn find(folders: &[PathBuf], found: &mpsc::Sender<PathBuf>) {
-    let looked_at = AtomicUsize::new(0);
-    let stop = || found.is_closed() || looked_at.fetch_add(1, Ordering::Relaxed) >= ENTRIES;
-    for folder in folders {
-        for path in dockerfiles(folder, stop) {
-            // What cannot be searched has no findings.
-            if let Ok(path) = path
-                && found.blocking_send(path).is_err()
-            {
-                return;
-            }
-        }
-    }
-}
-
-/// The text of a file, and what tells whether it has changed.
-fn read(path: &Path) -> Option<((Option<SystemTime>, u64), String)> {
-    let file = fs::File::open(path).ok()?;
-    let data = file.metadata().ok().filter(|data| data.is_file() && data.len() <= LONGEST)?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes).ok()?;
-    Some(((data.modified().ok(), data.len()), String::from_utf8_lossy(&bytes).into_owned()))
 }

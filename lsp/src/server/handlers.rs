@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tower_lsp::LanguageServer;
-use tower_lsp::jsonrpc::Result;
+use tower_lsp::jsonrpc::{Error, Result};
 use tower_lsp::ls_types::request::{GotoDeclarationParams, GotoDeclarationResponse};
 use tower_lsp::ls_types::{
     CodeAction, CodeActionParams, CodeActionResponse, CodeLens, CodeLensParams, CompletionItem,
@@ -24,6 +26,7 @@ use tower_lsp::ls_types::{
     SemanticTokensParams, SemanticTokensRangeParams, SemanticTokensRangeResult, SemanticTokensResult,
     ServerInfo, SignatureHelp, SignatureHelpParams, SignatureHelpTriggerKind, TextDocumentPositionParams,
     TextEdit, WorkspaceDiagnosticParams, WorkspaceDiagnosticReportResult, WorkspaceEdit, WorkspaceFolder,
+    WorkspaceSymbolParams, WorkspaceSymbolResponse,
 };
 
 use super::{Backend, watch_process};
@@ -33,7 +36,7 @@ use crate::documents::{Message, Snapshot};
 use crate::features::completion::{self, Asked};
 use crate::features::{
     actions, folding, formatting, hints, hover, lenses, links, places, rename, selection, signature, symbols,
-    tokens,
+    tokens, workspace,
 };
 
 impl LanguageServer for Backend {
@@ -157,6 +160,20 @@ impl LanguageServer for Backend {
 
     async fn document_symbol(&self, params: DocumentSymbolParams) -> Result<Option<DocumentSymbolResponse>> {
         self.answer(params.text_document.uri, symbols::symbols).await
+    }
+
+    async fn symbol(&self, params: WorkspaceSymbolParams) -> Result<Option<WorkspaceSymbolResponse>> {
+        let (answer, open) = oneshot::channel();
+        self.tell(Message::Snapshots(answer));
+        let (roots, encoding) = (self.roots().clone(), self.abilities().encoding);
+        let open = open.await.unwrap_or_default();
+        let cancelled = CancellationToken::new();
+        // Whoever drops this future ends the search, too.
+        let _guard = cancelled.clone().drop_guard();
+        let search =
+            move || workspace::search(&params.query, &open, &roots, encoding, || cancelled.is_cancelled());
+        let found = tokio::task::spawn_blocking(search).await.map_err(|_| Error::internal_error())?;
+        Ok(Some(WorkspaceSymbolResponse::Flat(found)))
     }
 
     async fn goto_definition(&self, params: GotoDefinitionParams) -> Result<Option<GotoDefinitionResponse>> {

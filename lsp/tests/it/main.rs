@@ -25,3 +25,4 @@ mod server;
 mod shapes;
 mod tokens;
 mod transports;
+mod workspace;

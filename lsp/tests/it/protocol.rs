@@ -80,6 +80,7 @@ async fn the_server_says_what_it_can() {
         "referencesProvider": true,
         "documentHighlightProvider": true,
         "documentSymbolProvider": true,
+        "workspaceSymbolProvider": true,
         "codeLensProvider": {},
         "documentFormattingProvider": true,
         "documentRangeFormattingProvider": true,
