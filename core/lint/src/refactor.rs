@@ -29,8 +29,6 @@ pub enum RefactoringKind {
     Rewrite,
     /// `refactor.extract`: a part gets a name.
     Extract,
-    /// `refactor.inline`: a name goes.
-    Inline,
 }
 
 impl Refactoring {

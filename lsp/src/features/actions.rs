@@ -22,8 +22,7 @@ const SUPPRESS: &str = "quickfix.suppress.rbx";
 /// All kinds of actions.
 pub(crate) fn kinds() -> Vec<CodeActionKind> {
     let own = [SUPPRESS, FIX_ALL].map(CodeActionKind::from);
-    let refactorings =
-        [CodeActionKind::REFACTOR_REWRITE, CodeActionKind::REFACTOR_EXTRACT, CodeActionKind::REFACTOR_INLINE];
+    let refactorings = [CodeActionKind::REFACTOR_REWRITE, CodeActionKind::REFACTOR_EXTRACT];
     [CodeActionKind::QUICKFIX].into_iter().chain(own).chain(refactorings).collect()
 }
 
@@ -101,7 +100,7 @@ fn fixes(snapshot: &Snapshot, finding: &Finding) -> impl Iterator<Item = CodeAct
         kind: Some(CodeActionKind::QUICKFIX),
         diagnostics: Some(vec![diagnostic(snapshot, finding)]),
         edit: Some(edit(snapshot, &fix.edits)),
-        is_preferred: (finding.fixes.len() == 1).then_some(true),
+        is_preferred: (finding.fixes.len() == 1 && fix.safe).then_some(true),
         ..CodeAction::default()
     })
 }

@@ -127,6 +127,15 @@ async fn a_comment_that_is_there_gets_another_name() {
 }
 
 #[tokio::test]
+async fn what_somebody_has_to_look_at_is_not_preferred() {
+    let text = "# rbx: platforms=linux/amd64,linux/arm64\nFROM golang\nRUN ‸GOARCH=amd64 go build -o /a\n";
+    let mut document = Selected::open(text, capabilities()).await;
+    let actions = document.actions(json!({ "diagnostics": [], "only": ["quickfix"] })).await;
+    let fix = actions.iter().find(|action| action["title"] == "Build for TARGETARCH").unwrap();
+    assert_eq!(fix.get("isPreferred"), None);
+}
+
+#[tokio::test]
 async fn all_that_is_safe_is_fixed_when_it_is_chosen() {
     let text = "‸FROM alpine:3 as Build\nMAINTAINER a\nexpose 80/TCP\n";
     let mut document = Selected::open(text, capabilities()).await;

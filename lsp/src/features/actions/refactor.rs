@@ -15,9 +15,8 @@ pub(super) fn refactorings(snapshot: &Snapshot, range: Range<u32>, wanted: &Want
     let of_kind = |kind| match kind {
         RefactoringKind::Rewrite => CodeActionKind::REFACTOR_REWRITE,
         RefactoringKind::Extract => CodeActionKind::REFACTOR_EXTRACT,
-        RefactoringKind::Inline => CodeActionKind::REFACTOR_INLINE,
     };
-    let kinds = [RefactoringKind::Rewrite, RefactoringKind::Extract, RefactoringKind::Inline];
+    let kinds = [RefactoringKind::Rewrite, RefactoringKind::Extract];
     if !kinds.into_iter().any(|kind| wanted.has(&of_kind(kind))) {
         return Vec::new();
     }
