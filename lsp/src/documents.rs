@@ -28,6 +28,7 @@ use crate::configuration::Configuration;
 use crate::failures::{self, Built, Failure};
 use crate::features::diagnostics::check;
 use crate::features::tokens::tokens;
+use crate::files::is_dockerfile;
 use crate::meaning::Meaning;
 use crate::newest::Newest;
 use crate::online::Online;
@@ -48,7 +49,7 @@ pub(crate) enum Message {
     Introduce(Abilities),
     /// The user set something.
     Configure(Arc<Configuration>),
-    /// A document was opened.
+    /// A document was opened. What is no Dockerfile is as if it were not open.
     Open(TextDocumentItem),
     /// A document was edited.
     Change { uri: Uri, version: i32, changes: Vec<TextDocumentContentChangeEvent> },
@@ -342,6 +343,11 @@ impl Documents {
                     document.outdate();
                     self.touch(uri);
                 }
+            }
+            Message::Open(item) if !is_dockerfile(&item) => {
+                tracing::debug!(uri = item.uri.as_str(), language = item.language_id, "no Dockerfile");
+                // It may have been one before.
+                self.take(Message::Close(item.uri));
             }
             Message::Open(item) => {
                 self.registries = Arc::new(Registries::new(None, self.kept.clone()));

@@ -1,4 +1,5 @@
-//! Dockerfiles that are not open: where they are in the folders of the client, and what is written in them.
+//! Which documents are Dockerfiles; of those that are not open, where they are in the folders of the client, and what is
+//! written in them.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -9,13 +10,24 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use rbx_project::dockerfiles;
+use tower_lsp::ls_types::TextDocumentItem;
 
+use crate::commands;
+
+/// What editors call the language of Dockerfiles.
+const LANGUAGES: [&str; 2] = ["dockerfile", "containerfile"];
 /// Dockerfiles of a workspace that are read, at most.
 pub(crate) const FILES: usize = 2000;
 /// Files and directories that are looked at for Dockerfiles, at most.
 const ENTRIES: usize = 200_000;
 /// Bytes of a Dockerfile, at most.
 const LONGEST: u64 = 2 << 20;
+
+/// Whether a document is a Dockerfile: by its language, else by its name.
+pub(crate) fn is_dockerfile(document: &TextDocumentItem) -> bool {
+    LANGUAGES.iter().any(|language| document.language_id.eq_ignore_ascii_case(language))
+        || rbx_project::is_dockerfile(&commands::name(&document.uri))
+}
 
 /// The Dockerfiles in folders and below, each once, as they are found. What cannot be searched has none. The search ends
 /// when `stop` says so, which is asked for every file there is.

@@ -440,3 +440,43 @@ async fn unknown_requests_are_refused() {
     assert_eq!(answer["code"], -32601, "{answer}");
     assert_eq!(client.end().await, Ended::Orderly);
 }
+
+#[tokio::test]
+async fn other_kinds_of_files_are_left_alone() {
+    let mut client = Client::connect();
+    client.initialize(json!({})).await;
+    let open = |uri: &str, language: &str| {
+        let item = json!({ "uri": uri, "languageId": language, "version": 1, "text": "FROM a\nRUM b\n" });
+        json!({ "textDocument": item })
+    };
+    for (uri, language, is_one) in [
+        ("file:///work/values.yaml", "yaml", false),
+        ("file:///work/notes", "plaintext", false),
+        ("file:///work/Dockerfile.md", "", false),
+        ("untitled:Untitled-1", "plaintext", false),
+        ("untitled:Untitled-2", "Dockerfile", true),
+        ("file:///work/image.txt", "CONTAINERFILE", true),
+        ("file:///work/api.Dockerfile", "", true),
+        ("file:///work/%44ockerfile", "plaintext", true),
+        ("file:///work/Containerfile", "docker", true),
+    ] {
+        client.notify("textDocument/didOpen", open(uri, language)).await;
+        let document = json!({ "textDocument": { "uri": uri } });
+        let outline = client.request("textDocument/documentSymbol", document).await;
+        assert_eq!(!outline.is_null(), is_one, "{uri} {language}: {outline}");
+        if is_one {
+            // Nothing came of those before.
+            let published = client.notification("textDocument/publishDiagnostics").await;
+            assert_eq!(published["uri"], uri);
+            assert_eq!(published["diagnostics"].as_array().unwrap().len(), 1);
+        }
+    }
+    // Edits of others are no trouble, and a document may become another kind.
+    let mut change = edit(2, (0, 0), (0, 1), "x");
+    change["textDocument"]["uri"] = "file:///work/notes".into();
+    client.notify("textDocument/didChange", change).await;
+    client.notify("textDocument/didOpen", open("file:///work/image.txt", "plaintext")).await;
+    let published = client.notification("textDocument/publishDiagnostics").await;
+    assert_eq!(published, json!({ "uri": "file:///work/image.txt", "diagnostics": [] }));
+    assert_eq!(client.pushed(), 0);
+}
