@@ -370,8 +370,10 @@ fn the_terminal_goes_away(row: Row) -> Result<(), String> {
     work.is_well()
 }
 
-/// Files that take a while to be sent, and one that is sent after them.
-fn many_files(work: &Work) -> PathBuf {
+/// Files that take a while to be sent, and one that is sent after them, which is answered. The builder has its base
+/// before: BuildKit cannot go on with a blob of a layout that was half copied when a build ended.
+fn many_files(work: &Work) -> Result<PathBuf, String> {
+    work.is_well()?;
     work.dockerfile("FROM base\nCOPY . /all/\n");
     for number in 0..12 {
         let mut text = vec![0; 6 << 20];
@@ -381,7 +383,7 @@ fn many_files(work: &Work) -> PathBuf {
     }
     let last = work.path("context/last");
     fs::write(&last, "last\n").expect("a file");
-    last
+    Ok(last)
 }
 
 /// Builds, and does something while files are being sent.
@@ -404,7 +406,7 @@ fn while_sending(work: &Work, change: impl FnOnce()) -> Running {
 
 fn a_file_vanishes(row: Row) -> Result<(), String> {
     let work = Work::new(row);
-    let last = many_files(&work);
+    let last = many_files(&work)?;
     let running = while_sending(&work, || fs::remove_file(&last).expect("it is there"));
     if program() == Program::Buildx {
         // It sends an empty file in its place, and says nothing.
@@ -420,7 +422,7 @@ fn a_file_vanishes(row: Row) -> Result<(), String> {
 
 fn a_file_changes(row: Row) -> Result<(), String> {
     let work = Work::new(row);
-    many_files(&work);
+    many_files(&work)?;
     let first = work.path("context/file-00");
     let shorten = |path: &Path| {
         let file = fs::OpenOptions::new().write(true).open(path).expect("it is there");
