@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("check::platform_flag_on_stage_of_a_step", || {
             FLAG_ON_STAGE_OF_A_STEP.check_emulated().map_err(Failed::from)
         }),
+        Trial::test("check::safe_fixes_keep_the_image", || safe_fixes_keep_the_image().map_err(Failed::from)),
         Trial::test("check::scripts_by_shellcheck", || scripts_by_shellcheck().map_err(Failed::from)),
         Trial::test("check::what_is_silent_is_right", || what_is_silent_is_right().map_err(Failed::from)),
     ]
@@ -414,6 +415,57 @@ fn what_is_silent_is_right() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What `--fix` makes of a Dockerfile builds the same images, but for what they say of how they were made.
+fn safe_fixes_keep_the_image() -> Result<(), String> {
+    const UNTIDY: &str = "ARG base=registry.test/busybox\n\
+                          FROM --platform=$BUILDPLATFORM ${base} as Tool\n\
+                          maintainer somebody\n\
+                          RUN mkdir /made && \\\n\n    echo one > /made/one\n\
+                          run echo two > /made/two\n\
+                          FROM --platform=$TARGETPLATFORM registry.test/busybox\n\
+                          ENV mode very fast\n\
+                          WORKDIR /srv\n\
+                          COPY --from=Tool /made made\n\
+                          EXPOSE 80/TCP\n\
+                          ENTRYPOINT cat made/one\n";
+    let work = Work::new();
+    let path = work.path("Dockerfile");
+    let mut fixed = String::new();
+    for builder in [Builder::Rbx, Builder::BuildKit] {
+        let before = work.build(builder, UNTIDY)?;
+        fs::write(&path, UNTIDY).map_err(|error| error.to_string())?;
+        let mut check = rbx(&work.parts, work.directory.path());
+        check.args(["check", "--fix", "--platform", &PLATFORMS.join(",")]).arg(&path);
+        let output = run(&mut check)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        fixed = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        if fixed == UNTIDY {
+            return Err(format!("nothing is fixed: {said}"));
+        }
+        let after = work.build(builder, &fixed)?;
+        let different: Vec<String> = rbx_tests::compare::archives(&before, &after)
+            .into_iter()
+            .filter(|it| !it.place.starts_with("config.history"))
+            .map(|it| it.to_string())
+            .collect();
+        if !different.is_empty() {
+            return Err(format!("{builder:?}: {}", different.join("\n")));
+        }
+    }
+    let wanted = "ARG base=registry.test/busybox\n\
+                  FROM --platform=$BUILDPLATFORM ${base} AS tool\n\
+                  LABEL org.opencontainers.image.authors=\"somebody\"\n\
+                  RUN mkdir /made && \\\n    echo one > /made/one\n\
+                  RUN echo two > /made/two\n\
+                  FROM registry.test/busybox\n\
+                  ENV mode=\"very fast\"\n\
+                  WORKDIR /srv\n\
+                  COPY --from=tool /made made\n\
+                  EXPOSE 80/tcp\n\
+                  ENTRYPOINT cat made/one\n";
+    expect("the file", fixed.as_str(), wanted)
 }
 
 /// The shellcheck of this machine looks at scripts, in the shells that run them, and its fixes are made in their places.
