@@ -221,7 +221,7 @@ mod tests {
         du	Show what the builder keeps and what that takes
         inspect	Show a builder
         ls	List builders
-        lsp	Run the language server for Dockerfiles on standard input and output
+        lsp	Run the language server for Dockerfiles
         prune	Remove what the builder keeps
         rm	Remove builders
         stop	Stop a builder

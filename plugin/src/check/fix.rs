@@ -65,7 +65,7 @@ pub(super) fn summary(checked: &[Checked], fixing: Fixing) -> String {
 
 /// The difference of two texts in the unified format, as `git apply` takes it; nothing if there is none.
 pub(super) fn diff(name: &str, old: &str, new: &str) -> String {
-    let name = rbx_progress::clean(name.strip_prefix("./").unwrap_or(name));
+    let name = rbx_progress::clean(name.strip_prefix("./").unwrap_or(name.trim_start_matches('/')));
     let (from, to) = (format!("a/{name}"), format!("b/{name}"));
     TextDiff::from_lines(old, new).unified_diff().context_radius(CONTEXT).header(&from, &to).to_string()
 }
