@@ -16,8 +16,7 @@ use crate::features::predefined::is_automatic;
 #[derive(Debug, Default)]
 pub(crate) struct Meaning {
     request: OnceLock<Request>,
-    recalled: OnceLock<Facts>,
-    evaluated: OnceLock<Evaluated>,
+    recalled: OnceLock<(Facts, Evaluated)>,
 }
 
 impl Snapshot {
@@ -44,17 +43,20 @@ impl Snapshot {
 
     /// What registries said before of its images.
     pub(crate) fn recalled(&self) -> &Facts {
-        self.meaning.recalled.get_or_init(|| {
-            let mut facts = Facts::default();
-            self.registries.recall(self.tree(), self.request(), &mut facts);
-            facts
-        })
+        &self.recollection().0
     }
 
     /// What it means on each of its platforms.
     pub(crate) fn evaluations(&self) -> &Evaluated {
-        let make = || Evaluated::new(self.tree(), self.request(), self.recalled());
-        self.meaning.evaluated.get_or_init(make)
+        &self.recollection().1
+    }
+
+    fn recollection(&self) -> &(Facts, Evaluated) {
+        self.meaning.recalled.get_or_init(|| {
+            let mut facts = Facts::default();
+            let evaluated = self.registries.recall(self.tree(), self.request(), &mut facts);
+            (facts, evaluated)
+        })
     }
 
     /// What a variable is worth for the instruction at a place, before it is carried out.
@@ -281,7 +283,9 @@ mod tests {
         snapshot.meaning.recalled.get_or_init(|| {
             let facts = BaseFacts { env: vec![("GOPATH".into(), "/go".into())], ..BaseFacts::default() };
             let amd64 = Platform::parse("linux/amd64").unwrap();
-            Facts { bases: [(("go".to_owned(), amd64), facts)].into(), ..Facts::default() }
+            let facts = Facts { bases: [(("go".to_owned(), amd64), facts)].into(), ..Facts::default() };
+            let evaluated = Evaluated::new(snapshot.tree(), snapshot.request(), &facts);
+            (facts, evaluated)
         });
         let line = |worth: &Worth| {
             let place = |span: Span| text[..span.start as usize].lines().count();

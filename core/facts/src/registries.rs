@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use rbx_dockerfile::{BaseFacts, Dockerfile};
-use rbx_lint::{Facts, ImageFacts, IndexEntry, Request, base_facts, wanted_images};
+use rbx_lint::{Evaluated, Facts, ImageFacts, IndexEntry, Request, base_facts, wanted_images};
 use rbx_oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Reference};
 use rbx_platform::Platform;
 use rbx_registry::{Client, RegistryError};
@@ -86,10 +86,21 @@ impl Registries {
     /// Learns what a Dockerfile asks to know of images; answers what could not be learned, and why. Of what one
     /// instance could not learn, it says so once.
     pub async fn learn(&self, file: &Dockerfile, request: &Request, facts: &mut Facts) -> Vec<String> {
+        self.learn_evaluated(file, request, facts).await.0
+    }
+
+    /// The same; answers what the Dockerfile means with the facts, too.
+    async fn learn_evaluated(
+        &self,
+        file: &Dockerfile,
+        request: &Request,
+        facts: &mut Facts,
+    ) -> (Vec<String>, Evaluated) {
         let mut problems = Vec::new();
         let mut asked: BTreeSet<(String, BTreeSet<Platform>)> = BTreeSet::new();
+        let mut evaluated = Evaluated::new(file, request, facts);
         for _ in 0..MAX_ROUNDS {
-            let wanted = wanted_images(file, request, facts);
+            let wanted = wanted_images(file, &evaluated, facts);
             let new: Vec<_> = wanted.into_iter().filter(|one| asked.insert(one.clone())).collect();
             if new.is_empty() {
                 break;
@@ -102,11 +113,13 @@ impl Registries {
                 .buffer_unordered(AT_ONCE);
             let mut learned: Vec<_> = learned.collect().await;
             learned.sort_by(|one, other| one.0.cmp(&other.0));
+            let mut means_more = false;
             for (name, known) in learned {
                 match known {
                     Ok(Some(known)) => {
                         for (platform, base) in known.bases {
                             facts.bases.insert((name.clone(), platform), base);
+                            means_more = true;
                         }
                         facts.images.insert(name, known.image);
                     }
@@ -114,15 +127,22 @@ impl Registries {
                     Err(problem) => problems.push(problem),
                 }
             }
+            if means_more {
+                evaluated = Evaluated::new(file, request, facts);
+            }
         }
-        problems
+        (problems, evaluated)
     }
 
-    /// Learns what is remembered, without asking anybody. With a client, nothing.
-    pub fn recall(&self, file: &Dockerfile, request: &Request, facts: &mut Facts) {
-        if self.client.is_none() && self.cache.as_ref().is_some_and(Cache::exists) {
-            // Nothing in it waits for anything.
-            let _ = self.learn(file, request, facts).now_or_never();
+    /// Learns what is remembered, without asking anybody: with a client, nothing. Answers what the Dockerfile means with
+    /// the facts.
+    pub fn recall(&self, file: &Dockerfile, request: &Request, facts: &mut Facts) -> Evaluated {
+        let remembers = self.client.is_none() && self.cache.as_ref().is_some_and(Cache::exists);
+        // Nothing in it waits for anything.
+        let learned = remembers.then(|| self.learn_evaluated(file, request, facts).now_or_never());
+        match learned.flatten() {
+            Some((_, evaluated)) => evaluated,
+            None => Evaluated::new(file, request, facts),
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rbx_dockerfile::parse;
 use rbx_facts::Registries;
-use rbx_lint::{Facts, ImageFacts, Request, lint};
+use rbx_lint::{Evaluated, Facts, ImageFacts, Request, lint};
 use rbx_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use rbx_platform::Platform;
 use rbx_registry::{Client, Config};
@@ -152,7 +152,9 @@ async fn names_are_looked_up_once() {
     // Without a client, what is remembered is there, and nobody is asked.
     let offline = registries(false, directory.path());
     let mut recalled = Facts::default();
-    offline.recall(&file, &request(), &mut recalled);
+    let meant = offline.recall(&file, &request(), &mut recalled);
+    assert!(!recalled.bases.is_empty());
+    assert_eq!(format!("{meant:?}"), format!("{:?}", Evaluated::new(&file, &request(), &recalled)));
     assert_eq!(recalled.images, facts.images);
     assert_eq!(recalled.bases, facts.bases);
     let mut nothing = Facts::default();

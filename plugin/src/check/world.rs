@@ -55,7 +55,7 @@ impl World {
                 let problems = runtime.block_on(self.registries.learn(file, request, &mut facts));
                 self.note(problems.into_iter().map(|problem| format!("{problem}: not checked")));
             }
-            None => self.registries.recall(file, request, &mut facts),
+            None => drop(self.registries.recall(file, request, &mut facts)),
         }
         let directory = self.context.as_deref().or_else(|| path.and_then(Path::parent));
         if let Some(directory) = directory {

@@ -13,20 +13,21 @@ use crate::lint::Request;
 const MAX_WANTED: usize = 500;
 
 /// The images that a Dockerfile asks to know about, and that are not known yet: their names after expansion, and the
-/// platforms whose configurations are of use. None are of what no stage stands on.
+/// platforms whose configurations are of use. None are of what no stage stands on. It was evaluated with the bases of
+/// these facts.
 ///
 /// What is learned may make more of it worth asking for: whoever looks them up asks again, until nothing is wanted
 /// that was not asked for before.
 pub fn wanted_images(
     file: &Dockerfile,
-    request: &Request,
+    evaluated: &Evaluated,
     facts: &Facts,
 ) -> BTreeMap<String, BTreeSet<Platform>> {
     let mut wanted = Wanted { facts, images: BTreeMap::new() };
     if let Some(name) = syntax_image(file) {
         wanted.name(name);
     }
-    for evaluation in &Evaluated::new(file, request, facts).evaluations {
+    for evaluation in &evaluated.evaluations {
         for stage in &evaluation.stages {
             if let Base::Image(name) = &stage.base {
                 wanted.base(name, &stage.platform);
