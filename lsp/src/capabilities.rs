@@ -115,8 +115,8 @@ impl Signatures {
 }
 
 impl Abilities {
-    /// Those that a client introduces itself with.
-    pub(crate) fn of(client: &ClientCapabilities) -> Self {
+    /// Those that a client of this name introduces itself with.
+    pub(crate) fn of(client: &ClientCapabilities, name: &str) -> Self {
         let encodings = client.general.as_ref().and_then(|general| general.position_encodings.as_ref());
         let utf8 = encodings.is_some_and(|known| known.contains(&PositionEncodingKind::UTF8));
         let document = client.text_document.as_ref();
@@ -169,7 +169,9 @@ impl Abilities {
                 .and_then(|it| it.prepare_support)
                 == Some(true),
             versioned_edits: edits.and_then(|edits| edits.document_changes) == Some(true),
+            // Neovim pulls only those of its folders anew when it is told to, and not those of documents that are open.
             pulls: pulls
+                && name != "Neovim"
                 && (findings.is_none()
                     || refreshes.and_then(|refreshes| refreshes.refresh_support) == Some(true)),
             watches_files: files.and_then(|files| files.dynamic_registration) == Some(true),

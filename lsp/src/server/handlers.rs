@@ -43,7 +43,8 @@ impl LanguageServer for Backend {
     // The session.
 
     async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
-        let abilities = Abilities::of(&params.capabilities);
+        let client = params.client_info.as_ref().map(|client| client.name.as_str());
+        let abilities = Abilities::of(&params.capabilities, client.unwrap_or_default());
         let _ = self.abilities.set(abilities);
         *self.roots() = roots(&params);
         if let Some(process) = params.process_id {

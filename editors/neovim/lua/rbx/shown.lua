@@ -1,15 +1,23 @@
 --- What is shown in the text of a buffer: lenses and hints.
 local M = {}
 
+local function ask(buffer)
+  -- It is the current buffer that Neovim asks for up to 0.9.
+  if vim.api.nvim_get_current_buf() == buffer then
+    vim.lsp.codelens.refresh(vim.fn.has('nvim-0.10') == 1 and { bufnr = buffer } or nil)
+  end
+end
+
 --- Has lenses asked for again where the server cannot say that they are to be.
 function M.refresh(buffer)
   if vim.lsp.codelens.enable then
     return
   end
-  -- It is the current buffer that Neovim asks for up to 0.9.
-  if vim.api.nvim_get_current_buf() == buffer then
-    vim.lsp.codelens.refresh(vim.fn.has('nvim-0.10') == 1 and { bufnr = buffer } or nil)
-  end
+  ask(buffer)
+  -- While an older request waits for its answer, Neovim passes over newer ones.
+  vim.defer_fn(function()
+    ask(buffer)
+  end, 300)
 end
 
 local function show_lenses(buffer)
