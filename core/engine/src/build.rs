@@ -62,9 +62,7 @@ impl Build<'_> {
         let events = self.events.clone();
         let _listening = self.cancel.on_cancel(move || events.stop_waiting());
         let agents = self.agents()?;
-        let fetcher = Arc::new(self.fetcher()?);
-        let context = MainContext::find(self.request, &fetcher, self.events).await?;
-        let source = Source::load(self.request, &context, &fetcher, self.events).await?;
+        let (fetcher, context, source) = self.read().await?;
         let epoch = self.epoch()?;
         let platforms = self.platforms();
         let mut checks = Checks::of_build();
@@ -76,6 +74,14 @@ impl Build<'_> {
         }
         let emulation = self.emulation(commands).await?;
         self.finish(plan, emulation, &context, &source, fetcher, epoch, agents, stdout).await
+    }
+
+    /// Finds the context and reads the Dockerfile; what is fetched later is fetched by the same means.
+    pub(crate) async fn read(&self) -> Result<(Arc<Fetcher>, MainContext, Source), BuildError> {
+        let fetcher = Arc::new(self.fetcher()?);
+        let context = MainContext::find(self.request, &fetcher, self.events).await?;
+        let source = Source::load(self.request, &context, &fetcher, self.events).await?;
+        Ok((fetcher, context, source))
     }
 
     /// Finds out what is to be done for each platform.
@@ -160,9 +166,7 @@ impl Build<'_> {
 
     /// Answers a call.
     pub(crate) async fn call(&self, called: Called) -> Result<CallAnswer, BuildError> {
-        let fetcher = Arc::new(self.fetcher()?);
-        let context = MainContext::find(self.request, &fetcher, self.events).await?;
-        let source = Source::load(self.request, &context, &fetcher, self.events).await?;
+        let (_, _context, source) = self.read().await?;
         match called {
             Called::Targets => match source.file.first_error() {
                 Some(error) => Err(source.error(error)),

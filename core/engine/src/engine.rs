@@ -115,9 +115,7 @@ impl Engine {
         stdout: &Stdout,
     ) -> Result<Outcome, BuildError> {
         features::check(request)?;
-        let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
-        let lease = Arc::new(lease);
-        let build = Build { engine: self, request, events, cancel, lease, offline: false };
+        let build = self.begin(request, events, cancel)?;
         build.run(stdout).await.map_err(|error| {
             let about = |path: &Path| error.reason.contains(&*path.to_string_lossy());
             let paths = request.outputs.iter().filter_map(|output| match &output.destination {
@@ -143,9 +141,7 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<CallAnswer, BuildError> {
         let called = features::called(name)?;
-        let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
-        let lease = Arc::new(lease);
-        Build { engine: self, request, events, cancel, lease, offline: false }.call(called).await
+        self.begin(request, events, cancel)?.call(called).await
     }
 
     /// Finds out what a build would do now: which steps are cached, and what would run the others. Nothing is run, and
@@ -162,9 +158,19 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<Probe, BuildError> {
         features::check(request)?;
+        let build = self.begin(request, events, cancel)?;
+        Build { offline: !request.pull, ..build }.probe().await
+    }
+
+    /// A build that nothing was done for yet, with a lease of what it will find and make.
+    fn begin<'a>(
+        &'a self,
+        request: &'a BuildRequest,
+        events: &'a EventSender,
+        cancel: &'a Cancel,
+    ) -> Result<Build<'a>, BuildError> {
         let lease = self.store.lease().map_err(|error| BuildError::from(error).hint_if_disk_is_full())?;
-        let lease = Arc::new(lease);
-        Build { engine: self, request, events, cancel, lease, offline: !request.pull }.probe().await
+        Ok(Build { engine: self, request, events, cancel, lease: Arc::new(lease), offline: false })
     }
 
     /// Whether [`Storage::collect`](crate::Storage::collect) would have something to do, as far as that can be told

@@ -22,11 +22,9 @@ use crate::emulation::{Emulation, emulator};
 use crate::error::BuildError;
 use crate::fetch::Remote;
 use crate::layer::is_laid_out;
-use crate::main_context::MainContext;
 use crate::plan::{CopyFrom, CopyOperation, CopyPaths, Operation, Plan, RunOperation, Vertex, VertexId};
 use crate::select::{CopyOptions, select};
 use crate::solve::Solver;
-use crate::source::Source;
 use crate::steps::{CopySource, Looked};
 
 /// What a build would do now.
@@ -147,9 +145,7 @@ impl Build<'_> {
             let reason = "a dry run needs a context and a Dockerfile that are on this machine";
             return Err(BuildError::invalid(reason));
         }
-        let fetcher = Arc::new(self.fetcher()?);
-        let context = MainContext::find(self.request, &fetcher, self.events).await?;
-        let source = Source::load(self.request, &context, &fetcher, self.events).await?;
+        let (fetcher, context, source) = self.read().await?;
         let epoch = self.epoch()?;
         let platforms = self.platforms();
         let mut checks = Checks::of_build();
