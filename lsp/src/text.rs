@@ -149,7 +149,8 @@ fn line_starts(text: &str, base: usize, starts: &mut Vec<usize>) {
     }
 }
 
-fn number(n: usize) -> u32 {
+/// A count as the protocol and spans have it; one that does not fit is the largest.
+pub(crate) fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 

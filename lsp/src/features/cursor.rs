@@ -2,6 +2,8 @@
 
 use rbx_dockerfile::{Dockerfile, Instruction, Keyword, LineKind, continuation};
 
+use crate::text::number;
+
 /// What a place is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -92,10 +94,6 @@ fn inner(instruction: &Instruction) -> &Instruction {
         rbx_dockerfile::Body::Onbuild(inner) => inner,
         _ => instruction,
     }
-}
-
-fn number(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 fn kind_of(file: &Dockerfile, start: usize) -> Option<LineKind> {

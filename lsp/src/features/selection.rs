@@ -4,6 +4,7 @@ use rbx_dockerfile::{Body, Instruction, Span};
 use tower_lsp::ls_types::{Position, SelectionRange};
 
 use crate::documents::Snapshot;
+use crate::text::number;
 
 /// For each place what encloses it, from the inside out.
 pub(crate) fn selection(snapshot: &Snapshot, positions: &[Position]) -> Vec<SelectionRange> {
@@ -94,8 +95,4 @@ fn trimmed(text: &str, span: Span) -> Span {
     let slice = span.slice(text);
     let start = span.start + number(slice.len() - slice.trim_start().len());
     Span { start, end: (start + number(slice.trim().len())).min(span.end) }
-}
-
-fn number(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -13,6 +13,7 @@ use crate::features::completion::mounts;
 use crate::features::cursor::{Arguments, Json, Place, place};
 use crate::features::manual;
 use crate::features::page::Page;
+use crate::text::number;
 
 /// What brings up signatures.
 pub(crate) const TRIGGERS: [&str; 6] = [" ", "=", ",", "[", ":", "/"];
@@ -44,7 +45,6 @@ pub(crate) fn signature(snapshot: &Snapshot, position: Position, asked: bool) ->
         _ => return None,
     };
     let (signatures, active, parameter) = found;
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Some(SignatureHelp {
         signatures: signatures.into_iter().map(|it| of_protocol(snapshot, it)).collect(),
         active_signature: Some(number(active)),

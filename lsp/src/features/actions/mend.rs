@@ -10,6 +10,7 @@ use tower_lsp::ls_types::{CodeAction, CodeActionKind, WorkspaceEdit};
 use super::Later;
 use crate::documents::Snapshot;
 use crate::features::diagnostics::facts;
+use crate::text::number;
 
 /// All remedies of a document that nobody has to look at.
 pub(crate) const FIX_ALL: &str = "source.fixAll.rbx";
@@ -48,7 +49,6 @@ fn differences(before: &str, after: &str) -> Vec<Edit> {
         let line = u32::try_from(line + 1).ok().and_then(|line| index.span_of(line));
         line.map_or(text.len(), |line| line.start as usize)
     };
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let parts = |text| str::split_inclusive(text, '\n').collect::<Vec<_>>();
     let (old_lines, new_lines) = (parts(before), parts(after));
     let diff = TextDiff::from_slices(&old_lines, &new_lines);

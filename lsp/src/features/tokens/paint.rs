@@ -8,7 +8,7 @@ use rbx_dockerfile::{
 use tower_lsp::ls_types::SemanticToken;
 
 use super::{DECLARATION, Kind};
-use crate::text::{Encoding, Text};
+use crate::text::{Encoding, Text, number};
 
 /// Tokens as they come. One that lies in another one is seen, and the rest of that; of two in the same place the
 /// later is seen.
@@ -257,8 +257,4 @@ impl Lines<'_> {
             });
         }
     }
-}
-
-fn number(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
